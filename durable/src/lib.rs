@@ -1,0 +1,1 @@
+//! What every role keeps on disk: key files, SQLite, group commit, faults.

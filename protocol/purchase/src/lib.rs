@@ -1,0 +1,1 @@
+//! Anonymous atomic purchase (AAT): statements, buyer, merchant, log, evidence.

@@ -1,0 +1,1 @@
+//! The bank: a synchronous service over its store, and its HTTP front.

@@ -1,0 +1,1 @@
+//! The transaction log: decides exactly one of commit and abort, durably, in public.

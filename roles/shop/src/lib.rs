@@ -1,0 +1,1 @@
+//! The shop: sells the files of a folder.

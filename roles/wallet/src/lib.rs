@@ -1,0 +1,1 @@
+//! The wallet: tokens, purchases under way, and what was bought.

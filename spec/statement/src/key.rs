@@ -1,0 +1,133 @@
+//! Ed25519 keys, verified strictly.
+//!
+//! Bank, log and judge must never disagree on a signature, and nobody may be able to repudiate one. So the canonical
+//! encodings of A, R and S are required, a small-order A or R is refused, the equation is the cofactorless one, and
+//! signatures are never verified in a batch.
+
+use std::fmt;
+use std::str::FromStr;
+
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use minicbor::{Decode, Encode};
+
+use crate::text::{TextError, base64url_array, base64url_encode};
+
+/// A party's Ed25519 public key, which also is its name in statements. It may be no point at all: that comes out when a
+/// signature is verified, or by [`PublicKey::check`]. Its text is base64url without padding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct PublicKey(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub [u8; 32],
+);
+
+/// Why 32 bytes are not a usable public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not the canonical encoding of a point.
+    #[error("not a canonical Ed25519 key")]
+    NotCanonical,
+    /// A point of small order, under which one signature fits many messages.
+    #[error("an Ed25519 key of small order")]
+    SmallOrder,
+}
+
+/// Why a signature does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// The key is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// R or S is not in canonical form, or R is of small order.
+    #[error("a signature in a form that is not accepted")]
+    Form,
+    /// The signature is not one of this key over this message.
+    #[error("the signature does not fit key and message")]
+    Mismatch,
+}
+
+impl PublicKey {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Checks that this is the canonical encoding of a point that is not of small order.
+    pub fn check(&self) -> Result<(), KeyError> {
+        self.point().map(|_| ())
+    }
+
+    /// Verifies an Ed25519 signature over the message, strictly.
+    pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), SignatureError> {
+        let key = self.point()?;
+        let (r, _) = signature.split_at(32);
+        let r = CompressedEdwardsY::from_slice(r).map_err(|_| SignatureError::Form)?;
+        let point = r.decompress().ok_or(SignatureError::Form)?;
+        if point.compress() != r || point.is_small_order() {
+            return Err(SignatureError::Form);
+        }
+        let signature = Signature::from_bytes(signature);
+        // `verify_strict` refuses an S that is not reduced; the form error is told apart only for the vectors.
+        if !scalar_is_canonical(signature.s_bytes()) {
+            return Err(SignatureError::Form);
+        }
+        key.verify_strict(message, &signature).map_err(|_| SignatureError::Mismatch)
+    }
+
+    fn point(&self) -> Result<VerifyingKey, KeyError> {
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| KeyError::NotCanonical)?;
+        if key.to_edwards().compress().to_bytes() != self.0 {
+            return Err(KeyError::NotCanonical);
+        }
+        if key.is_weak() {
+            return Err(KeyError::SmallOrder);
+        }
+        Ok(key)
+    }
+}
+
+fn scalar_is_canonical(s: &[u8; 32]) -> bool {
+    curve25519_dalek::Scalar::from_canonical_bytes(*s).is_some().into()
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&base64url_encode(&self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&base64url_encode(&self.0))
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        base64url_array(text).map(PublicKey)
+    }
+}
+
+/// An Ed25519 private key. It is wiped when dropped and cannot be printed.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// The key of a 32-byte seed (RFC 8032 §5.1.5).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        SecretKey(SigningKey::from_bytes(seed))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// The signature over the message. It is deterministic.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+}

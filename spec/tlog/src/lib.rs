@@ -1,0 +1,1 @@
+//! Merkle log, checkpoints, inclusion and consistency proofs (C2SP tlog-tiles).

@@ -1,0 +1,1 @@
+//! JSON bodies, paths, stable error codes, typed clients and the HTTP front.
