@@ -106,8 +106,8 @@ impl CheckpointVerifier {
     /// The verifier of the log with this name and Ed25519 public key.
     ///
     /// # Errors
-    /// When the name is not a key name (1 to 255 bytes without spaces, plus signs and control characters), or the key is
-    /// not a point in its canonical encoding, or of small order.
+    /// When the name is not a key name (1 to 255 bytes without spaces, plus signs and control characters), or the key
+    /// is not a point in its canonical encoding, or of small order.
     pub fn new(name: &str, public_key: &[u8; 32]) -> Result<Self, KeyError> {
         Ok(CheckpointVerifier { origin: name.to_owned(), key: NoteKey::new(name, public_key)? })
     }
@@ -133,8 +133,8 @@ impl CheckpointVerifier {
         self.key.public_key()
     }
 
-    /// Takes a checkpoint of this log out of a note, if the log's key has signed it. Lines signed by other keys, such as
-    /// cosignatures of witnesses, must be well-formed and are otherwise ignored.
+    /// Takes a checkpoint of this log out of a note, if the log's key has signed it. Lines signed by other keys, such
+    /// as cosignatures of witnesses, must be well-formed and are otherwise ignored.
     ///
     /// # Errors
     /// See [`CheckpointError`].

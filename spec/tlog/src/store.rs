@@ -2,9 +2,9 @@
 //!
 //! A subtree is complete when it has 2^level leaves; from then on its hash never changes. Appending leaf *n* completes
 //! the leaf itself and then one subtree for each trailing 1 bit of *n*; their hashes are written in this order, right
-//! behind those of leaf *n* − 1. So the places are dense (0, 1, 2, …), a store is append-only, and any hash of any older
-//! tree can be computed from O(log n) of them. This is the order of Go's checksum database, from section 3.3 of Crosby
-//! and Wallach, "Efficient Data Structures for Tamper-Evident Logging", 2009.
+//! behind those of leaf *n* − 1. So the places are dense (0, 1, 2, …), a store is append-only, and any hash of any
+//! older tree can be computed from O(log n) of them. This is the order of Go's checksum database, from section 3.3 of
+//! Crosby and Wallach, "Efficient Data Structures for Tamper-Evident Logging", 2009.
 
 use crate::hash::{Hash, join};
 

@@ -142,8 +142,9 @@ pub enum ProofError {
     Root,
 }
 
-/// How the path from leaf `index` to the root looks: `inner` levels below the point where it meets the way from the last
-/// leaf, with one sibling each, left or right; above it only the `border` left siblings, for on the right is nothing.
+/// How the path from leaf `index` to the root looks: `inner` levels below the point where it meets the way from the
+/// last leaf, with one sibling each, left or right; above it only the `border` left siblings, for on the right is
+/// nothing.
 fn shape(index: u64, size: u64) -> (usize, usize) {
     let inner = u64::BITS - (index ^ (size - 1)).leading_zeros();
     let border = index.checked_shr(inner).unwrap_or(0).count_ones();
