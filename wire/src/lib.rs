@@ -1,1 +1,32 @@
-//! JSON bodies, paths, stable error codes, typed clients and the HTTP front.
+//! How parties talk: JSON bodies, paths, stable error codes, typed clients and the HTTP front.
+//!
+//! A party is asked by a [`Call`] and answers with its reply or a [`Problem`] (RFC 9457). How a call is written as an HTTP
+//! request and read again is one pure conversion, used by the [`Client`] and by [`serve`](serve::serve) alike; a role only
+//! implements [`Service`]. Statements travel as base64url strings of their COSE_Sign1 (docs/spec/http.md).
+//!
+//! Every call may be repeated: the same request gets the same reply.
+//!
+//! In scope: HTTP, JSON, codes, time limits, retries, circuits. Out of scope: what a call means (the protocols), what is
+//! stored (the roles). Until there is TLS, servers and clients refuse addresses that are not loopback.
+
+mod ask;
+pub mod bank;
+mod client;
+pub mod codes;
+mod evidence;
+mod http;
+pub mod log;
+mod problem;
+pub mod serve;
+pub mod shop;
+mod text;
+
+pub use ask::{AnyCall, AnyReply, Ask};
+pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply};
+pub use client::{Circuit, Client, ClientError, Clients};
+pub use evidence::{EvidenceFile, EvidenceFileError, MAX_EVIDENCE_LEN};
+pub use http::{Call, CallError, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Range, Service};
+pub use log::{LogCall, LogDescription, LogReply};
+pub use problem::Problem;
+pub use shop::{Item, MAX_GOODS_PIECE, ShopCall, ShopDescription, ShopReply};
+pub use text::B64;

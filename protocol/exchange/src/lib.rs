@@ -1,1 +1,46 @@
-//! A bank turns instruments into instruments: the request, the instruments, the one decide function.
+//! A bank turns instruments into instruments, atomically.
+//!
+//! Withdrawing, depositing, exchanging, paying for a purchase, opening the money that came from outside: each is one
+//! [`Exchange`], whose inputs and outputs have the same value. An exchange may carry a [`Condition`]: then it is the
+//! paper's *authorization_q* (AAT §3.3, P2), its inputs are locked, and its outputs are delivered when the log commits.
+//!
+//! Everything here is pure. [`authenticate`] checks signatures and tokens (expensive, needs no state); [`decide`] looks at
+//! the state a request touches ([`Needs`] → [`View`]) and answers with a [`Plan`] of marks, guards and transfers that a
+//! store writes in one transaction, or with a named [`Refusal`] that changes nothing.
+//!
+//! ```text
+//!  bytes ─ parse ─▶ Unverified ─ authenticate ─▶ Request ─ Needs ─▶ store ─▶ View ─ decide ─▶ Plan ─▶ store ─▶ Record ─▶ reply
+//! ```
+//!
+//! In scope: the instruments of a bank (one file each in `instrument`), the statements a bank signs, the log's decision as
+//! far as a bank must judge it, the [`Audit`]. Out of scope: how a shop, a buyer and a log behave (`naulon-purchase`), the
+//! store, RSA keys and HTTP (`naulon-bank`).
+
+mod audit;
+mod authenticate;
+mod decide;
+mod decision;
+mod instrument;
+mod promise;
+mod refusal;
+mod request;
+mod rules;
+mod state;
+
+pub use audit::{Audit, AuditReport, BrandPosition, Discrepancy};
+pub use authenticate::{AuthenticatedExchange, Request, authenticate, authenticate_account, authenticate_decision};
+pub use decide::{Decided, decide};
+pub use decision::{
+    DecisionError, LOG_ENTRY_LEN, LogDecision, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision,
+};
+pub use instrument::{offer_mark, order_mark, reference_mark, token_mark};
+pub use promise::{AuthorizationB, Header};
+pub use refusal::{Fault, Refusal};
+pub use request::{
+    BalanceQuery, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, Order,
+    Output, RequestId, SaleNumber, key_commitment,
+};
+pub use rules::{LockLimits, Rules};
+pub use state::{
+    Guard, LedgerAccount, Mark, MarkKind, Needs, Plan, Record, RecordWrite, State, Transfer, UnverifiedRecord, View,
+};

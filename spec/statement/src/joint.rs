@@ -84,6 +84,7 @@ impl<T> PartialEq for Joint<T> {
 impl<T> Eq for Joint<T> {}
 
 /// A joint statement that parses but whose signatures nobody has checked yet.
+#[derive(Clone)]
 pub struct UnverifiedJoint<T>(Joint<T>);
 
 impl<T: Statement> UnverifiedJoint<T> {
@@ -124,6 +125,28 @@ impl<T: Statement> UnverifiedJoint<T> {
     /// What the statement says, to look up what it needs, before verifying.
     pub fn claimed_body(&self) -> &T {
         &self.0.body
+    }
+
+    /// The deterministic encoding of the body.
+    pub fn payload(&self) -> &[u8] {
+        self.0.payload()
+    }
+
+    /// The signatures, sorted by key.
+    pub fn signatures(&self) -> &[Detached] {
+        self.0.signatures()
+    }
+}
+
+impl<T> From<Joint<T>> for UnverifiedJoint<T> {
+    fn from(joint: Joint<T>) -> Self {
+        UnverifiedJoint(joint)
+    }
+}
+
+impl<T> fmt::Debug for UnverifiedJoint<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedJoint").finish_non_exhaustive()
     }
 }
 

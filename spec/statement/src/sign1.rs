@@ -38,6 +38,19 @@ pub enum StatementError {
     Signature(#[from] SignatureError),
 }
 
+impl StatementError {
+    /// The stable code of this error, the same in every party's refusals.
+    pub fn code(&self) -> &'static str {
+        match self {
+            StatementError::TooLong => "too_long",
+            StatementError::Malformed => "malformed",
+            StatementError::NotCanonical => "not_canonical",
+            StatementError::WrongSigner => "wrong_signer",
+            StatementError::Signature(_) => "bad_signature",
+        }
+    }
+}
+
 impl From<CborError> for StatementError {
     fn from(error: CborError) -> Self {
         match error {
@@ -146,6 +159,25 @@ impl<T: Statement> Unverified<T> {
     /// What the statement says, to look up what it needs, before verifying.
     pub fn claimed_body(&self) -> &T {
         &self.inner.body
+    }
+}
+
+impl<T> Unverified<T> {
+    /// The COSE_Sign1.
+    pub fn bytes(&self) -> &[u8] {
+        self.inner.bytes()
+    }
+}
+
+/// A signed statement on its way to somebody who has to verify it.
+impl<T: Statement + Clone> From<&Signed<T>> for Unverified<T> {
+    fn from(signed: &Signed<T>) -> Self {
+        let (payload, signature) = match open_envelope(T::CONTENT_TYPE, &signed.bytes) {
+            Ok((_, Some(payload), signature)) => (payload, signature),
+            // The bytes of a signed statement were made or parsed by this module.
+            _ => unreachable!("a signed statement does not parse"),
+        };
+        Unverified { inner: signed.clone(), payload, signature }
     }
 }
 

@@ -1,0 +1,160 @@
+//! The one function that decides.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use naulon_money::Amount;
+use naulon_statement::{PublicKey, Timestamp};
+
+use crate::authenticate::{AuthenticatedExchange, Request};
+use crate::instrument::{Given, Wanted, brand_of, purchase};
+use crate::refusal::Refusal;
+use crate::request::Exchange;
+use crate::rules::Rules;
+use crate::state::{Guard, LedgerAccount, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
+
+/// What comes of a request that is not refused.
+#[derive(Clone, Debug)]
+pub enum Decided {
+    /// It was accepted before: the same reply again. For a settled purchase the record holds the log's decision.
+    Replay(Arc<Record>),
+    /// It is accepted once this plan is written.
+    Write(Plan),
+    /// There is nothing to write and nothing to deliver (an account that is open already).
+    Nothing,
+}
+
+/// Decides an authenticated request on a view of the state. Pure: the same arguments give the same answer.
+pub fn decide(rules: &Rules, view: &View, request: &Request, now: Timestamp) -> Result<Decided, Refusal> {
+    match request {
+        Request::Exchange(exchange) => decide_exchange(rules, view, exchange, now),
+        Request::Decision(decision) => purchase::settle(rules, view, decision),
+        Request::OpenAccount(open) if view.balances.contains_key(&open.account) => Ok(Decided::Nothing),
+        Request::OpenAccount(open) => Ok(Decided::Write(Plan {
+            record: RecordWrite::Open(open.account),
+            marks: Vec::new(),
+            freed: Vec::new(),
+            guards: Vec::new(),
+            transfers: Vec::new(),
+        })),
+    }
+}
+
+fn decide_exchange(
+    rules: &Rules,
+    view: &View,
+    request: &AuthenticatedExchange,
+    now: Timestamp,
+) -> Result<Decided, Refusal> {
+    if let Some(record) = &view.record {
+        return Ok(Decided::Replay(record.clone()));
+    }
+    let exchange: &Exchange = &request.joint;
+    check_dates(rules, exchange, now)?;
+    if let Some(condition) = &exchange.condition {
+        purchase::check_time(rules, exchange, condition, now)?;
+    }
+    let marks = request.marks();
+    for mark in &marks {
+        if let Some(holder) = view.holders.get(mark) {
+            return Err(conflict(mark.kind, holder));
+        }
+    }
+    let guards = guards(request)?;
+    for guard in &guards {
+        check_guard(view, guard)?;
+    }
+    let (state, transfers) = match exchange.condition {
+        Some(_) => (State::Locked, purchase::lock_transfers(&request.given)),
+        None => (State::Done, match_values(&request.given, &request.wanted)),
+    };
+    let record = Record { exchange: request.joint.clone(), state, accepted: now, decision: None };
+    Ok(Decided::Write(Plan {
+        record: RecordWrite::Insert(Arc::new(record)),
+        marks,
+        freed: Vec::new(),
+        guards,
+        transfers,
+    }))
+}
+
+/// Tokens may be exchanged and deposited until their brand's redeem-until, spent in a purchase until its spend-until, and
+/// issued within its issue window.
+fn check_dates(rules: &Rules, exchange: &Exchange, now: Timestamp) -> Result<(), Refusal> {
+    for token in exchange.tokens() {
+        let brand = brand_of(rules, token)?;
+        let usable = match exchange.condition {
+            Some(_) => brand.spendable_at(now),
+            None => brand.redeemable_at(now),
+        };
+        if !usable {
+            return Err(Refusal::BrandClosed);
+        }
+    }
+    for (brand, _) in exchange.blinded() {
+        let known = rules.brands.get(brand).ok_or(Refusal::UnknownBrand)?;
+        if !known.issues_at(now) {
+            return Err(Refusal::BrandNotIssuing);
+        }
+    }
+    Ok(())
+}
+
+fn conflict(kind: MarkKind, holder: &Arc<Record>) -> Refusal {
+    match (kind, holder.state) {
+        (MarkKind::Token, State::Locked) => Refusal::Locked(holder.clone()),
+        (MarkKind::Token, _) => Refusal::Spent(holder.clone()),
+        (MarkKind::Order, _) => Refusal::OrderUsed,
+        (MarkKind::Offer, _) => Refusal::OfferTaken,
+    }
+}
+
+/// One guard an account: what all orders on it take together, or that it is open to be credited.
+fn guards(request: &AuthenticatedExchange) -> Result<Vec<Guard>, Refusal> {
+    let mut taken: BTreeMap<PublicKey, Amount> = BTreeMap::new();
+    for given in &request.given {
+        if let LedgerAccount::Customer(account) = given.ledger {
+            let sum = taken.entry(account).or_default();
+            *sum = sum.checked_add(given.value).ok_or(Refusal::AmountOutOfRange)?;
+        }
+    }
+    for wanted in &request.wanted {
+        if let LedgerAccount::Customer(account) = wanted.ledger {
+            taken.entry(account).or_default();
+        }
+    }
+    let guard = |(account, at_least): (PublicKey, Amount)| match at_least.is_zero() {
+        true => Guard::Open(account),
+        false => Guard::Balance { account, at_least },
+    };
+    Ok(taken.into_iter().map(guard).collect())
+}
+
+fn check_guard(view: &View, guard: &Guard) -> Result<(), Refusal> {
+    match guard {
+        Guard::Open(account) if view.balances.contains_key(account) => Ok(()),
+        Guard::Open(account) => Err(Refusal::UnknownAccount(*account)),
+        Guard::Balance { account, at_least } => {
+            let balance = view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?;
+            if balance >= at_least { Ok(()) } else { Err(Refusal::InsufficientFunds) }
+        }
+    }
+}
+
+/// Pairs inputs with outputs of the same total value into at most (inputs + outputs − 1) journal lines.
+fn match_values(given: &[Given], wanted: &[Wanted]) -> Vec<Transfer> {
+    let mut lines = Vec::new();
+    let mut sinks = wanted.iter().map(|w| (w.ledger, w.value.micros()));
+    let mut sink = sinks.next();
+    for source in given {
+        let mut left = source.value.micros();
+        while left > 0 {
+            let Some((ledger, room)) = sink else { return lines };
+            let moved = left.min(room);
+            lines.push(Transfer { from: source.ledger, to: ledger, amount: Amount::from_micros(moved) });
+            left -= moved;
+            sink = if room > moved { Some((ledger, room - moved)) } else { sinks.next() };
+        }
+    }
+    lines
+}

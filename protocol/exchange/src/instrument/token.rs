@@ -1,0 +1,36 @@
+//! Tokens (AAT §3.2): a blind-certified key, spent at most once by (token key id, nonce).
+
+use std::sync::Arc;
+
+use naulon_blind::{KnownBrand, Token};
+use naulon_statement::{Digest, PublicKey};
+
+use super::{Given, Wanted};
+use crate::refusal::Refusal;
+use crate::rules::Rules;
+use crate::state::{LedgerAccount, Mark, MarkKind};
+
+/// The mark of a token.
+pub fn token_mark(token: &Token) -> Mark {
+    let key = Digest::of(&[b"naulon/mark/token", token.key_id(), token.nonce()]);
+    Mark { key, kind: MarkKind::Token }
+}
+
+pub(super) fn given(rules: &Rules, token: &Token) -> Result<Given, Refusal> {
+    Ok(Given {
+        value: brand_of(rules, token)?.brand().denomination,
+        signer: PublicKey(*token.nonce()),
+        mark: token_mark(token),
+        ledger: LedgerAccount::Tokens(Digest(*token.key_id())),
+    })
+}
+
+pub(super) fn wanted(rules: &Rules, brand: &Digest) -> Result<Wanted, Refusal> {
+    let known = rules.brands.get(brand).ok_or(Refusal::UnknownBrand)?;
+    Ok(Wanted { value: known.brand().denomination, ledger: LedgerAccount::Tokens(*brand) })
+}
+
+/// The brand is looked up by the token's full key id, and only by it.
+pub(crate) fn brand_of<'r>(rules: &'r Rules, token: &Token) -> Result<&'r Arc<KnownBrand>, Refusal> {
+    rules.brands.get(&Digest(*token.key_id())).ok_or(Refusal::UnknownBrand)
+}

@@ -1,0 +1,185 @@
+//! Why a bank refuses: one stable code each.
+
+use std::sync::Arc;
+
+use naulon_blind::TokenVerifyError;
+use naulon_money::Amount;
+use naulon_statement::{PublicKey, StatementError, Timestamp};
+
+use crate::decision::{DecisionError, ProvenDecision};
+use crate::state::Record;
+
+/// A bank's named refusal. It has changed nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The bytes are no statement of the expected kind, or a signature does not hold.
+    #[error("{0}")]
+    Statement(#[from] StatementError),
+    /// The request is for another bank.
+    #[error("the request is for another bank")]
+    WrongBank,
+    /// The request is in a currency that this bank does not keep.
+    #[error("this bank does not keep that currency")]
+    WrongCurrency,
+    /// No inputs or no outputs, or more than allowed.
+    #[error("an exchange has 1 to 128 inputs and 1 to 128 outputs")]
+    Size,
+    /// An input's key has not signed.
+    #[error("the key {0} must sign the exchange and has not")]
+    SignatureMissing(PublicKey),
+    /// A key has signed that no input names.
+    #[error("the key {0} has signed and is not needed")]
+    SignatureUnneeded(PublicKey),
+    /// No brand of this bank has that token key id, or it is closed.
+    #[error("no open brand of this bank has that key")]
+    UnknownBrand,
+    /// The brand's tokens are not issued at this time.
+    #[error("tokens of that brand are not issued at this time")]
+    BrandNotIssuing,
+    /// The brand's tokens may no longer be given up in this way.
+    #[error("tokens of that brand can no longer be used in this way")]
+    BrandClosed,
+    /// The token is not one of its brand.
+    #[error("the token: {0}")]
+    Token(#[from] TokenVerifyError),
+    /// The same input stands there twice.
+    #[error("the same input twice")]
+    DuplicateInput,
+    /// The same blinded message stands there twice.
+    #[error("the same blinded message twice")]
+    DuplicateOutput,
+    /// An amount of zero, or a sum beyond what can be counted.
+    #[error("an amount that is zero or too large")]
+    AmountOutOfRange,
+    /// Inputs and outputs differ in value.
+    #[error("the inputs are worth {inputs}, the outputs {outputs}")]
+    Unbalanced {
+        /// What the inputs are worth.
+        inputs: Amount,
+        /// What the outputs are worth.
+        outputs: Amount,
+    },
+    /// A purchase is paid by other inputs than tokens, or names a Q that is not its first token's.
+    #[error("a purchase is paid with tokens, and its q is the first token's key")]
+    ConditionInputs,
+    /// Not exactly one output credits the merchant, or another account is credited.
+    #[error("a purchase credits the merchant exactly once, and nobody else")]
+    ConditionOutputs,
+    /// The bank does not heed that log.
+    #[error("this bank does not heed that log")]
+    UnknownLog,
+    /// The expiry leaves less than the shortest lock.
+    #[error("the expiry must not be before {earliest:?}")]
+    ExpiryTooSoon {
+        /// The earliest expiry that is accepted now.
+        earliest: Timestamp,
+    },
+    /// The expiry is later than the longest lock, or than a token's brand allows.
+    #[error("the expiry must not be after {latest:?}")]
+    ExpiryTooLate {
+        /// The latest expiry that is accepted now.
+        latest: Timestamp,
+    },
+    /// The account is not open.
+    #[error("the account {0} is not open")]
+    UnknownAccount(PublicKey),
+    /// The account has less than is to be taken.
+    #[error("the account holds less than that")]
+    InsufficientFunds,
+    /// The token is spent, or exchanged.
+    #[error("the token is spent")]
+    Spent(Arc<Record>),
+    /// The token is locked for a purchase that is not decided.
+    #[error("the token is locked for a purchase")]
+    Locked(Arc<Record>),
+    /// The order, or the operator's reference, has been used for another request.
+    #[error("the order has been used for another request")]
+    OrderUsed,
+    /// Another authorization holds this merchant's n.
+    #[error("another authorization for this offer is live or committed")]
+    OfferTaken,
+    /// No purchase with that id is known.
+    #[error("this bank knows no such purchase")]
+    UnknownPurchase,
+    /// The log's decision does not hold by itself.
+    #[error("{0}")]
+    Decision(#[from] DecisionError),
+    /// The decision is not one on this purchase, or was not made within its time.
+    #[error("the decision does not fit the purchase")]
+    DecisionMisfit,
+    /// The log committed to a key that does not open c: evidence against the log.
+    #[error("the log's key does not open the merchant's commitment")]
+    KeyMismatch,
+    /// The log decided otherwise before; the first recorded outcome stands: evidence against the log.
+    #[error("the log decided otherwise before")]
+    Contradiction(Arc<ProvenDecision>),
+    /// The question was signed too long ago, or in the future.
+    #[error("the question is not fresh; check the clock")]
+    Stale,
+}
+
+/// Whose fault a refusal is: it decides what the caller should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request can never succeed.
+    Request,
+    /// The request conflicts with what has happened.
+    Conflict,
+    /// The request may succeed at another time or after something else happened.
+    State,
+    /// A log is at fault.
+    Log,
+}
+
+impl Refusal {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::Statement(error) => error.code(),
+            Refusal::WrongBank => "wrong_bank",
+            Refusal::WrongCurrency => "wrong_currency",
+            Refusal::Size => "exchange_size",
+            Refusal::SignatureMissing(_) => "signature_missing",
+            Refusal::SignatureUnneeded(_) => "signature_unneeded",
+            Refusal::UnknownBrand => "unknown_brand",
+            Refusal::BrandNotIssuing => "brand_not_issuing",
+            Refusal::BrandClosed => "brand_closed",
+            Refusal::Token(_) => "bad_token",
+            Refusal::DuplicateInput => "duplicate_input",
+            Refusal::DuplicateOutput => "duplicate_output",
+            Refusal::AmountOutOfRange => "amount_out_of_range",
+            Refusal::Unbalanced { .. } => "unbalanced",
+            Refusal::ConditionInputs => "condition_inputs",
+            Refusal::ConditionOutputs => "condition_outputs",
+            Refusal::UnknownLog => "unknown_log",
+            Refusal::ExpiryTooSoon { .. } => "expiry_too_soon",
+            Refusal::ExpiryTooLate { .. } => "expiry_too_late",
+            Refusal::UnknownAccount(_) => "unknown_account",
+            Refusal::InsufficientFunds => "insufficient_funds",
+            Refusal::Spent(_) => "spent",
+            Refusal::Locked(_) => "locked",
+            Refusal::OrderUsed => "order_used",
+            Refusal::OfferTaken => "offer_taken",
+            Refusal::UnknownPurchase => "unknown_purchase",
+            Refusal::Decision(_) => "bad_decision",
+            Refusal::DecisionMisfit => "decision_misfit",
+            Refusal::KeyMismatch => "key_mismatch",
+            Refusal::Contradiction(_) => "log_contradiction",
+            Refusal::Stale => "stale",
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Refusal::Spent(_) | Refusal::Locked(_) | Refusal::OrderUsed | Refusal::OfferTaken => Fault::Conflict,
+            Refusal::UnknownAccount(_)
+            | Refusal::InsufficientFunds
+            | Refusal::BrandNotIssuing
+            | Refusal::UnknownPurchase
+            | Refusal::Stale => Fault::State,
+            Refusal::KeyMismatch | Refusal::Contradiction(_) => Fault::Log,
+            _ => Fault::Request,
+        }
+    }
+}

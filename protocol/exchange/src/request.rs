@@ -1,0 +1,205 @@
+//! What a client asks of a bank.
+
+use minicbor::{Decode, Encode};
+use naulon_blind::{BlindedMessage, Token};
+use naulon_money::{Amount, Currency};
+use naulon_statement::{Digest, PublicKey, Statement, Timestamp};
+
+/// The most inputs one exchange may have.
+pub const MAX_INPUTS: usize = 128;
+/// The most outputs one exchange may have.
+pub const MAX_OUTPUTS: usize = 128;
+/// The domain of a commitment to a merchandise key.
+pub const KEY_COMMITMENT_DOMAIN: &[u8] = b"naulon/k";
+
+/// The SHA-256 of an exchange's deterministic CBOR, without signatures. For a purchase it is the *a* of the protocol.
+pub type RequestId = Digest;
+
+/// 128 random bits that make an account order unlike every other of the same account.
+pub type Order = [u8; 16];
+
+/// The merchant's transaction number *n* (AAT §3.3): 128 random bits.
+pub type SaleNumber = [u8; 16];
+
+/// Instruments given up and instruments wanted, of the same total value.
+///
+/// Every key that an input names signs the exchange once (`naulon_statement::Joint`): accounts, tokens (their Q), and the
+/// bank's operator for money from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Exchange {
+    /// The bank that is asked.
+    #[n(1)]
+    pub bank: PublicKey,
+    /// The currency of every amount.
+    #[n(2)]
+    pub currency: Currency,
+    /// What is given up.
+    #[n(3)]
+    pub inputs: Vec<Input>,
+    /// What is wanted.
+    #[n(4)]
+    pub outputs: Vec<Output>,
+    /// When set, this is an *authorization_q*: nothing is delivered until the log commits.
+    #[n(5)]
+    pub condition: Option<Condition>,
+}
+
+impl Statement for Exchange {
+    const CONTENT_TYPE: &'static str = "application/naulon.exchange+cbor";
+}
+
+/// An instrument given up.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Input {
+    /// Money that came to the bank from outside, vouched for by the operator's key.
+    #[n(0)]
+    Outside {
+        /// How much came in.
+        #[n(0)]
+        amount: Amount,
+        /// The operator's reference of the incoming payment; each is credited once.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        reference: Order,
+    },
+    /// Money of an account, by an order its key signs.
+    #[n(1)]
+    Account {
+        /// The account's key.
+        #[n(0)]
+        account: PublicKey,
+        /// How much is taken.
+        #[n(1)]
+        amount: Amount,
+        /// Makes this order unlike every other of the account.
+        #[n(2)]
+        #[cbor(with = "minicbor::bytes")]
+        order: Order,
+    },
+    /// A token (AAT §3.2), consumed whole; its key Q signs.
+    #[n(2)]
+    Token {
+        /// The token; its brand gives the value.
+        #[n(0)]
+        token: Token,
+    },
+}
+
+/// An instrument wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Output {
+    /// A credit to an account of this bank.
+    #[n(0)]
+    Account {
+        /// The account's key.
+        #[n(0)]
+        account: PublicKey,
+        /// How much is credited.
+        #[n(1)]
+        amount: Amount,
+    },
+    /// A blind signature by a brand's key: a new token for whoever can unblind it.
+    #[n(1)]
+    Blinded {
+        /// The brand's full token key id.
+        #[n(0)]
+        brand: Digest,
+        /// The blinded message.
+        #[n(1)]
+        message: BlindedMessage,
+    },
+}
+
+/// What must happen before the outputs are delivered: the purchase that an *authorization_q* is for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Condition {
+    /// The merchant's transaction number.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub n: SaleNumber,
+    /// M: the merchant's key, and its account at this bank. Exactly one output credits it: the price.
+    #[n(2)]
+    pub merchant: PublicKey,
+    /// The log commits before this instant or not at all.
+    #[n(3)]
+    pub expiry: Timestamp,
+    /// L: the log that decides.
+    #[n(4)]
+    pub log: PublicKey,
+    /// c: the commitment to the merchandise key, from *goods_m*.
+    #[n(5)]
+    pub c: Digest,
+    /// Two-sided delivery (AAT §8.6): the key of *goods_q*, which is the first input's.
+    #[n(6)]
+    pub q: Option<PublicKey>,
+}
+
+/// c = SHA-256("naulon/k" ‖ n ‖ k).
+pub fn key_commitment(n: &SaleNumber, k: &[u8; 32]) -> Digest {
+    Digest::of(&[KEY_COMMITMENT_DOMAIN, n, k])
+}
+
+impl Exchange {
+    /// The value paid to the merchant, if this is an *authorization_q* with exactly one credit to it.
+    pub fn price(&self) -> Option<Amount> {
+        let condition = self.condition.as_ref()?;
+        let mut credits = self.outputs.iter().filter_map(|output| match output {
+            Output::Account { account, amount } if *account == condition.merchant => Some(*amount),
+            _ => None,
+        });
+        credits.next().filter(|_| credits.next().is_none())
+    }
+
+    /// The tokens given up, in order.
+    pub fn tokens(&self) -> impl Iterator<Item = &Token> {
+        self.inputs.iter().filter_map(|input| match input {
+            Input::Token { token } => Some(token),
+            Input::Outside { .. } | Input::Account { .. } => None,
+        })
+    }
+
+    /// The blind signatures wanted, in order: brand and message.
+    pub fn blinded(&self) -> impl Iterator<Item = (&Digest, &BlindedMessage)> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Blinded { brand, message } => Some((brand, message)),
+            Output::Account { .. } => None,
+        })
+    }
+}
+
+/// Opens an account, signed by the account's key. Opening an open account changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct OpenAccount {
+    /// The bank that is asked.
+    #[n(1)]
+    pub bank: PublicKey,
+    /// The new account.
+    #[n(2)]
+    pub account: PublicKey,
+}
+
+impl Statement for OpenAccount {
+    const CONTENT_TYPE: &'static str = "application/naulon.open-account+cbor";
+}
+
+/// Asks for an account's balance, signed by the account's key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BalanceQuery {
+    /// The bank that is asked.
+    #[n(1)]
+    pub bank: PublicKey,
+    /// Whose balance.
+    #[n(2)]
+    pub account: PublicKey,
+    /// When the question was signed; the bank answers only a fresh one.
+    #[n(3)]
+    pub at: Timestamp,
+}
+
+impl Statement for BalanceQuery {
+    const CONTENT_TYPE: &'static str = "application/naulon.balance-query+cbor";
+}

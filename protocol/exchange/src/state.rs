@@ -1,0 +1,192 @@
+//! What a decision sees of the state, and what it writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use naulon_money::Amount;
+use naulon_statement::{Digest, Joint, PublicKey, Timestamp, UnverifiedJoint};
+
+use crate::decision::{ProvenDecision, UnverifiedDecision};
+use crate::request::{Exchange, RequestId};
+
+/// A unique key: at most one live request holds it. Its bytes are a digest, so that a store can keep it in a narrow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// The unique key.
+    pub key: Digest,
+    /// What it stands for, to name the refusal.
+    pub kind: MarkKind,
+}
+
+/// What a mark stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MarkKind {
+    /// A token given up: (token key id, nonce).
+    Token,
+    /// An account's order, or the operator's reference.
+    Order,
+    /// A merchant's offer: (M, n).
+    Offer,
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum State {
+    /// An exchange without a condition: its outputs are delivered.
+    #[n(0)]
+    Done,
+    /// A purchase whose inputs are locked and whose log has not decided, as far as the bank knows.
+    #[n(1)]
+    Locked,
+    /// A purchase that happened: its outputs are delivered.
+    #[n(2)]
+    Committed,
+    /// A purchase that will not happen: its inputs are free.
+    #[n(3)]
+    Aborted,
+}
+
+/// What the bank keeps of an exchange that it accepted. Its CBOR is read again as [`UnverifiedRecord`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(map)]
+pub struct Record {
+    /// The signed exchange: proof that it was asked for.
+    #[n(1)]
+    pub exchange: Joint<Exchange>,
+    /// Where it stands.
+    #[n(2)]
+    pub state: State,
+    /// The `now` of the decision to accept it.
+    #[n(3)]
+    pub accepted: Timestamp,
+    /// The log's decision, when there is one.
+    #[n(4)]
+    pub decision: Option<ProvenDecision>,
+}
+
+impl Record {
+    /// The request id.
+    pub fn id(&self) -> RequestId {
+        self.exchange.id()
+    }
+}
+
+/// A record as a store or a wire carries it.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub struct UnverifiedRecord {
+    /// The signed exchange.
+    #[n(1)]
+    pub exchange: UnverifiedJoint<Exchange>,
+    /// Where it stands.
+    #[n(2)]
+    pub state: State,
+    /// When it was accepted.
+    #[n(3)]
+    pub accepted: Timestamp,
+    /// The log's decision.
+    #[n(4)]
+    pub decision: Option<UnverifiedDecision>,
+}
+
+impl UnverifiedRecord {
+    /// The record, for bytes that this party wrote itself.
+    pub fn from_own_store(self) -> Record {
+        Record {
+            exchange: self.exchange.from_own_store(),
+            state: self.state,
+            accepted: self.accepted,
+            decision: self.decision.map(UnverifiedDecision::from_own_store),
+        }
+    }
+}
+
+/// What a request touches, so that a store can fetch it for a whole batch at once.
+#[derive(Clone, Debug, Default)]
+pub struct Needs {
+    /// The request's own record (for a log's decision: the purchase's).
+    pub record: Option<RequestId>,
+    /// Marks it would set.
+    pub marks: Vec<Mark>,
+    /// Accounts it debits or credits.
+    pub accounts: BTreeSet<PublicKey>,
+}
+
+/// The state that a request touches.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The record named by [`Needs::record`].
+    pub record: Option<Arc<Record>>,
+    /// For each mark that is held: the record that holds it.
+    pub holders: BTreeMap<Mark, Arc<Record>>,
+    /// The balance of each account that is open.
+    pub balances: BTreeMap<PublicKey, Amount>,
+}
+
+/// An account of the bank's double-entry ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LedgerAccount {
+    /// Money that came in from outside (an asset: its balance is negative here).
+    Outside,
+    /// What the bank owes a customer.
+    Customer(PublicKey),
+    /// What the bank owes the holders of a brand's tokens.
+    Tokens(Digest),
+    /// What is locked for purchases.
+    Locked,
+}
+
+/// One line of the journal: the amount leaves `from` and comes to `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// What owes less afterwards.
+    pub from: LedgerAccount,
+    /// What owes more afterwards.
+    pub to: LedgerAccount,
+    /// How much, above zero.
+    pub amount: Amount,
+}
+
+/// A condition that must still hold when the plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The account is open and holds at least this much before the plan's transfers.
+    Balance {
+        /// Whose balance.
+        account: PublicKey,
+        /// At least this.
+        at_least: Amount,
+    },
+    /// The account is open.
+    Open(PublicKey),
+}
+
+/// How a plan changes the record of its request.
+#[derive(Clone, Debug)]
+pub enum RecordWrite {
+    /// Inserts the record; lost if one with its id exists.
+    Insert(Arc<Record>),
+    /// Puts this record in the place of the one with its id; lost if that one is not [`State::Locked`].
+    Settle(Arc<Record>),
+    /// Opens an account with nothing in it; changes nothing if it is open.
+    Open(PublicKey),
+}
+
+/// What is written, all of it in one transaction or none.
+///
+/// Order: marks (a mark held by another request loses the whole plan), guards, record, transfers.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The record's change.
+    pub record: RecordWrite,
+    /// Marks that the request takes.
+    pub marks: Vec<Mark>,
+    /// Marks that the request gives back (abort).
+    pub freed: Vec<Mark>,
+    /// Conditions that must hold.
+    pub guards: Vec<Guard>,
+    /// The journal's lines.
+    pub transfers: Vec<Transfer>,
+}

@@ -1,0 +1,366 @@
+//! The buyer's side: what to do next about one purchase, and what to keep (AAT §3.3, §5).
+//!
+//! The wallet writes the buyer down after every event and before every message, so that it can go on from any point. A
+//! buyer asks for a step as often as it likes: every step may be repeated.
+
+use minicbor::{Decode, Encode};
+use naulon_exchange::{
+    AuthorizationB, Exchange, Header, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision, key_commitment,
+};
+use naulon_statement::{Digest, Joint, Signed, Timestamp, Unverified, UnverifiedJoint};
+
+use crate::evidence::Evidence;
+use crate::offer::{GoodsM, GoodsQ};
+
+/// One purchase as its buyer sees it. It is read again as [`StoredBuyer`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(map)]
+pub struct Buyer {
+    #[n(1)]
+    offer: Signed<GoodsM>,
+    #[n(2)]
+    two_sided: bool,
+    #[n(3)]
+    fetched: bool,
+    #[n(4)]
+    authorization_q: Option<Joint<Exchange>>,
+    #[n(5)]
+    goods_q: Option<Signed<GoodsQ>>,
+    #[n(6)]
+    header: Option<Signed<Header>>,
+    #[n(7)]
+    authorization_b: Option<Signed<AuthorizationB>>,
+    #[n(8)]
+    decision: Option<ProvenDecision>,
+    #[n(9)]
+    settled: bool,
+    #[n(10)]
+    delivered: bool,
+    #[n(11)]
+    ended: Option<Ending>,
+}
+
+/// What the buyer does next. Every step may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Fetch the encrypted goods and compare them with the offer's digest ([`Buyer::fetched`]).
+    Fetch,
+    /// Choose tokens and sign ([`Buyer::authorize`]).
+    Authorize,
+    /// Send authorization_q to the bank ([`Buyer::locked`], [`Buyer::lock_refused`]).
+    Lock,
+    /// Hand header and promise to the merchant, or look for the decision at the log ([`Buyer::decided`]).
+    Pay,
+    /// Ask the log for an abort; it may answer with a commit ([`Buyer::decided`]).
+    Abort,
+    /// Hand the decision to the bank and take the change ([`Buyer::settled`]).
+    Settle,
+    /// Decrypt the goods with the log's key ([`Buyer::delivered`]).
+    Deliver,
+    /// Nothing.
+    Done(Ending),
+}
+
+/// How a purchase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Ending {
+    /// Paid, and the goods are here as described.
+    #[n(0)]
+    Bought,
+    /// The log aborted; the tokens are free.
+    #[n(1)]
+    Aborted,
+    /// The bank never locked and never will; the tokens were never touched.
+    #[n(2)]
+    NotLocked,
+    /// Given up before anything was authorized.
+    #[n(3)]
+    GivenUp,
+    /// Paid, but the key does not open the goods, or they are not as described: there is evidence against the merchant.
+    #[n(4)]
+    Cheated,
+}
+
+/// Why the buyer does not take what it was handed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuyerError {
+    /// The encrypted goods are not the ones of the offer.
+    #[error("the encrypted goods are not the ones of the offer")]
+    OtherGoods,
+    /// The purchase is not at the point where this can happen.
+    #[error("the purchase is not at that point")]
+    OutOfTurn,
+    /// The authorization is not one for this offer.
+    #[error("the authorization is not one for this offer")]
+    OtherAuthorization,
+    /// The bank's header or promise does not hold, or is for another purchase.
+    #[error("the bank's promise does not fit the authorization")]
+    BankMisfit,
+    /// The decision does not hold, or is on another purchase.
+    #[error("the log's decision does not fit the purchase")]
+    DecisionMisfit,
+    /// The log committed to a key that does not open c.
+    #[error("the log's key does not open the merchant's commitment")]
+    KeyMismatch,
+}
+
+impl Buyer {
+    /// A purchase of this offer, which has been checked ([`GoodsM::check`]). Two-sided if the buyer or the merchant wants.
+    pub fn new(offer: Signed<GoodsM>, two_sided: bool) -> Self {
+        let two_sided = two_sided || offer.two_sided;
+        Buyer {
+            offer,
+            two_sided,
+            fetched: false,
+            authorization_q: None,
+            goods_q: None,
+            header: None,
+            authorization_b: None,
+            decision: None,
+            settled: false,
+            delivered: false,
+            ended: None,
+        }
+    }
+
+    /// What to do next. An offer that is no longer valid is given up before it is authorized, and a lock that cannot be
+    /// committed any more is aborted.
+    pub fn next(&self, now: Timestamp) -> Step {
+        if let Some(ending) = self.ended {
+            return Step::Done(ending);
+        }
+        let Some(authorization_q) = &self.authorization_q else {
+            return match (self.fetched, now < self.offer.valid_until) {
+                (_, false) => Step::Done(Ending::GivenUp),
+                (false, true) => Step::Fetch,
+                (true, true) => Step::Authorize,
+            };
+        };
+        let Some(decision) = &self.decision else {
+            let expired = authorization_q.condition.as_ref().is_some_and(|condition| now >= condition.expiry);
+            return match (&self.header, expired) {
+                (None, _) => Step::Lock,
+                (Some(_), false) => Step::Pay,
+                (Some(_), true) => Step::Abort,
+            };
+        };
+        match (decision.decision().outcome, self.delivered, self.settled) {
+            // The goods first: they are what was paid for.
+            (Outcome::Commit { .. }, false, _) => Step::Deliver,
+            (_, _, false) => Step::Settle,
+            (Outcome::Commit { .. }, true, true) => Step::Done(Ending::Bought),
+            (Outcome::Abort, _, true) => Step::Done(Ending::Aborted),
+        }
+    }
+
+    /// The whole encrypted goods are on disk and have this digest.
+    pub fn fetched(&mut self, digest: &Digest) -> Result<(), BuyerError> {
+        if *digest != self.offer.goods {
+            return Err(BuyerError::OtherGoods);
+        }
+        self.fetched = true;
+        Ok(())
+    }
+
+    /// The signed authorization, and goods_q if delivery is two-sided. Write the buyer down before anything is sent.
+    pub fn authorize(
+        &mut self,
+        authorization_q: Joint<Exchange>,
+        goods_q: Option<Signed<GoodsQ>>,
+    ) -> Result<(), BuyerError> {
+        if !self.fetched || self.authorization_q.is_some() || self.ended.is_some() {
+            return Err(BuyerError::OutOfTurn);
+        }
+        let condition = authorization_q.condition.as_ref().ok_or(BuyerError::OtherAuthorization)?;
+        let offer = &self.offer;
+        let for_this = condition.n == offer.n
+            && condition.merchant == offer.merchant
+            && condition.c == offer.c
+            && authorization_q.currency == offer.currency
+            && authorization_q.price() == Some(offer.price)
+            && offer.banks.contains(&authorization_q.bank)
+            && offer.logs.contains(&condition.log);
+        let answer = goods_q.as_ref().map(|goods_q| (goods_q.signer(), GoodsQ::clone(goods_q)));
+        let expected = condition.q.filter(|_| self.two_sided).map(|q| (q, GoodsQ::to(offer)));
+        if !for_this || answer != expected || self.two_sided != condition.q.is_some() {
+            return Err(BuyerError::OtherAuthorization);
+        }
+        self.authorization_q = Some(authorization_q);
+        self.goods_q = goods_q;
+        Ok(())
+    }
+
+    /// The bank has locked: its header and promise.
+    pub fn locked(
+        &mut self,
+        header: Unverified<Header>,
+        authorization_b: Unverified<AuthorizationB>,
+    ) -> Result<(), BuyerError> {
+        let authorization_q = self.authorization_q.as_ref().ok_or(BuyerError::OutOfTurn)?;
+        let bank = authorization_q.bank;
+        let header = header.verify(&bank).map_err(|_| BuyerError::BankMisfit)?;
+        let authorization_b = authorization_b.verify(&bank).map_err(|_| BuyerError::BankMisfit)?;
+        let expected = Header::of(authorization_q, authorization_q.id());
+        let promise = AuthorizationB::of(authorization_q, &header);
+        if expected.as_ref() != Some(&*header) || promise.as_ref() != Some(&*authorization_b) {
+            return Err(BuyerError::BankMisfit);
+        }
+        self.header = Some(header);
+        self.authorization_b = Some(authorization_b);
+        Ok(())
+    }
+
+    /// The bank refused to lock, and can never lock this authorization: the request cannot succeed, or its expiry has
+    /// passed on the bank's clock. The tokens are free. A refusal that may pass is not reported here: ask again.
+    pub fn lock_refused(&mut self) -> Result<(), BuyerError> {
+        if self.authorization_q.is_none() || self.header.is_some() {
+            return Err(BuyerError::OutOfTurn);
+        }
+        self.ended = Some(Ending::NotLocked);
+        Ok(())
+    }
+
+    /// The log's decision, from whoever handed it over.
+    pub fn decided(&mut self, decision: UnverifiedDecision, log: &LogIdentity) -> Result<(), BuyerError> {
+        let header = self.header.as_ref().ok_or(BuyerError::OutOfTurn)?;
+        if log.key != header.log {
+            return Err(BuyerError::DecisionMisfit);
+        }
+        let proven = decision.verify(log).map_err(|_| BuyerError::DecisionMisfit)?;
+        if !proven.decision().fits(header) {
+            return Err(BuyerError::DecisionMisfit);
+        }
+        if proven.decision().key().is_some_and(|k| key_commitment(&header.n, k) != header.c) {
+            return Err(BuyerError::KeyMismatch);
+        }
+        if self.decision.is_none() {
+            self.decision = Some(proven);
+        }
+        Ok(())
+    }
+
+    /// The bank has settled, and the change is in the wallet.
+    pub fn settled(&mut self) -> Result<(), BuyerError> {
+        self.decision.as_ref().ok_or(BuyerError::OutOfTurn)?;
+        self.settled = true;
+        Ok(())
+    }
+
+    /// The goods are decrypted and as described.
+    pub fn delivered(&mut self) -> Result<(), BuyerError> {
+        self.key().ok_or(BuyerError::OutOfTurn)?;
+        self.delivered = true;
+        Ok(())
+    }
+
+    /// The key does not open the goods, or they are not as described. The purchase still settles, for the change.
+    pub fn cheated(&mut self) -> Result<(), BuyerError> {
+        self.key().ok_or(BuyerError::OutOfTurn)?;
+        self.ended = Some(Ending::Cheated);
+        Ok(())
+    }
+
+    /// Gives the purchase up, if nothing has been authorized.
+    pub fn give_up(&mut self) -> Result<(), BuyerError> {
+        if self.authorization_q.is_some() {
+            return Err(BuyerError::OutOfTurn);
+        }
+        self.ended = Some(Ending::GivenUp);
+        Ok(())
+    }
+
+    /// The offer.
+    pub fn offer(&self) -> &Signed<GoodsM> {
+        &self.offer
+    }
+
+    /// Whether delivery is two-sided.
+    pub fn is_two_sided(&self) -> bool {
+        self.two_sided
+    }
+
+    /// The signed authorization, once there is one.
+    pub fn authorization_q(&self) -> Option<&Joint<Exchange>> {
+        self.authorization_q.as_ref()
+    }
+
+    /// The buyer's signature over the offer, for two-sided delivery.
+    pub fn goods_q(&self) -> Option<&Signed<GoodsQ>> {
+        self.goods_q.as_ref()
+    }
+
+    /// The bank's header and promise, once it has locked.
+    pub fn promise(&self) -> Option<(&Signed<Header>, &Signed<AuthorizationB>)> {
+        self.header.as_ref().zip(self.authorization_b.as_ref())
+    }
+
+    /// The log's decision, once there is one.
+    pub fn decision(&self) -> Option<&ProvenDecision> {
+        self.decision.as_ref()
+    }
+
+    /// k, once the log has committed.
+    pub fn key(&self) -> Option<&[u8; 32]> {
+        self.decision.as_ref().and_then(|decision| decision.decision().key())
+    }
+
+    /// Everything the buyer can show a judge (AAT §4).
+    pub fn evidence(&self) -> Evidence {
+        Evidence {
+            goods_m: Some(self.offer.bytes().to_vec()),
+            goods_q: self.goods_q.as_ref().map(|statement| statement.bytes().to_vec()),
+            authorization_q: self.authorization_q.as_ref().map(crate::evidence::JointBytes::of),
+            header: self.header.as_ref().map(|statement| statement.bytes().to_vec()),
+            authorization_b: self.authorization_b.as_ref().map(|statement| statement.bytes().to_vec()),
+            decisions: self.decision.iter().map(ProvenDecision::to_bytes).collect(),
+        }
+    }
+}
+
+/// A buyer as a store keeps it.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+pub struct StoredBuyer {
+    #[n(1)]
+    offer: Unverified<GoodsM>,
+    #[n(2)]
+    two_sided: bool,
+    #[n(3)]
+    fetched: bool,
+    #[n(4)]
+    authorization_q: Option<UnverifiedJoint<Exchange>>,
+    #[n(5)]
+    goods_q: Option<Unverified<GoodsQ>>,
+    #[n(6)]
+    header: Option<Unverified<Header>>,
+    #[n(7)]
+    authorization_b: Option<Unverified<AuthorizationB>>,
+    #[n(8)]
+    decision: Option<UnverifiedDecision>,
+    #[n(9)]
+    settled: bool,
+    #[n(10)]
+    delivered: bool,
+    #[n(11)]
+    ended: Option<Ending>,
+}
+
+impl StoredBuyer {
+    /// The buyer, for bytes that this party wrote itself.
+    pub fn from_own_store(self) -> Buyer {
+        Buyer {
+            offer: self.offer.from_own_store(),
+            two_sided: self.two_sided,
+            fetched: self.fetched,
+            authorization_q: self.authorization_q.map(UnverifiedJoint::from_own_store),
+            goods_q: self.goods_q.map(Unverified::from_own_store),
+            header: self.header.map(Unverified::from_own_store),
+            authorization_b: self.authorization_b.map(Unverified::from_own_store),
+            decision: self.decision.map(UnverifiedDecision::from_own_store),
+            settled: self.settled,
+            delivered: self.delivered,
+            ended: self.ended,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What a bank can be asked.
+
+use naulon_blind::{BlindSignature, Brand};
+use naulon_exchange::{
+    AuthorizationB, BalanceQuery, Exchange, Header, LockLimits, OpenAccount, RequestId, State, UnverifiedDecision,
+};
+use naulon_money::{Amount, Currency};
+use naulon_statement::{Duration, PublicKey, Statement, StatementError, Unverified, UnverifiedJoint, cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::http::{Call, CallError, HttpRequest, HttpResponse, Method};
+use crate::problem::Problem;
+use crate::text::{B64, amount, as_text, as_texts};
+
+/// What a bank can be asked.
+#[derive(Debug)]
+pub enum BankCall {
+    /// Who it is and what it issues. `GET /v1/bank`
+    Describe,
+    /// Open an account. `POST /v1/accounts`
+    OpenAccount(Unverified<OpenAccount>),
+    /// An account's balance. `POST /v1/balances`
+    Balance(Unverified<BalanceQuery>),
+    /// Turn instruments into instruments, or lock a purchase. `POST /v1/exchanges`
+    Exchange(UnverifiedJoint<Exchange>),
+    /// The reply to an exchange that was accepted before. `GET /v1/exchanges/{id}`
+    Status(RequestId),
+    /// Settle a purchase by the log's decision. `POST /v1/decisions`
+    Settle(UnverifiedDecision),
+}
+
+/// What a bank answers.
+#[derive(Debug)]
+pub enum BankReply {
+    /// To `Describe`.
+    Description(BankDescription),
+    /// To `OpenAccount`: the account is open.
+    Opened,
+    /// To `Balance`.
+    Balance(Amount),
+    /// To `Exchange`, `Status` and `Settle`.
+    Exchange(Box<ExchangeReply>),
+}
+
+/// A bank's description of itself.
+#[derive(Clone, Debug)]
+pub struct BankDescription {
+    /// Its key.
+    pub bank: PublicKey,
+    /// Its currency.
+    pub currency: Currency,
+    /// Its brands, this period's, the next's and old ones, signed by its key.
+    pub brands: Vec<Unverified<Brand>>,
+    /// The logs that it heeds.
+    pub logs: Vec<PublicKey>,
+    /// How long it locks.
+    pub locks: LockLimits,
+}
+
+/// Where an exchange stands, and what it delivered.
+#[derive(Clone, Debug)]
+pub struct ExchangeReply {
+    /// The request id.
+    pub request: RequestId,
+    /// Where it stands.
+    pub state: State,
+    /// The blind signatures in the order of the blinded outputs, once delivered; else empty.
+    pub signatures: Vec<BlindSignature>,
+    /// For a purchase: the bank's header.
+    pub header: Option<Unverified<Header>>,
+    /// For a purchase: the bank's promise.
+    pub authorization_b: Option<Unverified<AuthorizationB>>,
+    /// For a settled purchase: the log's decision.
+    pub decision: Option<UnverifiedDecision>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatementBody {
+    statement: B64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JointBody {
+    payload: B64,
+    signatures: Vec<B64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DecisionBody {
+    pub(crate) decision: B64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenedBody {
+    open: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BalanceBody {
+    #[serde(with = "amount")]
+    balance: Amount,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DescriptionBody {
+    #[serde(with = "as_text")]
+    bank: PublicKey,
+    #[serde(with = "as_text")]
+    currency: Currency,
+    brands: Vec<B64>,
+    #[serde(with = "as_texts")]
+    logs: Vec<PublicKey>,
+    lock_min_ms: u64,
+    lock_max_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExchangeReplyBody {
+    #[serde(with = "as_text")]
+    request: RequestId,
+    state: StateText,
+    signatures: Vec<B64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    header: Option<B64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorization_b: Option<B64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decision: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StateText {
+    Done,
+    Locked,
+    Committed,
+    Aborted,
+}
+
+impl Call for BankCall {
+    type Reply = BankReply;
+
+    fn to_http(&self) -> HttpRequest {
+        let statement = |bytes: Vec<u8>| StatementBody { statement: B64(bytes) };
+        match self {
+            BankCall::Describe => HttpRequest::get("/v1/bank"),
+            BankCall::OpenAccount(open) => HttpRequest::post("/v1/accounts", &statement(bytes_of(open))),
+            BankCall::Balance(query) => HttpRequest::post("/v1/balances", &statement(bytes_of(query))),
+            BankCall::Exchange(joint) => HttpRequest::post("/v1/exchanges", &joint_body(joint)),
+            BankCall::Status(id) => HttpRequest::get(format!("/v1/exchanges/{id}")),
+            BankCall::Settle(decision) => {
+                HttpRequest::post("/v1/decisions", &DecisionBody { decision: B64(cbor::to_vec(decision)) })
+            }
+        }
+    }
+
+    fn from_http(request: &HttpRequest) -> Result<Self, Problem> {
+        match (request.method, request.path.as_str()) {
+            (Method::Get, "/v1/bank") => Ok(BankCall::Describe),
+            (Method::Post, "/v1/accounts") => Ok(BankCall::OpenAccount(statement(request)?)),
+            (Method::Post, "/v1/balances") => Ok(BankCall::Balance(statement(request)?)),
+            (Method::Post, "/v1/exchanges") => {
+                let body: JointBody = request.json()?;
+                let signatures: Vec<Vec<u8>> = body.signatures.into_iter().map(|signature| signature.0).collect();
+                Ok(BankCall::Exchange(UnverifiedJoint::parse(&body.payload.0, &signatures)?))
+            }
+            (Method::Post, "/v1/decisions") => {
+                let body: DecisionBody = request.json()?;
+                Ok(BankCall::Settle(decision(&body.decision)?))
+            }
+            (Method::Get, path) => match path.strip_prefix("/v1/exchanges/").map(str::parse) {
+                Some(Ok(id)) => Ok(BankCall::Status(id)),
+                Some(Err(error)) => Err(Problem::new("malformed", error)),
+                None => Err(request.not_found()),
+            },
+            _ => Err(request.not_found()),
+        }
+    }
+
+    fn reply_to_http(reply: BankReply) -> HttpResponse {
+        match reply {
+            BankReply::Description(description) => HttpResponse::json(200, &DescriptionBody::from(description)),
+            BankReply::Opened => HttpResponse::json(200, &OpenedBody { open: true }),
+            BankReply::Balance(balance) => HttpResponse::json(200, &BalanceBody { balance }),
+            BankReply::Exchange(reply) => HttpResponse::json(200, &ExchangeReplyBody::from(*reply)),
+        }
+    }
+
+    fn reply_from_http(&self, response: &HttpResponse) -> Result<BankReply, CallError> {
+        match self {
+            BankCall::Describe => response.parse::<DescriptionBody>()?.read().map(BankReply::Description),
+            BankCall::OpenAccount(_) => response.parse::<OpenedBody>().map(|_| BankReply::Opened),
+            BankCall::Balance(_) => response.parse::<BalanceBody>().map(|body| BankReply::Balance(body.balance)),
+            BankCall::Exchange(_) | BankCall::Status(_) | BankCall::Settle(_) => {
+                response.parse::<ExchangeReplyBody>()?.read().map(|reply| BankReply::Exchange(Box::new(reply)))
+            }
+        }
+    }
+}
+
+impl From<BankDescription> for DescriptionBody {
+    fn from(description: BankDescription) -> Self {
+        DescriptionBody {
+            bank: description.bank,
+            currency: description.currency,
+            brands: description.brands.iter().map(|brand| B64(bytes_of(brand))).collect(),
+            logs: description.logs,
+            lock_min_ms: description.locks.min.0,
+            lock_max_ms: description.locks.max.0,
+        }
+    }
+}
+
+impl DescriptionBody {
+    fn read(self) -> Result<BankDescription, CallError> {
+        let brands = self.brands.iter().map(|brand| Unverified::parse(&brand.0)).collect::<Result<_, _>>();
+        Ok(BankDescription {
+            bank: self.bank,
+            currency: self.currency,
+            brands: brands.map_err(bad_reply)?,
+            logs: self.logs,
+            locks: LockLimits { min: Duration(self.lock_min_ms), max: Duration(self.lock_max_ms) },
+        })
+    }
+}
+
+impl From<ExchangeReply> for ExchangeReplyBody {
+    fn from(reply: ExchangeReply) -> Self {
+        ExchangeReplyBody {
+            request: reply.request,
+            state: match reply.state {
+                State::Done => StateText::Done,
+                State::Locked => StateText::Locked,
+                State::Committed => StateText::Committed,
+                State::Aborted => StateText::Aborted,
+            },
+            signatures: reply.signatures.iter().map(|signature| B64(signature.as_bytes().to_vec())).collect(),
+            header: reply.header.as_ref().map(|header| B64(bytes_of(header))),
+            authorization_b: reply.authorization_b.as_ref().map(|promise| B64(bytes_of(promise))),
+            decision: reply.decision.as_ref().map(|decision| B64(cbor::to_vec(decision))),
+        }
+    }
+}
+
+impl ExchangeReplyBody {
+    fn read(self) -> Result<ExchangeReply, CallError> {
+        let signature = |bytes: B64| {
+            <[u8; 256]>::try_from(bytes.0.as_slice())
+                .map(BlindSignature)
+                .map_err(|_| bad_reply("a blind signature has 256 bytes"))
+        };
+        Ok(ExchangeReply {
+            request: self.request,
+            state: match self.state {
+                StateText::Done => State::Done,
+                StateText::Locked => State::Locked,
+                StateText::Committed => State::Committed,
+                StateText::Aborted => State::Aborted,
+            },
+            signatures: self.signatures.into_iter().map(signature).collect::<Result<_, _>>()?,
+            header: self.header.map(|bytes| Unverified::parse(&bytes.0)).transpose().map_err(bad_reply)?,
+            authorization_b: self.authorization_b.map(|b| Unverified::parse(&b.0)).transpose().map_err(bad_reply)?,
+            decision: self.decision.map(|bytes| cbor::from_slice(&bytes.0)).transpose().map_err(bad_reply)?,
+        })
+    }
+}
+
+/// The COSE_Sign1 of a statement.
+pub(crate) fn bytes_of<T>(statement: &Unverified<T>) -> Vec<u8> {
+    statement.bytes().to_vec()
+}
+
+pub(crate) fn bad_reply(error: impl std::fmt::Display) -> CallError {
+    CallError::BadReply(error.to_string())
+}
+
+pub(crate) fn decision(bytes: &B64) -> Result<UnverifiedDecision, Problem> {
+    cbor::from_slice(&bytes.0).map_err(|error| StatementError::from(error).into())
+}
+
+fn statement<T: Statement>(request: &HttpRequest) -> Result<Unverified<T>, Problem> {
+    let body: StatementBody = request.json()?;
+    Ok(Unverified::parse(&body.statement.0)?)
+}
+
+fn joint_body(joint: &UnverifiedJoint<Exchange>) -> JointBody {
+    JointBody {
+        payload: B64(joint.payload().to_vec()),
+        signatures: joint.signatures().iter().map(|signature| B64(signature.bytes().to_vec())).collect(),
+    }
+}

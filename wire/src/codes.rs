@@ -1,0 +1,207 @@
+//! Every stable code: its status, its meaning, and what the caller should do. docs/codes.md is made from this table.
+
+/// One code's page.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// The stable code.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What it means.
+    pub title: &'static str,
+    /// What the caller should do.
+    pub advice: &'static str,
+    /// Whether the very same request can never succeed, whatever happens later.
+    pub is_final: bool,
+    /// After how many seconds a repetition may succeed.
+    pub retry_after: Option<u64>,
+}
+
+/// The page of this code.
+pub fn find(code: &str) -> Option<Code> {
+    CODES.iter().find(|page| page.code == code).copied()
+}
+
+/// A fault of the party that was asked.
+pub const INTERNAL: Code = passing(
+    "internal",
+    500,
+    "the party that was asked failed",
+    "Repeat the same request; nothing is lost. If it goes on, tell the operator.",
+    5,
+);
+
+const fn last(code: &'static str, status: u16, title: &'static str, advice: &'static str) -> Code {
+    Code { code, status, title, advice, is_final: true, retry_after: None }
+}
+
+const fn open(code: &'static str, status: u16, title: &'static str, advice: &'static str) -> Code {
+    Code { code, status, title, advice, is_final: false, retry_after: None }
+}
+
+const fn passing(code: &'static str, status: u16, title: &'static str, advice: &'static str, seconds: u64) -> Code {
+    Code { code, status, title, advice, is_final: false, retry_after: Some(seconds) }
+}
+
+/// All codes, in the order of docs/codes.md.
+pub const CODES: &[Code] = &[
+    // Bytes.
+    last("malformed", 400, "not a message of the expected kind", "Mend the sender; see docs/spec."),
+    last(
+        "not_canonical",
+        400,
+        "not in deterministic form",
+        "Write CBOR by RFC 8949 §4.2, and signatures sorted by key.",
+    ),
+    last("too_long", 413, "longer than allowed", "Split the request; the limits are in docs/spec/http.md."),
+    last("wrong_signer", 403, "signed by another key than expected", "Sign with the key that the statement names."),
+    last("bad_signature", 403, "a signature does not hold", "Sign again; Ed25519 is verified strictly."),
+    last("not_found", 404, "no such resource", "Check path and method; see docs/spec/http.md."),
+    last("range", 416, "the range lies outside of the goods", "Ask for a range within the size in the offer."),
+    // The exchange.
+    last("wrong_bank", 421, "the request is for another bank", "Check the bank's key in your settings."),
+    last("wrong_currency", 400, "the bank does not keep that currency", "Use the currency of the bank's description."),
+    last("exchange_size", 400, "too few or too many inputs or outputs", "Split the exchange."),
+    last("signature_missing", 403, "an input's key has not signed", "Sign with every key that an input names."),
+    last("signature_unneeded", 400, "a key signed that no input names", "Leave out signatures that are not needed."),
+    open("unknown_brand", 404, "no brand of this bank has that key", "Fetch the bank's brands again."),
+    open(
+        "brand_not_issuing",
+        409,
+        "tokens of that brand are not issued now",
+        "Fetch the bank's brands and ask for this period's.",
+    ),
+    last(
+        "brand_closed",
+        410,
+        "tokens of that brand can no longer be used so",
+        "Deposit or exchange tokens before their brand's dates.",
+    ),
+    last("bad_token", 403, "the token is not one of its brand", "Unblind again; a forged token is worth nothing."),
+    last("duplicate_input", 400, "the same input twice", "Name every input once."),
+    last("duplicate_output", 400, "the same blinded message twice", "Blind every output afresh."),
+    last("amount_out_of_range", 400, "an amount that is zero or too large", "Use amounts above zero."),
+    last("unbalanced", 400, "inputs and outputs differ in value", "Ask for outputs of exactly the inputs' value."),
+    last(
+        "condition_inputs",
+        400,
+        "a purchase is paid with tokens alone",
+        "Withdraw tokens first; q is the first token's key.",
+    ),
+    last(
+        "condition_outputs",
+        400,
+        "a purchase credits the merchant once",
+        "Credit the merchant once, and take the rest as change.",
+    ),
+    open("unknown_log", 421, "that log is not heeded", "Choose a log from the bank's description and the offer."),
+    last(
+        "expiry_too_soon",
+        422,
+        "the expiry is too near",
+        "Authorize again with a later expiry; this one can no longer be locked.",
+    ),
+    open("expiry_too_late", 422, "the expiry is too far", "Authorize again with an earlier expiry."),
+    open("unknown_account", 404, "the account is not open", "Open the account first."),
+    open("insufficient_funds", 402, "the account holds less than that", "Pay money in first."),
+    open(
+        "spent",
+        409,
+        "the token is spent",
+        "The evidence is the earlier signed request, and the log's commit if it was a purchase.",
+    ),
+    open(
+        "locked",
+        409,
+        "the token is locked for a purchase",
+        "See the earlier request in the evidence through: commit or abort frees what is not spent.",
+    ),
+    last("order_used", 409, "the order was used for another request", "Draw a fresh order."),
+    open("offer_taken", 409, "another authorization for this offer is live or committed", "Take a fresh offer."),
+    open(
+        "unknown_purchase",
+        404,
+        "no such purchase or exchange is known here",
+        "Check the id; a request that never arrived leaves no trace.",
+    ),
+    last("bad_decision", 403, "the log's decision does not hold", "Fetch the decision from the log again."),
+    last(
+        "decision_misfit",
+        409,
+        "the decision does not fit the purchase",
+        "Keep it: it may be evidence against the log.",
+    ),
+    last(
+        "key_mismatch",
+        409,
+        "the key does not open the commitment",
+        "Keep it: a log that committed to it has broken the protocol.",
+    ),
+    last("log_contradiction", 409, "the log decided otherwise before", "Keep both decisions: they convict the log."),
+    open("stale", 425, "the question is not fresh", "Set the clock, and ask again."),
+    // The log.
+    last("wrong_log", 421, "the header names another log", "Ask the log that the header names."),
+    open("unknown_bank", 421, "that bank is not accepted here", "Choose a bank from the description."),
+    last(
+        "other_purchase",
+        400,
+        "the authorization is for another purchase",
+        "Send header and authorization of one purchase.",
+    ),
+    passing("not_expired", 425, "the purchase has not expired", "Ask again after the expiry.", 1),
+    last("too_old", 410, "the purchase expired too long ago", "Decisions are made within the log's retention."),
+    passing(
+        "undecided",
+        404,
+        "nothing is decided on that purchase",
+        "Wait for the merchant, or ask for an abort after the expiry.",
+        1,
+    ),
+    // The shop.
+    last("unknown_item", 404, "the shop has no such item", "See the catalogue."),
+    last("not_my_offer", 421, "the offer is another merchant's", "Pay the merchant that made the offer."),
+    last("other_offer", 409, "the bank's promise is for another offer", "Send the header and promise of this offer."),
+    last("wrong_value", 402, "the promise is not of the offer's price", "Authorize exactly the price."),
+    last(
+        "goods_q",
+        403,
+        "two-sided delivery wants goods_q by the key that pays",
+        "Sign the offer with the first token's key.",
+    ),
+    last("too_late", 410, "too little time is left before the expiry", "Wait for the expiry, abort, and buy again."),
+    // Any party.
+    passing("busy", 429, "too many requests at once", "Repeat the same request a little later.", 1),
+    passing(
+        "unavailable",
+        503,
+        "the party cannot write or is stopping",
+        "Repeat the same request later; nothing is lost.",
+        2,
+    ),
+    INTERNAL,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_well_formed() {
+        let mut seen = std::collections::BTreeSet::new();
+        for page in CODES {
+            assert!(seen.insert(page.code), "{} twice", page.code);
+            assert!((400..600).contains(&page.status), "{}", page.code);
+            assert!(page.code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", page.code);
+        }
+    }
+
+    /// docs/codes.md holds a line for every code, with its status and its advice.
+    #[test]
+    fn the_page_of_codes_is_complete() {
+        let page = include_str!("../../docs/codes.md");
+        for code in CODES {
+            let line = format!("| `{}` | {} | {} | {} |", code.code, code.status, code.title, code.advice);
+            assert!(page.contains(&line), "docs/codes.md lacks the line\n{line}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Calls as HTTP messages, without sockets.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// The longest JSON body in bytes.
+pub const MAX_BODY_LEN: usize = 1024 * 1024;
+
+/// The methods that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads; has no body.
+    Get,
+    /// Asks for something to be done; may be repeated like everything else.
+    Post,
+}
+
+/// A range of bytes, `offset..offset + len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first byte.
+    pub offset: u64,
+    /// How many, above zero.
+    pub len: u64,
+}
+
+/// What a client sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// The path, without host and query.
+    pub path: String,
+    /// JSON, or nothing.
+    pub body: Vec<u8>,
+    /// The `Range` header.
+    pub range: Option<Range>,
+}
+
+/// What a server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// The media type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Bytes,
+    /// After how many seconds a repetition may succeed.
+    pub retry_after: Option<u64>,
+}
+
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
+/// The media type of problem details (RFC 9457).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+/// The media type of raw bytes.
+pub const BYTES: &str = "application/octet-stream";
+
+/// What one kind of party can be asked.
+pub trait Call: Sized + Send + 'static {
+    /// What it answers.
+    type Reply: Send + 'static;
+
+    /// The call as a request.
+    fn to_http(&self) -> HttpRequest;
+
+    /// The call of a request; a request that is none is the sender's fault.
+    fn from_http(request: &HttpRequest) -> Result<Self, Problem>;
+
+    /// The reply as a response.
+    fn reply_to_http(reply: Self::Reply) -> HttpResponse;
+
+    /// The reply to this call, of a response that is not a problem.
+    fn reply_from_http(&self, response: &HttpResponse) -> Result<Self::Reply, CallError>;
+}
+
+/// A party that answers calls, over whatever store it has.
+pub trait Service<C: Call>: Send + Sync + 'static {
+    /// Answers one call. When the answer is there, everything it says is durable.
+    fn call(&self, call: C) -> impl Future<Output = Result<C::Reply, Problem>> + Send;
+}
+
+/// Why a call has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The party refused.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// The party could not be reached, or did not answer in time. It may have acted all the same: ask again.
+    #[error("{0} cannot be reached: {1}")]
+    Unreachable(String, String),
+    /// The answer is not one to this call.
+    #[error("an answer that cannot be understood: {0}")]
+    BadReply(String),
+}
+
+impl HttpRequest {
+    /// A GET without a body.
+    pub fn get(path: impl Into<String>) -> Self {
+        HttpRequest { method: Method::Get, path: path.into(), body: Vec::new(), range: None }
+    }
+
+    /// A POST of JSON.
+    pub fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
+        HttpRequest { method: Method::Post, path: path.into(), body: json(body), range: None }
+    }
+
+    /// The body's JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.body).map_err(|error| Problem::new("malformed", error))
+    }
+
+    /// The problem of a path that leads nowhere.
+    pub fn not_found(&self) -> Problem {
+        Problem::new("not_found", format_args!("there is no {:?} {}", self.method, self.path))
+    }
+}
+
+impl HttpResponse {
+    /// JSON.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        HttpResponse { status, content_type: JSON, body: json(body).into(), retry_after: None }
+    }
+
+    /// Bytes.
+    pub fn bytes(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        HttpResponse { status, content_type, body: body.into(), retry_after: None }
+    }
+
+    /// A problem.
+    pub fn problem(problem: &Problem) -> Self {
+        let body = json(problem).into();
+        HttpResponse { status: problem.status, content_type: PROBLEM_JSON, body, retry_after: problem.retry_after }
+    }
+
+    /// The body's JSON.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body).map_err(|error| CallError::BadReply(error.to_string()))
+    }
+
+    /// The problem that this response is, if its status says that it is one.
+    pub fn as_problem(&self) -> Option<Problem> {
+        let parse = || serde_json::from_slice(&self.body).ok();
+        let bare = || Problem::new("internal", format_args!("the answer has status {}", self.status));
+        (self.status >= 400).then(|| parse().unwrap_or_else(bare))
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => bytes,
+        // Our bodies are structs of strings, numbers and lists, all of which have a JSON form.
+        Err(never) => unreachable!("writing JSON into memory failed: {never}"),
+    }
+}

@@ -1,0 +1,151 @@
+//! What a log can be asked.
+
+use naulon_exchange::{Header, UnverifiedDecision};
+use naulon_purchase::AuthorizationM;
+use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::bank::{DecisionBody, bad_reply, bytes_of};
+use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method};
+use crate::problem::Problem;
+use crate::text::{B64, as_text, as_texts};
+
+/// What a log can be asked.
+#[derive(Debug)]
+pub enum LogCall {
+    /// Who it is. `GET /v1/log`
+    Describe,
+    /// Commit, with the merchant's key. `POST /v1/commits`
+    Commit {
+        /// The bank's header.
+        header: Unverified<Header>,
+        /// The merchant's authorization.
+        authorization: Unverified<AuthorizationM>,
+    },
+    /// Abort, after the expiry. `POST /v1/aborts`
+    Abort {
+        /// The bank's header.
+        header: Unverified<Header>,
+    },
+    /// The decision on the purchase of the header with this digest. `GET /v1/decisions/{digest}`
+    Decision(Digest),
+    /// A file of the public log (C2SP tlog-tiles): `GET /checkpoint`, `GET /tile/…`
+    Public(String),
+}
+
+/// What a log answers.
+#[derive(Debug)]
+pub enum LogReply {
+    /// To `Describe`.
+    Description(LogDescription),
+    /// To `Commit`, `Abort` and `Decision`: what was decided, which may be the other one.
+    Decision(Box<UnverifiedDecision>),
+    /// To `Public`: media type and bytes.
+    Public(Vec<u8>),
+}
+
+/// A log's description of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDescription {
+    /// Signs decisions.
+    pub log: PublicKey,
+    /// Verifies checkpoints (C2SP verifier key).
+    pub checkpoints: String,
+    /// The banks whose headers it takes.
+    pub banks: Vec<PublicKey>,
+    /// Nothing is decided for an expiry further back than this, in milliseconds.
+    pub retention_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommitBody {
+    header: B64,
+    authorization_m: B64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AbortBody {
+    header: B64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DescriptionBody {
+    #[serde(with = "as_text")]
+    log: PublicKey,
+    checkpoints: String,
+    #[serde(with = "as_texts")]
+    banks: Vec<PublicKey>,
+    retention_ms: u64,
+}
+
+impl Call for LogCall {
+    type Reply = LogReply;
+
+    fn to_http(&self) -> HttpRequest {
+        match self {
+            LogCall::Describe => HttpRequest::get("/v1/log"),
+            LogCall::Commit { header, authorization } => {
+                let body = CommitBody { header: B64(bytes_of(header)), authorization_m: B64(bytes_of(authorization)) };
+                HttpRequest::post("/v1/commits", &body)
+            }
+            LogCall::Abort { header } => HttpRequest::post("/v1/aborts", &AbortBody { header: B64(bytes_of(header)) }),
+            LogCall::Decision(subject) => HttpRequest::get(format!("/v1/decisions/{subject}")),
+            LogCall::Public(path) => HttpRequest::get(path.clone()),
+        }
+    }
+
+    fn from_http(request: &HttpRequest) -> Result<Self, Problem> {
+        match (request.method, request.path.as_str()) {
+            (Method::Get, "/v1/log") => Ok(LogCall::Describe),
+            (Method::Post, "/v1/commits") => {
+                let body: CommitBody = request.json()?;
+                let header = Unverified::parse(&body.header.0)?;
+                Ok(LogCall::Commit { header, authorization: Unverified::parse(&body.authorization_m.0)? })
+            }
+            (Method::Post, "/v1/aborts") => {
+                let body: AbortBody = request.json()?;
+                Ok(LogCall::Abort { header: Unverified::parse(&body.header.0)? })
+            }
+            (Method::Get, path) if path == "/checkpoint" || path.starts_with("/tile/") => {
+                Ok(LogCall::Public(path.to_owned()))
+            }
+            (Method::Get, path) => match path.strip_prefix("/v1/decisions/").map(str::parse) {
+                Some(Ok(subject)) => Ok(LogCall::Decision(subject)),
+                Some(Err(error)) => Err(Problem::new("malformed", error)),
+                None => Err(request.not_found()),
+            },
+            _ => Err(request.not_found()),
+        }
+    }
+
+    fn reply_to_http(reply: LogReply) -> HttpResponse {
+        match reply {
+            LogReply::Description(description) => {
+                let LogDescription { log, checkpoints, banks, retention_ms } = description;
+                HttpResponse::json(200, &DescriptionBody { log, checkpoints, banks, retention_ms })
+            }
+            LogReply::Decision(decision) => {
+                HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
+            }
+            LogReply::Public(bytes) => HttpResponse::bytes(200, BYTES, bytes),
+        }
+    }
+
+    fn reply_from_http(&self, response: &HttpResponse) -> Result<LogReply, CallError> {
+        match self {
+            LogCall::Describe => {
+                let DescriptionBody { log, checkpoints, banks, retention_ms } = response.parse()?;
+                Ok(LogReply::Description(LogDescription { log, checkpoints, banks, retention_ms }))
+            }
+            LogCall::Commit { .. } | LogCall::Abort { .. } | LogCall::Decision(_) => {
+                let body: DecisionBody = response.parse()?;
+                let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
+                Ok(LogReply::Decision(Box::new(decision)))
+            }
+            LogCall::Public(_) => Ok(LogReply::Public(response.body.to_vec())),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Problem details (RFC 9457) with a stable code.
+
+use naulon_exchange::{Refusal, UnverifiedRecord};
+use naulon_purchase::{LogRefusal, PaymentRefusal};
+use naulon_statement::{StatementError, cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::codes;
+use crate::text::B64;
+
+/// A refusal as it travels. The code is stable, and docs/codes.md says what the caller should do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail} [{code}]")]
+#[serde(deny_unknown_fields)]
+pub struct Problem {
+    /// A URI reference to the page of the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the code means, the same text every time.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What was the matter this time.
+    pub detail: String,
+    /// Proof that comes with the refusal: for `spent` and `locked` the earlier request's record, for `log_contradiction`
+    /// the first decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<B64>,
+    /// After how many seconds a repetition may succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// The problem of this code. A code that is not in [`codes::CODES`] is an `internal` problem.
+    pub fn new(code: &str, detail: impl std::fmt::Display) -> Self {
+        let page = codes::find(code).unwrap_or(codes::INTERNAL);
+        Problem {
+            kind: format!("/problems/{}", page.code),
+            title: page.title.to_owned(),
+            status: page.status,
+            code: page.code.to_owned(),
+            detail: detail.to_string(),
+            evidence: None,
+            retry_after: page.retry_after,
+        }
+    }
+
+    /// True if this very request can never succeed, whatever happens later: what it would have taken is free.
+    pub fn is_final(&self) -> bool {
+        codes::find(&self.code).is_some_and(|page| page.is_final)
+    }
+
+    /// The earlier record that a `spent` or `locked` problem proves itself by. Nothing in it is verified.
+    pub fn record(&self) -> Option<UnverifiedRecord> {
+        cbor::from_slice(&self.evidence.as_ref()?.0).ok()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let evidence = match &refusal {
+            Refusal::Spent(record) | Refusal::Locked(record) => Some(cbor::to_vec(&**record)),
+            Refusal::Contradiction(decision) => Some(decision.to_bytes()),
+            _ => None,
+        };
+        Problem { evidence: evidence.map(B64), ..Problem::new(refusal.code(), refusal) }
+    }
+}
+
+impl From<LogRefusal> for Problem {
+    fn from(refusal: LogRefusal) -> Self {
+        Problem::new(refusal.code(), refusal)
+    }
+}
+
+impl From<PaymentRefusal> for Problem {
+    fn from(refusal: PaymentRefusal) -> Self {
+        Problem::new(refusal.code(), refusal)
+    }
+}
+
+impl From<StatementError> for Problem {
+    fn from(error: StatementError) -> Self {
+        Problem::new(error.code(), error)
+    }
+}

@@ -1,0 +1,216 @@
+//! What a shop can be asked.
+
+use bytes::Bytes;
+use naulon_exchange::UnverifiedDecision;
+use naulon_money::{Amount, Currency};
+use naulon_purchase::{GoodsM, UnverifiedPayment};
+use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::bank::{DecisionBody, bad_reply, bytes_of};
+use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, Range};
+use crate::problem::Problem;
+use crate::text::{B64, amount, as_text, as_texts};
+
+/// The most bytes of encrypted goods in one answer.
+pub const MAX_GOODS_PIECE: u64 = 4 * 1024 * 1024;
+
+/// What a shop can be asked.
+#[derive(Debug)]
+pub enum ShopCall {
+    /// Who it is and what it sells. `GET /v1/shop`
+    Describe,
+    /// A fresh offer for an item. `POST /v1/offers`
+    Offer {
+        /// The item's id.
+        item: String,
+    },
+    /// A piece of encrypted goods, of at most [`MAX_GOODS_PIECE`] bytes. `GET /v1/goods/{digest}` with `Range`
+    Goods {
+        /// The digest of the encrypted goods.
+        digest: Digest,
+        /// Which bytes.
+        range: Range,
+    },
+    /// Pay: P3 carried by the wallet. `POST /v1/payments`
+    Pay(Box<UnverifiedPayment>),
+}
+
+/// What a shop answers.
+#[derive(Debug)]
+pub enum ShopReply {
+    /// To `Describe`.
+    Description(ShopDescription),
+    /// To `Offer`: goods_m.
+    Offer(Box<Unverified<GoodsM>>),
+    /// To `Goods`: the bytes, as many of the range as there are.
+    Goods(Bytes),
+    /// To `Pay`: what the log decided.
+    Decision(Box<UnverifiedDecision>),
+    /// To `Pay`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
+    Pending,
+}
+
+/// A shop's description of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShopDescription {
+    /// M: its key.
+    pub merchant: PublicKey,
+    /// The banks whose promises it accepts.
+    pub banks: Vec<PublicKey>,
+    /// The logs that it trusts.
+    pub logs: Vec<PublicKey>,
+    /// What it sells.
+    pub items: Vec<Item>,
+}
+
+/// Something a shop sells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// Names it in a call.
+    pub item: String,
+    /// A short name.
+    pub title: String,
+    /// What the buyer gets.
+    pub description: String,
+    /// What it costs.
+    #[serde(with = "amount")]
+    pub price: Amount,
+    /// In which currency.
+    #[serde(with = "as_text")]
+    pub currency: Currency,
+    /// The size of the plain goods in bytes.
+    pub size: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DescriptionBody {
+    #[serde(with = "as_text")]
+    merchant: PublicKey,
+    #[serde(with = "as_texts")]
+    banks: Vec<PublicKey>,
+    #[serde(with = "as_texts")]
+    logs: Vec<PublicKey>,
+    items: Vec<Item>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfferBody {
+    item: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoodsMBody {
+    goods_m: B64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PaymentBody {
+    goods_m: B64,
+    header: B64,
+    authorization_b: B64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    goods_q: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PendingBody {
+    pending: bool,
+}
+
+impl Call for ShopCall {
+    type Reply = ShopReply;
+
+    fn to_http(&self) -> HttpRequest {
+        match self {
+            ShopCall::Describe => HttpRequest::get("/v1/shop"),
+            ShopCall::Offer { item } => HttpRequest::post("/v1/offers", &OfferBody { item: item.clone() }),
+            ShopCall::Goods { digest, range } => {
+                HttpRequest { range: Some(*range), ..HttpRequest::get(format!("/v1/goods/{digest}")) }
+            }
+            ShopCall::Pay(payment) => HttpRequest::post("/v1/payments", &PaymentBody::from(&**payment)),
+        }
+    }
+
+    fn from_http(request: &HttpRequest) -> Result<Self, Problem> {
+        match (request.method, request.path.as_str()) {
+            (Method::Get, "/v1/shop") => Ok(ShopCall::Describe),
+            (Method::Post, "/v1/offers") => Ok(ShopCall::Offer { item: request.json::<OfferBody>()?.item }),
+            (Method::Post, "/v1/payments") => {
+                let body: PaymentBody = request.json()?;
+                Ok(ShopCall::Pay(Box::new(body.read()?)))
+            }
+            (Method::Get, path) => match path.strip_prefix("/v1/goods/").map(str::parse) {
+                Some(Ok(digest)) => {
+                    let range = request.range.unwrap_or(Range { offset: 0, len: MAX_GOODS_PIECE });
+                    Ok(ShopCall::Goods { digest, range: Range { len: range.len.min(MAX_GOODS_PIECE), ..range } })
+                }
+                Some(Err(error)) => Err(Problem::new("malformed", error)),
+                None => Err(request.not_found()),
+            },
+            _ => Err(request.not_found()),
+        }
+    }
+
+    fn reply_to_http(reply: ShopReply) -> HttpResponse {
+        match reply {
+            ShopReply::Description(ShopDescription { merchant, banks, logs, items }) => {
+                HttpResponse::json(200, &DescriptionBody { merchant, banks, logs, items })
+            }
+            ShopReply::Offer(offer) => HttpResponse::json(200, &GoodsMBody { goods_m: B64(bytes_of(&offer)) }),
+            ShopReply::Goods(bytes) => HttpResponse::bytes(206, BYTES, bytes),
+            ShopReply::Decision(decision) => {
+                HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
+            }
+            ShopReply::Pending => HttpResponse::json(202, &PendingBody { pending: true }),
+        }
+    }
+
+    fn reply_from_http(&self, response: &HttpResponse) -> Result<ShopReply, CallError> {
+        match self {
+            ShopCall::Describe => {
+                let DescriptionBody { merchant, banks, logs, items } = response.parse()?;
+                Ok(ShopReply::Description(ShopDescription { merchant, banks, logs, items }))
+            }
+            ShopCall::Offer { .. } => {
+                let body: GoodsMBody = response.parse()?;
+                Unverified::parse(&body.goods_m.0).map(|offer| ShopReply::Offer(Box::new(offer))).map_err(bad_reply)
+            }
+            ShopCall::Goods { .. } => Ok(ShopReply::Goods(response.body.clone())),
+            ShopCall::Pay(_) if response.status == 202 => Ok(ShopReply::Pending),
+            ShopCall::Pay(_) => {
+                let body: DecisionBody = response.parse()?;
+                let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
+                Ok(ShopReply::Decision(Box::new(decision)))
+            }
+        }
+    }
+}
+
+impl From<&UnverifiedPayment> for PaymentBody {
+    fn from(payment: &UnverifiedPayment) -> Self {
+        PaymentBody {
+            goods_m: B64(bytes_of(&payment.goods_m)),
+            header: B64(bytes_of(&payment.header)),
+            authorization_b: B64(bytes_of(&payment.authorization_b)),
+            goods_q: payment.goods_q.as_ref().map(|goods_q| B64(bytes_of(goods_q))),
+        }
+    }
+}
+
+impl PaymentBody {
+    fn read(&self) -> Result<UnverifiedPayment, Problem> {
+        Ok(UnverifiedPayment {
+            goods_m: Unverified::parse(&self.goods_m.0)?,
+            header: Unverified::parse(&self.header.0)?,
+            authorization_b: Unverified::parse(&self.authorization_b.0)?,
+            goods_q: self.goods_q.as_ref().map(|bytes| Unverified::parse(&bytes.0)).transpose()?,
+        })
+    }
+}
