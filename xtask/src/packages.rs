@@ -1,0 +1,33 @@
+//! The Debian packages that the build and the tests need, beyond the Rust toolchain.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+/// A command that must be there, and the package that has it.
+const NEEDED: &[(&str, &str)] = &[("cc", "gcc"), ("make", "make"), ("perl", "perl")];
+
+/// Installs what is missing; `apt-get update` once first.
+pub fn install_missing() -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(command, _)| !is_here(command)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("== installing {}", missing.join(", "));
+    apt(&["update"])?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(missing);
+    apt(&arguments)
+}
+
+fn is_here(command: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder: PathBuf| folder.join(command)).any(|file| file.is_file())
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments).status()?;
+    if status.success() { Ok(()) } else { bail!("apt-get {} ended with {status}; it needs root", arguments.join(" ")) }
+}
