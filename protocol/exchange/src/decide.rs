@@ -64,6 +64,7 @@ fn decide_exchange(
     for guard in &guards {
         check_guard(view, guard)?;
     }
+    check_room(view, request)?;
     let (state, transfers) = match exchange.condition {
         Some(_) => (State::Locked, purchase::lock_transfers(&request.given)),
         None => (State::Done, match_values(&request.given, &request.wanted)),
@@ -139,6 +140,19 @@ fn check_guard(view: &View, guard: &Guard) -> Result<(), Refusal> {
             if balance >= at_least { Ok(()) } else { Err(Refusal::InsufficientFunds) }
         }
     }
+}
+
+/// What an account is to hold afterwards can be counted. What it gives in the same request is not taken off, so that the
+/// check needs no order of the two.
+fn check_room(view: &View, request: &AuthenticatedExchange) -> Result<(), Refusal> {
+    let mut held = view.balances.clone();
+    for wanted in &request.wanted {
+        if let LedgerAccount::Customer(account) = wanted.ledger {
+            let balance = held.entry(account).or_default();
+            *balance = balance.checked_add(wanted.value).ok_or(Refusal::AmountOutOfRange)?;
+        }
+    }
+    Ok(())
 }
 
 /// Pairs inputs with outputs of the same total value into at most (inputs + outputs − 1) journal lines.

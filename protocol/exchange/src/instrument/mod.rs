@@ -55,7 +55,7 @@ pub(crate) fn all_given(rules: &Rules, exchange: &Exchange) -> Result<Vec<Given>
 pub(crate) fn all_wanted(rules: &Rules, exchange: &Exchange) -> Result<Vec<Wanted>, Refusal> {
     let wanted = |output: &Output| match output {
         Output::Account { account, amount } => account::wanted(*account, *amount),
-        Output::Blinded { brand, .. } => token::wanted(rules, brand),
+        Output::Blinded { brand, message } => token::wanted(rules, brand, message),
     };
     exchange.outputs.iter().map(wanted).collect()
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use naulon_blind::{KnownBrand, Token};
-use naulon_statement::{Digest, PublicKey};
+use naulon_blind::{BlindedMessage, KnownBrand, Token};
+use naulon_statement::{Digest, PublicKey, StatementError};
 
 use super::{Given, Wanted};
 use crate::refusal::Refusal;
@@ -25,8 +25,12 @@ pub(super) fn given(rules: &Rules, token: &Token) -> Result<Given, Refusal> {
     })
 }
 
-pub(super) fn wanted(rules: &Rules, brand: &Digest) -> Result<Wanted, Refusal> {
+pub(super) fn wanted(rules: &Rules, brand: &Digest, message: &BlindedMessage) -> Result<Wanted, Refusal> {
     let known = rules.brands.get(brand).ok_or(Refusal::UnknownBrand)?;
+    // Money must not be taken for a number that the brand's key can never sign.
+    if !known.issuer_key().takes(message) {
+        return Err(StatementError::Malformed.into());
+    }
     Ok(Wanted { value: known.brand().denomination, ledger: LedgerAccount::Tokens(*brand) })
 }
 

@@ -92,6 +92,12 @@ impl IssuerKey {
         }
     }
 
+    /// Whether the private operation takes this blinded message: it is a number below N. A bank asks before it takes money
+    /// for a signature that it could then not make.
+    pub fn takes(&self, blinded: &BlindedMessage) -> bool {
+        self.0.modulus.check_range(&blinded.0).is_ok()
+    }
+
     /// Unblinds the bank's answer and verifies the signature (RFC 9474 §4.4).
     pub fn finalize(
         &self,
