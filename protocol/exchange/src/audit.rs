@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
 
+use crate::decision::{Outcome, ProvenDecision};
 use crate::instrument::{offer_mark, order_mark, reference_mark, token_mark};
-use crate::request::{Input, Output, RequestId};
+use crate::promise::Header;
+use crate::request::{Input, Output, RequestId, key_commitment};
 use crate::rules::Rules;
 use crate::state::{LedgerAccount, Record, State, Transfer};
 
@@ -65,6 +67,9 @@ pub enum Discrepancy {
     /// A record names a brand that the bank does not have.
     #[error("request {0}: unknown brand")]
     UnknownBrand(RequestId),
+    /// A record stands in a state that it has no decision of its log for.
+    #[error("request {0} stands in a state that no decision of its log supports")]
+    Unfounded(RequestId),
     /// Two records hold one mark.
     #[error("requests {0} and {1} gave up the same instrument")]
     DoubleSpend(RequestId, RequestId),
@@ -119,6 +124,9 @@ impl<'r> Audit<'r> {
     pub fn record(&mut self, record: &Record) {
         self.records += 1;
         let id = record.id();
+        if !is_founded(record) {
+            self.found.push(Discrepancy::Unfounded(id));
+        }
         let mut sum = 0i128;
         for input in &record.exchange.inputs {
             sum += self.input(id, record.state, input);
@@ -175,9 +183,7 @@ impl<'r> Audit<'r> {
     /// Counts an input and returns its value in micro-units.
     fn input(&mut self, id: RequestId, state: State, input: &Input) -> i128 {
         let (value, ledger, mark) = match input {
-            Input::Outside { amount, reference } => {
-                (*amount, LedgerAccount::Outside, reference_mark(&self.rules.operator, reference))
-            }
+            Input::Outside { amount, reference } => (*amount, LedgerAccount::Outside, reference_mark(reference)),
             Input::Account { account, amount, order } => {
                 (*amount, LedgerAccount::Customer(*account), order_mark(account, order))
             }
@@ -275,6 +281,22 @@ impl<'r> Audit<'r> {
             }
         }
     }
+}
+
+/// Whether the record stands where its log's decision puts it: a purchase is paid or freed by nothing else.
+fn is_founded(record: &Record) -> bool {
+    let Some(header) = Header::of(&record.exchange, record.id()) else {
+        return record.state == State::Done && record.decision.is_none();
+    };
+    let Some(decision) = record.decision.as_ref().map(ProvenDecision::decision) else {
+        return record.state == State::Locked;
+    };
+    let state = match &decision.outcome {
+        Outcome::Commit { k } if key_commitment(&header.n, k) == header.c => State::Committed,
+        Outcome::Commit { .. } => return false,
+        Outcome::Abort => State::Aborted,
+    };
+    record.state == state && decision.signer() == header.log && decision.fits(&header)
 }
 
 fn micros(books: &BTreeMap<LedgerAccount, i128>, account: LedgerAccount) -> i128 {

@@ -25,6 +25,9 @@ pub enum Decided {
 }
 
 /// Decides an authenticated request on a view of the state. Pure: the same arguments give the same answer.
+///
+/// `now` must never run backwards, not even over a restart: some refusals are final because a time is past, and whoever was
+/// told so takes what it would have given as free.
 pub fn decide(rules: &Rules, view: &View, request: &Request, now: Timestamp) -> Result<Decided, Refusal> {
     match request {
         Request::Exchange(exchange) => decide_exchange(rules, view, exchange, now),
@@ -84,11 +87,14 @@ fn decide_exchange(
 fn check_dates(rules: &Rules, exchange: &Exchange, now: Timestamp) -> Result<(), Refusal> {
     for token in exchange.tokens() {
         let brand = brand_of(rules, token)?;
-        let usable = match exchange.condition {
-            Some(_) => brand.spendable_at(now),
-            None => brand.redeemable_at(now),
+        let until = match exchange.condition {
+            Some(_) => brand.brand().spend_until,
+            None => brand.brand().redeem_until,
         };
-        if !usable {
+        if now < brand.brand().issue_from {
+            return Err(Refusal::BrandNotIssuing);
+        }
+        if now >= until {
             return Err(Refusal::BrandClosed);
         }
     }
@@ -149,7 +155,7 @@ fn check_room(view: &View, request: &AuthenticatedExchange) -> Result<(), Refusa
     for wanted in &request.wanted {
         if let LedgerAccount::Customer(account) = wanted.ledger {
             let balance = held.entry(account).or_default();
-            *balance = balance.checked_add(wanted.value).ok_or(Refusal::AmountOutOfRange)?;
+            *balance = balance.checked_add(wanted.value).ok_or(Refusal::AccountFull(account))?;
         }
     }
     Ok(())

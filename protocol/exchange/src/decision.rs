@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 use naulon_statement::{Digest, PublicKey, Signed, Statement, StatementError, Timestamp, Unverified, cbor};
-use naulon_tlog::{CheckpointError, CheckpointVerifier, InclusionProof, ProofError, leaf_hash, verify_inclusion};
+use naulon_tlog::{CheckpointError, CheckpointVerifier, InclusionProof, ProofError, leaf_hash};
 
 use crate::promise::Header;
 use crate::request::RequestId;
@@ -137,12 +137,9 @@ pub enum DecisionError {
     /// The checkpoint is not the log's.
     #[error("the log's checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
-    /// The entry is not in the tree of the checkpoint.
+    /// The entry is not in the tree of the checkpoint, or the proof is for another tree.
     #[error("the inclusion proof: {0}")]
     Inclusion(#[from] ProofError),
-    /// The checkpoint is of a tree of another size than the proof.
-    #[error("the inclusion proof is for another checkpoint")]
-    OtherTree,
 }
 
 impl UnverifiedDecision {
@@ -150,12 +147,7 @@ impl UnverifiedDecision {
     pub fn verify(self, log: &LogIdentity) -> Result<ProvenDecision, DecisionError> {
         let decision = self.decision.verify(&log.key)?;
         let checkpoint = log.checkpoints.open(&self.checkpoint)?;
-        if checkpoint.size != self.inclusion.size {
-            return Err(DecisionError::OtherTree);
-        }
-        let leaf = leaf_hash(&decision.entry(decision.bytes()));
-        let proof = &self.inclusion;
-        verify_inclusion(&leaf, proof.index, proof.size, &checkpoint.root, &proof.path)?;
+        self.inclusion.verify(&leaf_hash(&decision.entry(decision.bytes())), &checkpoint)?;
         Ok(ProvenDecision { decision, inclusion: self.inclusion, checkpoint: self.checkpoint })
     }
 

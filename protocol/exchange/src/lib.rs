@@ -35,7 +35,7 @@ pub use decision::{
 };
 pub use instrument::{offer_mark, order_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
-pub use refusal::{Fault, Refusal};
+pub use refusal::Refusal;
 pub use request::{
     BalanceQuery, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, Order,
     Output, RequestId, SaleNumber, key_commitment,

@@ -30,13 +30,13 @@ pub enum Refusal {
     /// A key has signed that no input names.
     #[error("the key {0} has signed and is not needed")]
     SignatureUnneeded(PublicKey),
-    /// No brand of this bank has that token key id, or it is closed.
-    #[error("no open brand of this bank has that key")]
+    /// No brand of this bank has that token key id.
+    #[error("no brand of this bank has that key")]
     UnknownBrand,
-    /// The brand's tokens are not issued at this time.
+    /// The brand's tokens are not issued at this time, or not yet.
     #[error("tokens of that brand are not issued at this time")]
     BrandNotIssuing,
-    /// The brand's tokens may no longer be given up in this way.
+    /// The brand's tokens may no longer be given up in this way, and never will be again.
     #[error("tokens of that brand can no longer be used in this way")]
     BrandClosed,
     /// The token is not one of its brand.
@@ -48,6 +48,9 @@ pub enum Refusal {
     /// The same blinded message stands there twice.
     #[error("the same blinded message twice")]
     DuplicateOutput,
+    /// An account would hold more than can be counted.
+    #[error("the account {0} cannot hold so much")]
+    AccountFull(PublicKey),
     /// An amount of zero, or a sum beyond what can be counted.
     #[error("an amount that is zero or too large")]
     AmountOutOfRange,
@@ -118,19 +121,6 @@ pub enum Refusal {
     Stale,
 }
 
-/// Whose fault a refusal is: it decides what the caller should do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The request can never succeed.
-    Request,
-    /// The request conflicts with what has happened.
-    Conflict,
-    /// The request may succeed at another time or after something else happened.
-    State,
-    /// A log is at fault.
-    Log,
-}
-
 impl Refusal {
     /// The stable code.
     pub fn code(&self) -> &'static str {
@@ -144,9 +134,11 @@ impl Refusal {
             Refusal::UnknownBrand => "unknown_brand",
             Refusal::BrandNotIssuing => "brand_not_issuing",
             Refusal::BrandClosed => "brand_closed",
+            Refusal::Token(TokenVerifyError::Library) => "internal",
             Refusal::Token(_) => "bad_token",
             Refusal::DuplicateInput => "duplicate_input",
             Refusal::DuplicateOutput => "duplicate_output",
+            Refusal::AccountFull(_) => "account_full",
             Refusal::AmountOutOfRange => "amount_out_of_range",
             Refusal::Unbalanced { .. } => "unbalanced",
             Refusal::ConditionInputs => "condition_inputs",
@@ -166,20 +158,6 @@ impl Refusal {
             Refusal::KeyMismatch => "key_mismatch",
             Refusal::Contradiction(_) => "log_contradiction",
             Refusal::Stale => "stale",
-        }
-    }
-
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Refusal::Spent(_) | Refusal::Locked(_) | Refusal::OrderUsed | Refusal::OfferTaken => Fault::Conflict,
-            Refusal::UnknownAccount(_)
-            | Refusal::InsufficientFunds
-            | Refusal::BrandNotIssuing
-            | Refusal::UnknownPurchase
-            | Refusal::Stale => Fault::State,
-            Refusal::KeyMismatch | Refusal::Contradiction(_) => Fault::Log,
-            _ => Fault::Request,
         }
     }
 }

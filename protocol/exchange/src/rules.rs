@@ -18,7 +18,8 @@ pub struct Rules {
     pub operator: PublicKey,
     /// The bank's currency.
     pub currency: Currency,
-    /// All brands that are not closed, by token key id.
+    /// All brands the bank has ever had, by token key id. None is taken out: an old one refuses by its dates, and a lock on
+    /// it can still be settled.
     pub brands: BTreeMap<Digest, Arc<KnownBrand>>,
     /// The logs whose decisions the bank heeds, by statement key.
     pub logs: BTreeMap<PublicKey, LogIdentity>,

@@ -183,7 +183,7 @@ pub struct Plan {
     pub record: RecordWrite,
     /// Marks that the request takes.
     pub marks: Vec<Mark>,
-    /// Marks that the request gives back (abort).
+    /// Marks that the request holds and gives back (abort): nobody holds them afterwards.
     pub freed: Vec<Mark>,
     /// Conditions that must hold.
     pub guards: Vec<Guard>,

@@ -1,7 +1,7 @@
 //! Money that came in from outside, vouched for by the operator.
 
 use naulon_money::Amount;
-use naulon_statement::{Digest, PublicKey};
+use naulon_statement::Digest;
 
 use super::{Given, above_zero};
 use crate::refusal::Refusal;
@@ -9,16 +9,17 @@ use crate::request::Order;
 use crate::rules::Rules;
 use crate::state::{LedgerAccount, Mark, MarkKind};
 
-/// The mark of an incoming payment's reference.
-pub fn reference_mark(operator: &PublicKey, reference: &Order) -> Mark {
-    Mark { key: Digest::of(&[b"naulon/mark/reference", operator.as_bytes(), reference]), kind: MarkKind::Order }
+/// The mark of an incoming payment's reference. The operator's key is not in it: a new key must not credit an old payment
+/// once more.
+pub fn reference_mark(reference: &Order) -> Mark {
+    Mark { key: Digest::of(&[b"naulon/mark/reference", reference]), kind: MarkKind::Order }
 }
 
 pub(super) fn given(rules: &Rules, amount: Amount, reference: &Order) -> Result<Given, Refusal> {
     Ok(Given {
         value: above_zero(amount)?,
         signer: rules.operator,
-        mark: reference_mark(&rules.operator, reference),
+        mark: reference_mark(reference),
         ledger: LedgerAccount::Outside,
     })
 }

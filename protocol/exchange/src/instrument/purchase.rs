@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
-use super::{Given, all_given, all_wanted, brand_of};
+use super::{Given, all_given, all_wanted};
 use crate::decide::Decided;
 use crate::decision::{Outcome, ProvenDecision};
 use crate::promise::Header;
@@ -34,29 +34,30 @@ pub(crate) fn check_form(exchange: &Exchange, condition: &Condition) -> Result<(
     Ok(())
 }
 
-/// Checks log and expiry of an authorization_q against the bank's rules and clock.
+/// Checks expiry and log of an authorization_q against the bank's rules and clock. The expiry first: once it is too near,
+/// the refusal is final, and a buyer who asks again and again must come to learn that.
 pub(crate) fn check_time(
     rules: &Rules,
     exchange: &Exchange,
     condition: &Condition,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    if !rules.logs.contains_key(&condition.log) {
-        return Err(Refusal::UnknownLog);
-    }
     let earliest = now.plus(rules.locks.min);
     if condition.expiry < earliest {
         return Err(Refusal::ExpiryTooSoon { earliest });
     }
-    // No lock outlives a token's brand: after an abort the token must still be worth something.
+    // No lock outlives a brand of its tokens or its change: at the expiry there must be time left to give up what comes
+    // back, as much as the shortest lock leaves.
     let mut latest = now.plus(rules.locks.max);
-    for token in exchange.tokens() {
-        latest = latest.min(brand_of(rules, token)?.brand().redeem_until);
+    let spent = exchange.tokens().map(|token| Digest(*token.key_id()));
+    for brand in spent.chain(exchange.blinded().map(|(brand, _)| *brand)) {
+        let known = rules.brands.get(&brand).ok_or(Refusal::UnknownBrand)?;
+        latest = latest.min(known.brand().redeem_until.minus(rules.locks.min));
     }
     if condition.expiry > latest {
         return Err(Refusal::ExpiryTooLate { latest });
     }
-    Ok(())
+    rules.logs.contains_key(&condition.log).then_some(()).ok_or(Refusal::UnknownLog)
 }
 
 /// The journal's lines of a lock: every input's value goes to where locked money stands.
