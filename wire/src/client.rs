@@ -15,8 +15,10 @@ use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, JSON, MAX_B
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a call is attempted.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// How long the client waits before it tries again; doubled each time.
+/// How long the client waits before it tries again, unless the party asks for more; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest that it waits, whatever the party asks for.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// The longest answer that is read.
 const MAX_ANSWER_LEN: usize =
     if MAX_BODY_LEN > crate::MAX_GOODS_PIECE as usize { MAX_BODY_LEN } else { crate::MAX_GOODS_PIECE as usize };
@@ -85,17 +87,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Asks, and repeats on a connection that fails, and on `busy` and `unavailable`. Safe, because every call may be
-    /// repeated.
+    /// Asks, and repeats on a connection that fails, and on `too_slow`, `busy` and `unavailable`. Safe, because every call
+    /// may be repeated.
     pub async fn call<C: Call>(&self, call: &C) -> Result<C::Reply, CallError> {
         let request = call.to_http();
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             let outcome = self.attempt(&request).await;
-            let again = match &outcome {
-                Ok(response) => matches!(response.status, 429 | 503),
-                Err(CallError::Unreachable(..)) => true,
-                Err(_) => false,
+            let (again, asked) = match &outcome {
+                Ok(response) => (matches!(response.status, 408 | 429 | 503), response.retry_after),
+                Err(CallError::Unreachable(..)) => (true, None),
+                Err(_) => (false, None),
             };
             if !again || attempt == MAX_ATTEMPTS {
                 let response = outcome?;
@@ -104,7 +106,7 @@ impl Client {
                     None => call.reply_from_http(&response),
                 };
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.max(Duration::from_secs(asked.unwrap_or(0))).min(MAX_PAUSE)).await;
             pause *= 2;
         }
         unreachable!("the last attempt returns")
@@ -113,7 +115,9 @@ impl Client {
     async fn attempt(&self, request: &HttpRequest) -> Result<HttpResponse, CallError> {
         let unreachable =
             |error: reqwest::Error| CallError::Unreachable(self.base.to_string(), error.without_url().to_string());
-        let url = self.base.join(&request.path).map_err(|error| CallError::BadReply(error.to_string()))?;
+        let mut url = self.base.clone();
+        // Only the path: whatever it says, the request goes to this party.
+        url.set_path(&request.path);
         let mut builder = match request.method {
             Method::Get => self.http.get(url),
             Method::Post => self.http.post(url).header(CONTENT_TYPE, JSON).body(request.body.clone()),

@@ -11,7 +11,9 @@ pub struct Code {
     pub title: &'static str,
     /// What the caller should do.
     pub advice: &'static str,
-    /// Whether the very same request can never succeed, whatever happens later.
+    /// Whether the very same request can never succeed at the party that it is meant for, whatever happens later: not even
+    /// a repetition of it that is still on its way. So an answer by which a wrong party turns a request away is not final,
+    /// nor is one to bytes that may not be the ones that were sent.
     pub is_final: bool,
     /// After how many seconds a repetition may succeed.
     pub retry_after: Option<u64>,
@@ -56,10 +58,17 @@ pub const CODES: &[Code] = &[
     last("too_long", 413, "longer than allowed", "Split the request; the limits are in docs/spec/http.md."),
     last("wrong_signer", 403, "signed by another key than expected", "Sign with the key that the statement names."),
     last("bad_signature", 403, "a signature does not hold", "Sign again; Ed25519 is verified strictly."),
-    last("not_found", 404, "no such resource", "Check path and method; see docs/spec/http.md."),
+    passing(
+        "too_slow",
+        408,
+        "the request did not arrive whole and in time",
+        "Repeat the same request; nothing is lost.",
+        1,
+    ),
+    open("not_found", 404, "no such resource", "Check path and method; see docs/spec/http.md."),
     last("range", 416, "the range lies outside of the goods", "Ask for a range within the size in the offer."),
     // The exchange.
-    last("wrong_bank", 421, "the request is for another bank", "Check the bank's key in your settings."),
+    open("wrong_bank", 421, "the request is for another bank", "Ask the bank that the request names."),
     last("wrong_currency", 400, "the bank does not keep that currency", "Use the currency of the bank's description."),
     last("exchange_size", 400, "too few or too many inputs or outputs", "Split the exchange."),
     last("signature_missing", 403, "an input's key has not signed", "Sign with every key that an input names."),
@@ -68,7 +77,7 @@ pub const CODES: &[Code] = &[
     open(
         "brand_not_issuing",
         409,
-        "tokens of that brand are not issued now",
+        "tokens of that brand are not issued now, or not yet",
         "Fetch the bank's brands and ask for this period's.",
     ),
     last(
@@ -80,6 +89,7 @@ pub const CODES: &[Code] = &[
     last("bad_token", 403, "the token is not one of its brand", "Unblind again; a forged token is worth nothing."),
     last("duplicate_input", 400, "the same input twice", "Name every input once."),
     last("duplicate_output", 400, "the same blinded message twice", "Blind every output afresh."),
+    open("account_full", 409, "the account cannot hold so much", "Credit another account."),
     last("amount_out_of_range", 400, "an amount that is zero or too large", "Use amounts above zero."),
     last("unbalanced", 400, "inputs and outputs differ in value", "Ask for outputs of exactly the inputs' value."),
     last(
@@ -104,11 +114,11 @@ pub const CODES: &[Code] = &[
     open("expiry_too_late", 422, "the expiry is too far", "Authorize again with an earlier expiry."),
     open("unknown_account", 404, "the account is not open", "Open the account first."),
     open("insufficient_funds", 402, "the account holds less than that", "Pay money in first."),
-    open(
+    last(
         "spent",
         409,
-        "the token is spent",
-        "The evidence is the earlier signed request, and the log's commit if it was a purchase.",
+        "a token of the request is spent",
+        "The evidence is the request that spent it, with the log's commit if it was a purchase; the other tokens are free.",
     ),
     open(
         "locked",
@@ -140,7 +150,7 @@ pub const CODES: &[Code] = &[
     last("log_contradiction", 409, "the log decided otherwise before", "Keep both decisions: they convict the log."),
     open("stale", 425, "the question is not fresh", "Set the clock, and ask again."),
     // The log.
-    last("wrong_log", 421, "the header names another log", "Ask the log that the header names."),
+    open("wrong_log", 421, "the header names another log", "Ask the log that the header names."),
     open("unknown_bank", 421, "that bank is not accepted here", "Choose a bank from the description."),
     last(
         "other_purchase",
@@ -158,8 +168,8 @@ pub const CODES: &[Code] = &[
         1,
     ),
     // The shop.
-    last("unknown_item", 404, "the shop has no such item", "See the catalogue."),
-    last("not_my_offer", 421, "the offer is another merchant's", "Pay the merchant that made the offer."),
+    open("unknown_item", 404, "the shop has no such item", "See the catalogue."),
+    open("not_my_offer", 421, "the offer is another merchant's", "Pay the merchant that made the offer."),
     last("other_offer", 409, "the bank's promise is for another offer", "Send the header and promise of this offer."),
     last("wrong_value", 402, "the promise is not of the offer's price", "Authorize exactly the price."),
     last(
@@ -195,13 +205,16 @@ mod tests {
         }
     }
 
-    /// docs/codes.md holds a line for every code, with its status and its advice.
+    /// docs/codes.md holds a line for every code, in the same order, and no other.
     #[test]
-    fn the_page_of_codes_is_complete() {
+    fn the_page_of_codes_is_this_table() {
         let page = include_str!("../../docs/codes.md");
-        for code in CODES {
-            let line = format!("| `{}` | {} | {} | {} |", code.code, code.status, code.title, code.advice);
-            assert!(page.contains(&line), "docs/codes.md lacks the line\n{line}");
-        }
+        let line = |code: &Code| {
+            let is_final = if code.is_final { "final" } else { "" };
+            format!("| `{}` | {} | {is_final} | {} | {} |", code.code, code.status, code.title, code.advice)
+        };
+        let expected: Vec<String> = CODES.iter().map(line).collect();
+        let found: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(found, expected, "docs/codes.md should be\n{}", expected.join("\n"));
     }
 }

@@ -29,7 +29,8 @@ pub enum LogCall {
     },
     /// The decision on the purchase of the header with this digest. `GET /v1/decisions/{digest}`
     Decision(Digest),
-    /// A file of the public log (C2SP tlog-tiles): `GET /checkpoint`, `GET /tile/…`
+    /// A file of the public log (C2SP tlog-tiles): `GET /checkpoint`, `GET /tile/…`; and `GET /body/{index}`, the signed
+    /// decision whose digest stands in the entry of that index.
     Public(String),
 }
 
@@ -40,7 +41,7 @@ pub enum LogReply {
     Description(LogDescription),
     /// To `Commit`, `Abort` and `Decision`: what was decided, which may be the other one.
     Decision(Box<UnverifiedDecision>),
-    /// To `Public`: media type and bytes.
+    /// To `Public`: the file's bytes.
     Public(Vec<u8>),
 }
 
@@ -109,9 +110,7 @@ impl Call for LogCall {
                 let body: AbortBody = request.json()?;
                 Ok(LogCall::Abort { header: Unverified::parse(&body.header.0)? })
             }
-            (Method::Get, path) if path == "/checkpoint" || path.starts_with("/tile/") => {
-                Ok(LogCall::Public(path.to_owned()))
-            }
+            (Method::Get, path) if is_public(path) => Ok(LogCall::Public(path.to_owned())),
             (Method::Get, path) => match path.strip_prefix("/v1/decisions/").map(str::parse) {
                 Some(Ok(subject)) => Ok(LogCall::Decision(subject)),
                 Some(Err(error)) => Err(Problem::new("malformed", error)),
@@ -148,4 +147,8 @@ impl Call for LogCall {
             LogCall::Public(_) => Ok(LogReply::Public(response.body.to_vec())),
         }
     }
+}
+
+fn is_public(path: &str) -> bool {
+    path == "/checkpoint" || path.starts_with("/tile/") || path.starts_with("/body/")
 }

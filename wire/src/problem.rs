@@ -48,7 +48,8 @@ impl Problem {
         }
     }
 
-    /// True if this very request can never succeed, whatever happens later: what it would have taken is free.
+    /// True if this very request can never succeed, whatever happens later, and has not succeeded: what it would have taken
+    /// is as free as if it had never been sent.
     pub fn is_final(&self) -> bool {
         codes::find(&self.code).is_some_and(|page| page.is_final)
     }

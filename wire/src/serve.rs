@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures_util::StreamExt;
 use tokio::net::TcpListener;
 
 use crate::http::{Call, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Range, Service};
@@ -109,11 +110,23 @@ async fn read(request: Request) -> Result<HttpRequest, Problem> {
         Some(value) => Some(parse_range(value)?),
         None => None,
     };
-    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_LEN))
+    let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body))
         .await
-        .map_err(|_| Problem::new("malformed", "the body did not arrive in time"))?
-        .map_err(|_| Problem::new("too_long", format_args!("a body has at most {MAX_BODY_LEN} bytes")))?;
-    Ok(HttpRequest { method, path: parts.uri.path().to_owned(), body: body.to_vec(), range })
+        .map_err(|_| Problem::new("too_slow", "the body did not arrive in time"))??;
+    Ok(HttpRequest { method, path: parts.uri.path().to_owned(), body, range })
+}
+
+/// A body that breaks off is not one that is wrong: the same bytes, sent again, may be taken.
+async fn read_body(body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut pieces, mut bytes) = (body.into_data_stream(), Vec::new());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| Problem::new("too_slow", "the body broke off"))?;
+        if bytes.len() + piece.len() > MAX_BODY_LEN {
+            return Err(Problem::new("too_long", format_args!("a body has at most {MAX_BODY_LEN} bytes")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }
 
 /// One range of the form `bytes=first-last` or `bytes=first-`; others (RFC 9110 §14) are not needed and refused.
