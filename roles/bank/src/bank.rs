@@ -1,0 +1,312 @@
+//! The bank itself: a synchronous service over its store.
+
+use std::sync::Arc;
+
+use naulon_blind::{Brand, KnownBrand};
+use naulon_durable::{Retry, StoreError};
+use naulon_exchange::{
+    Audit, AuditReport, Decided, Discrepancy, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request, Rules, View,
+    decide,
+};
+use naulon_statement::{SecretKey, Signed, Timestamp};
+use naulon_wire::{BankCall, BankReply, Problem};
+
+use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task};
+use crate::signatory::Signatory;
+use crate::store::{BankStore, LogFault, Written};
+
+/// How often a request that lost to others of its batch is decided again. Each time at least one of those that conflict is
+/// written or refused, and those that lose a second time have lost to one that lost itself.
+pub const MAX_REDECIDE: usize = 8;
+
+/// The bank's own private keys; the brands' are behind the [`Signatory`].
+pub struct BankKeys {
+    /// Signs brands, headers and promises. Its public half is the bank's name.
+    pub bank: SecretKey,
+}
+
+/// A bank over its store. It writes first, then it answers.
+pub struct Bank<S> {
+    desk: Desk,
+    store: S,
+    /// The time that the store would find after a restart.
+    kept: Timestamp,
+    broken: Option<StoreError>,
+}
+
+/// A bank that does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The bank's private key is not the one of the rules.
+    #[error("the bank's private key does not belong to the public key in its rules")]
+    OtherKey,
+    /// A brand cannot be taken on.
+    #[error(transparent)]
+    Brand(#[from] BrandRefusal),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an audit has no report.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The books could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The books disagree.
+    #[error("the books disagree in {} ways", .0.len())]
+    Books(Vec<Discrepancy>),
+}
+
+impl<S: BankStore> Bank<S> {
+    /// Opens the bank over its store. Brands of the rules that the store does not know yet are stated: signed, and written
+    /// down before anybody hears of them. All brands of the store are redeemed, and issued in their time.
+    pub fn open(keys: BankKeys, rules: Rules, signatory: Arc<dyn Signatory>, mut store: S) -> Result<Self, OpenError> {
+        if keys.bank.public() != rules.bank {
+            return Err(OpenError::OtherKey);
+        }
+        let wanted: Vec<Brand> = rules.brands.values().map(|known| known.brand().clone()).collect();
+        let kept = store.latest_time()?;
+        let desk = Desk::new(keys.bank, signatory, rules, kept);
+        let stated = store.brands()?;
+        let mut bank = Bank { desk, store, kept, broken: None };
+        bank.take_on(&stated)?;
+        let new = wanted.iter().filter(|brand| stated.iter().all(|known| Brand::clone(known) != **brand));
+        let new: Vec<Brand> = new.cloned().collect();
+        bank.add_brands(&new)?;
+        Ok(bank)
+    }
+
+    /// States new brands, whose private keys the signatory holds by now. When it returns they are durable, and issued from
+    /// their first day on.
+    pub fn add_brands(&mut self, brands: &[Brand]) -> Result<(), OpenError> {
+        let statements: Vec<Signed<Brand>> = brands.iter().map(|brand| self.desk.state_brand(brand)).collect();
+        for statement in &statements {
+            let known = self.desk.check_brand(statement)?;
+            match self.store.add_brand(statement) {
+                Ok(Written::Yes) => {}
+                Ok(Written::Lost) => {
+                    return Err(BrandRefusal::Taken(naulon_statement::Digest(*known.key_id())).into());
+                }
+                Err(error) => {
+                    self.note(&error);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(self.take_on(&statements)?)
+    }
+
+    /// The part that needs no books. Clones are the same desk.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// The store, to read what the bank does not tell.
+    pub fn store(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// Why the bank answers nothing more: a write of which it is not known whether it happened. Open it again.
+    pub fn broken(&self) -> Option<&StoreError> {
+        self.broken.as_ref()
+    }
+
+    /// Checks a call by itself ([`Desk::authenticate`]).
+    pub fn authenticate(&self, call: BankCall, now: Timestamp) -> Result<Authenticated, Problem> {
+        self.desk.authenticate(call, now)
+    }
+
+    /// Decides a batch of calls on the books and writes what is accepted, all in one transaction. Those that lose to others
+    /// of the batch are decided again by the books as they then are. A problem means that nothing was changed, unless it is
+    /// `unavailable`: then ask again.
+    pub fn apply(&mut self, calls: &[Authenticated], now: Timestamp) -> Vec<Result<Applied, Problem>> {
+        let now = self.desk.advance_clock(now);
+        let rules = self.desk.rules();
+        let mut answers: Vec<Option<Result<Applied, Problem>>> = calls.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..calls.len()).collect();
+        for _ in 0..=MAX_REDECIDE {
+            if open.is_empty() {
+                break;
+            }
+            open = self.round(&rules, calls, &open, now, &mut answers);
+        }
+        // Beyond the bound somebody else must be racing: whoever asks again joins a later batch.
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|| Err(Problem::new("busy", "lost too often"))))
+            .collect()
+    }
+
+    /// Signs a reply ([`Desk::complete`]).
+    pub fn complete(&self, applied: Applied) -> Result<BankReply, Problem> {
+        self.desk.complete(applied)
+    }
+
+    /// Answers one call: checks it, writes, replies.
+    pub fn handle(&mut self, call: BankCall, now: Timestamp) -> Result<BankReply, Problem> {
+        let authenticated = self.authenticate(call, now)?;
+        match self.apply(&[authenticated], now).pop() {
+            Some(applied) => self.complete(applied?),
+            None => unreachable!("one call has one answer"),
+        }
+    }
+
+    /// Has the books checked by the independent auditor.
+    pub fn audit(&mut self) -> Result<AuditReport, AuditError> {
+        let rules = self.desk.rules();
+        let mut audit = Audit::new(&rules);
+        self.store.audit(&mut audit)?;
+        audit.finish().map_err(AuditError::Books)
+    }
+
+    fn take_on(&mut self, statements: &[Signed<Brand>]) -> Result<(), BrandRefusal> {
+        let check = |statement: &Signed<Brand>| Ok((statement.clone(), self.desk.check_brand(statement)?));
+        let brands: Vec<(Signed<Brand>, Arc<KnownBrand>)> =
+            statements.iter().map(check).collect::<Result<_, BrandRefusal>>()?;
+        self.desk.take_on(&brands);
+        Ok(())
+    }
+
+    /// Views, decides and writes the calls that are still open, and says which of them lost.
+    fn round(
+        &mut self,
+        rules: &Rules,
+        calls: &[Authenticated],
+        open: &[usize],
+        now: Timestamp,
+        answers: &mut [Option<Result<Applied, Problem>>],
+    ) -> Vec<usize> {
+        let needs: Vec<Needs> = open.iter().map(|index| calls[*index].needs()).collect();
+        let views = match self.sound().and_then(|store| store.view(&needs)) {
+            Ok(views) => views,
+            Err(error) => {
+                let problem = self.unavailable(&error);
+                open.iter().for_each(|index| answers[*index] = Some(Err(problem.clone())));
+                return Vec::new();
+            }
+        };
+        let mut plans = Vec::new();
+        let mut writers = Vec::new();
+        let mut refused = Vec::new();
+        for (index, view) in open.iter().zip(&views) {
+            match decide_task(rules, view, calls[*index].task(), now) {
+                Ok(Outcome::Answer(answer)) => answers[*index] = Some(Ok(Applied(answer))),
+                Ok(Outcome::Write(plan)) => {
+                    plans.push(plan);
+                    writers.push(*index);
+                }
+                Err(refusal) => refused.push((*index, refusal)),
+            }
+        }
+        let lost = self.write(&plans, &writers, now, answers);
+        for (index, refusal) in refused {
+            let kept = self.keep_what_is_told(&refusal, calls[index].task(), now);
+            answers[index] = Some(Err(match kept {
+                Ok(()) => refusal.into(),
+                Err(error) => self.unavailable(&error),
+            }));
+        }
+        lost
+    }
+
+    /// Writes plans and answers those that are written; gives back those that lost.
+    fn write(
+        &mut self,
+        plans: &[Plan],
+        writers: &[usize],
+        now: Timestamp,
+        answers: &mut [Option<Result<Applied, Problem>>],
+    ) -> Vec<usize> {
+        if plans.is_empty() {
+            return Vec::new();
+        }
+        let written = match self.sound().and_then(|store| store.commit(plans)) {
+            Ok(written) => written,
+            Err(error) => {
+                let problem = self.unavailable(&error);
+                writers.iter().for_each(|index| answers[*index] = Some(Err(problem.clone())));
+                return Vec::new();
+            }
+        };
+        let mut lost = Vec::new();
+        for ((index, plan), written) in writers.iter().zip(plans).zip(written) {
+            match (written, &plan.record) {
+                (Written::Lost, _) => lost.push(*index),
+                (Written::Yes, RecordWrite::Open(_)) => answers[*index] = Some(Ok(Applied(Answer::Opened))),
+                (Written::Yes, RecordWrite::Settle(record)) => {
+                    answers[*index] = Some(Ok(Applied(Answer::Record(record.clone()))));
+                }
+                (Written::Yes, RecordWrite::Insert(record)) => {
+                    self.kept = self.kept.max(now);
+                    answers[*index] = Some(Ok(Applied(Answer::Record(record.clone()))));
+                }
+            }
+        }
+        lost
+    }
+
+    /// Writes down what a refusal rests on before it is said. A refusal for good that rests on the clock must not become
+    /// wrong by a restart with a clock that was set back; a log's breach of the protocol is kept for the judge.
+    fn keep_what_is_told(&mut self, refusal: &Refusal, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+        let rests_on_clock = matches!(refusal, Refusal::BrandClosed | Refusal::ExpiryTooSoon { .. });
+        if rests_on_clock && self.kept < now {
+            self.sound()?.keep_time(now)?;
+            self.kept = now;
+        }
+        let breaks_protocol = matches!(refusal, Refusal::KeyMismatch | Refusal::Contradiction(_));
+        if let (true, Task::Request(request)) = (breaks_protocol, task)
+            && let Request::Decision(decision) = request.as_ref()
+        {
+            let code = refusal.code().to_owned();
+            let decision = ProvenDecision::clone(decision);
+            self.sound()?.keep_log_fault(&LogFault { purchase: decision.decision().a, code, decision })?;
+        }
+        Ok(())
+    }
+
+    /// The store, as long as it is known what is in it.
+    fn sound(&mut self) -> Result<&mut S, StoreError> {
+        match &self.broken {
+            None => Ok(&mut self.store),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    /// Nothing is said before it is durable; so if nothing can be written, this is said.
+    fn unavailable(&mut self, error: &StoreError) -> Problem {
+        self.note(error);
+        Problem::new("unavailable", "the bank cannot write at present")
+    }
+
+    fn note(&mut self, error: &StoreError) {
+        if self.broken.is_none() {
+            tracing::error!(%error, "the bank's store failed");
+        }
+        if error.retry() == Retry::AfterReopening {
+            self.broken.get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+enum Outcome {
+    Answer(Answer),
+    Write(Plan),
+}
+
+fn decide_task(rules: &Rules, view: &View, task: &Task, now: Timestamp) -> Result<Outcome, Refusal> {
+    let answer = match task {
+        Task::Describe => Answer::Description,
+        Task::Balance(account) => {
+            Answer::Balance(*view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?)
+        }
+        Task::Status(_) => Answer::Record(view.record.clone().ok_or(Refusal::UnknownPurchase)?),
+        Task::Request(request) => match decide(rules, view, request, now)? {
+            Decided::Replay(record) => Answer::Record(record),
+            Decided::Nothing => Answer::Opened,
+            Decided::Write(plan) => return Ok(Outcome::Write(plan)),
+        },
+    };
+    Ok(Outcome::Answer(answer))
+}

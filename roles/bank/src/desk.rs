@@ -1,0 +1,241 @@
+//! What needs no books: checking what comes in, and signing what goes out. Many threads do it at once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use naulon_blind::{BlindSignature, Brand, BrandError, KnownBrand};
+use naulon_exchange::{
+    AuthorizationB, BalanceQuery, Header, Needs, Record, Refusal, Request, RequestId, Rules, State, authenticate,
+    authenticate_account, authenticate_decision,
+};
+use naulon_money::Amount;
+use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, Problem};
+
+use crate::signatory::{Signatory, SignatoryError};
+
+/// How old, or how far ahead, the time in a question for a balance may be.
+pub const MAX_QUERY_AGE: Duration = Duration::seconds(5 * 60);
+
+/// A bank without its books. Clones are the same desk.
+#[derive(Clone)]
+pub struct Desk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bank: SecretKey,
+    signatory: Arc<dyn Signatory>,
+    rulebook: RwLock<Arc<Rulebook>>,
+    clock: AtomicU64,
+}
+
+/// The rules, and their public face.
+struct Rulebook {
+    rules: Rules,
+    statements: Vec<Unverified<Brand>>,
+}
+
+/// A call whose signatures, tokens and proofs hold. What is left to check needs the books.
+#[derive(Debug)]
+pub struct Authenticated(Task);
+
+#[derive(Debug)]
+pub(crate) enum Task {
+    Describe,
+    Request(Box<Request>),
+    Balance(PublicKey),
+    Status(RequestId),
+}
+
+/// What the books say to a call, written down where it changed them. Signing the reply is left to do.
+#[derive(Clone, Debug)]
+pub struct Applied(pub(crate) Answer);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Description,
+    Opened,
+    Balance(Amount),
+    Record(Arc<Record>),
+}
+
+/// A brand that a bank cannot take on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrandRefusal {
+    /// It is another bank's, in another currency, or signed by another key. Operator: is it the right data directory?
+    #[error("a brand of another bank or currency: check that settings and data directory belong together")]
+    Foreign,
+    /// It makes no sense by itself.
+    #[error(transparent)]
+    Brand(#[from] BrandError),
+    /// Its private key is not at hand. Operator: restore its key file.
+    #[error("the private key of the brand {0} is missing: restore its key file")]
+    KeyMissing(Digest),
+    /// Another brand has its key, or its currency, denomination, purpose and first day.
+    #[error("another brand has the key or the place of the brand {0}")]
+    Taken(Digest),
+}
+
+impl Desk {
+    pub(crate) fn new(bank: SecretKey, signatory: Arc<dyn Signatory>, rules: Rules, time: Timestamp) -> Self {
+        let rules = Rules { brands: BTreeMap::new(), ..rules };
+        let rulebook = RwLock::new(Arc::new(Rulebook { rules, statements: Vec::new() }));
+        Desk { shared: Arc::new(Shared { bank, signatory, rulebook, clock: AtomicU64::new(time.0) }) }
+    }
+
+    /// The rules now in force.
+    pub fn rules(&self) -> Rules {
+        self.rulebook().rules.clone()
+    }
+
+    /// The bank's time: the highest that it was ever told, so that it never runs backwards.
+    pub fn advance_clock(&self, now: Timestamp) -> Timestamp {
+        let now = now.min(Timestamp::MAX).0;
+        Timestamp(self.shared.clock.fetch_max(now, Ordering::AcqRel).max(now))
+    }
+
+    /// Checks a call by itself. Expensive, and needs no state: any thread may do it at any time.
+    pub fn authenticate(&self, call: BankCall, now: Timestamp) -> Result<Authenticated, Problem> {
+        let rulebook = self.rulebook();
+        let rules = &rulebook.rules;
+        let request = match call {
+            BankCall::Describe => return Ok(Authenticated(Task::Describe)),
+            BankCall::Status(id) => return Ok(Authenticated(Task::Status(id))),
+            BankCall::Balance(query) => {
+                let account = check_query(rules, query, self.advance_clock(now))?;
+                return Ok(Authenticated(Task::Balance(account)));
+            }
+            BankCall::OpenAccount(open) => authenticate_account(rules, open)?,
+            BankCall::Exchange(exchange) => authenticate(rules, exchange)?,
+            BankCall::Settle(decision) => authenticate_decision(rules, decision)?,
+        };
+        Ok(Authenticated(Task::Request(Box::new(request))))
+    }
+
+    /// Signs the reply. It says only what is durable: what was applied has been written.
+    pub fn complete(&self, applied: Applied) -> Result<BankReply, Problem> {
+        match applied.0 {
+            Answer::Description => Ok(BankReply::Description(self.describe())),
+            Answer::Opened => Ok(BankReply::Opened),
+            Answer::Balance(balance) => Ok(BankReply::Balance(balance)),
+            Answer::Record(record) => Ok(BankReply::Exchange(Box::new(self.reply(&record)?))),
+        }
+    }
+
+    /// What the bank says of itself.
+    pub fn describe(&self) -> BankDescription {
+        let rulebook = self.rulebook();
+        let rules = &rulebook.rules;
+        BankDescription {
+            bank: rules.bank,
+            currency: rules.currency.clone(),
+            brands: rulebook.statements.clone(),
+            logs: rules.logs.keys().copied().collect(),
+            locks: rules.locks,
+        }
+    }
+
+    /// The bank's statement that this is a brand of it.
+    pub(crate) fn state_brand(&self, brand: &Brand) -> Signed<Brand> {
+        Signed::sign(&self.shared.bank, brand.clone())
+    }
+
+    /// Checks that a brand is one that this bank can issue and redeem.
+    pub(crate) fn check_brand(&self, brand: &Signed<Brand>) -> Result<Arc<KnownBrand>, BrandRefusal> {
+        let rulebook = self.rulebook();
+        let rules = &rulebook.rules;
+        if brand.signer() != rules.bank || brand.bank != rules.bank || brand.currency != rules.currency {
+            return Err(BrandRefusal::Foreign);
+        }
+        let known = KnownBrand::new(Brand::clone(brand))?;
+        let id = Digest(*known.key_id());
+        if self.shared.signatory.holds(&id) { Ok(Arc::new(known)) } else { Err(BrandRefusal::KeyMissing(id)) }
+    }
+
+    /// Takes on brands that are durable in the store.
+    pub(crate) fn take_on(&self, brands: &[(Signed<Brand>, Arc<KnownBrand>)]) {
+        let mut rulebook = self.shared.rulebook.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = rulebook.rules.clone();
+        let mut statements = rulebook.statements.clone();
+        for (statement, known) in brands {
+            if rules.brands.insert(Digest(*known.key_id()), known.clone()).is_none() {
+                statements.push(Unverified::from(statement));
+            }
+        }
+        *rulebook = Arc::new(Rulebook { rules, statements });
+    }
+
+    fn rulebook(&self) -> Arc<Rulebook> {
+        self.shared.rulebook.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The reply to an accepted exchange. Everything in it is recomputed from the record: blind RSA and Ed25519 are
+    /// deterministic, so the same record gives the same bytes.
+    fn reply(&self, record: &Record) -> Result<ExchangeReply, Problem> {
+        let id = record.id();
+        let signatures = match record.state {
+            State::Done | State::Committed => self.blind_signatures(record)?,
+            State::Locked | State::Aborted => Vec::new(),
+        };
+        let header = Header::of(&record.exchange, id);
+        let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
+        Ok(ExchangeReply {
+            request: id,
+            state: record.state,
+            signatures,
+            header: header.map(|header| self.signed(header)),
+            authorization_b: promise.map(|promise| self.signed(promise)),
+            decision: record.decision.as_ref().map(Into::into),
+        })
+    }
+
+    fn blind_signatures(&self, record: &Record) -> Result<Vec<BlindSignature>, Problem> {
+        let sign = |(brand, message)| self.shared.signatory.blind_sign(brand, message).map_err(unsigned);
+        record.exchange.blinded().map(sign).collect()
+    }
+
+    fn signed<T: naulon_statement::Statement + Clone>(&self, body: T) -> Unverified<T> {
+        Unverified::from(&Signed::sign(&self.shared.bank, body))
+    }
+}
+
+impl Authenticated {
+    pub(crate) fn task(&self) -> &Task {
+        &self.0
+    }
+
+    /// What the call touches.
+    pub(crate) fn needs(&self) -> Needs {
+        match &self.0 {
+            Task::Describe => Needs::default(),
+            Task::Request(request) => request.needs(),
+            Task::Balance(account) => Needs { accounts: [*account].into(), ..Needs::default() },
+            Task::Status(id) => Needs { record: Some(*id), ..Needs::default() },
+        }
+    }
+}
+
+/// Whose balance is asked for, if that account's key has asked lately.
+fn check_query(rules: &Rules, query: Unverified<BalanceQuery>, now: Timestamp) -> Result<PublicKey, Problem> {
+    let BalanceQuery { bank, account, .. } = *query.claimed_body();
+    if bank != rules.bank {
+        return Err(Refusal::WrongBank.into());
+    }
+    let query = query.verify(&account)?;
+    let (age, lead) = (now.since(query.at), query.at.since(now));
+    if age.max(lead) > MAX_QUERY_AGE {
+        return Err(Refusal::Stale.into());
+    }
+    Ok(account)
+}
+
+/// The request is written down, so whoever asks again later gets the signature.
+fn unsigned(error: SignatoryError) -> Problem {
+    tracing::error!(%error, "a blind signature could not be made");
+    match error {
+        SignatoryError::Missing | SignatoryError::Unreachable => Problem::new("unavailable", error),
+        SignatoryError::Sign(_) => Problem::new("internal", error),
+    }
+}

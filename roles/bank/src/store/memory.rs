@@ -1,0 +1,232 @@
+//! Books in memory, with faults at every write: for tests and the simulator.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use naulon_blind::Brand;
+use naulon_durable::StoreError;
+use naulon_durable::fault::Faults;
+use naulon_exchange::{Audit, Needs, Plan, Record, RecordWrite, RequestId, State, Transfer, View};
+use naulon_money::Amount;
+use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
+
+use super::changes::balance_changes;
+use super::{BankStore, LogFault, Written};
+
+/// Books in memory. Clones share them, as two processes that run one after the other share a disk: after a crash the
+/// simulator restarts the faults and opens a new bank over a clone.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    books: Arc<Mutex<Books>>,
+    faults: Faults,
+}
+
+#[derive(Clone, Default, PartialEq)]
+struct Books {
+    records: BTreeMap<RequestId, Arc<Record>>,
+    marks: BTreeMap<Digest, RequestId>,
+    balances: BTreeMap<PublicKey, Amount>,
+    journal: Vec<Transfer>,
+    brands: Vec<Signed<Brand>>,
+    time: Timestamp,
+    log_faults: Vec<LogFault>,
+}
+
+impl MemoryStore {
+    /// Empty books, every write of which asks these faults.
+    pub fn new(faults: Faults) -> Self {
+        MemoryStore { books: Arc::default(), faults }
+    }
+
+    /// The faults.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Another store with the same books and no faults, that goes its own way from now on.
+    pub fn copy(&self) -> Self {
+        MemoryStore { books: Arc::new(Mutex::new(self.lock().clone())), faults: Faults::none() }
+    }
+
+    /// Whether everything in the books is the same.
+    pub fn has_same_books(&self, other: &MemoryStore) -> bool {
+        let ours = self.lock().clone();
+        ours == *other.lock()
+    }
+
+    /// No code panics under this lock, so a poisoned one still holds sound books.
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<T>(&self, apply: impl FnOnce(&mut Books) -> T) -> Result<T, StoreError> {
+        self.faults.around(|| apply(&mut self.lock()))
+    }
+
+    /// A process that has died reads nothing either.
+    fn read<T>(&self, apply: impl FnOnce(&Books) -> T) -> Result<T, StoreError> {
+        if self.faults.is_crashed() { Err(StoreError::Crashed) } else { Ok(apply(&self.lock())) }
+    }
+}
+
+impl BankStore for MemoryStore {
+    fn view(&mut self, needs: &[Needs]) -> Result<Vec<View>, StoreError> {
+        self.read(|books| needs.iter().map(|needs| books.view(needs)).collect())
+    }
+
+    fn commit(&mut self, plans: &[Plan]) -> Result<Vec<Written>, StoreError> {
+        self.write(|books| books.commit(plans))
+    }
+
+    fn record(&mut self, id: &RequestId) -> Result<Option<Record>, StoreError> {
+        self.read(|books| books.records.get(id).map(|record| Record::clone(record)))
+    }
+
+    fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
+        self.read(|books| books.balances.get(account).copied())
+    }
+
+    fn brands(&mut self) -> Result<Vec<Signed<Brand>>, StoreError> {
+        self.read(|books| books.brands.clone())
+    }
+
+    fn add_brand(&mut self, brand: &Signed<Brand>) -> Result<Written, StoreError> {
+        self.write(|books| books.add_brand(brand))
+    }
+
+    fn latest_time(&mut self) -> Result<Timestamp, StoreError> {
+        self.read(|books| books.time)
+    }
+
+    fn keep_time(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|books| books.time = books.time.max(now))
+    }
+
+    fn keep_log_fault(&mut self, fault: &LogFault) -> Result<(), StoreError> {
+        self.write(|books| {
+            let known = books.log_faults.iter().any(|kept| kept.purchase == fault.purchase && kept.code == fault.code);
+            if !known {
+                books.log_faults.push(fault.clone());
+            }
+        })
+    }
+
+    fn log_faults(&mut self) -> Result<Vec<LogFault>, StoreError> {
+        self.read(|books| books.log_faults.clone())
+    }
+
+    fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError> {
+        self.read(|books| {
+            books.records.values().for_each(|record| audit.record(record));
+            books.journal.iter().for_each(|line| audit.transfer(line));
+            books.balances.iter().for_each(|(account, balance)| audit.balance(*account, *balance));
+            books.marks.iter().for_each(|(key, holder)| audit.mark(*key, *holder));
+        })
+    }
+}
+
+impl Books {
+    fn view(&self, needs: &Needs) -> View {
+        let holder = |key: &Digest| self.marks.get(key).and_then(|id| self.records.get(id)).cloned();
+        View {
+            record: needs.record.and_then(|id| self.records.get(&id)).cloned(),
+            holders: needs.marks.iter().filter_map(|mark| Some((*mark, holder(&mark.key)?))).collect(),
+            balances: needs.accounts.iter().filter_map(|a| Some((*a, *self.balances.get(a)?))).collect(),
+        }
+    }
+
+    /// Marks of all plans first, in the order of their keys; then the plans that have got all of theirs.
+    fn commit(&mut self, plans: &[Plan]) -> Vec<Written> {
+        let holders: Vec<Option<RequestId>> = plans.iter().map(holder_of).collect();
+        let mut wanted: Vec<(Digest, usize)> = Vec::new();
+        for (index, plan) in plans.iter().enumerate() {
+            wanted.extend(plan.marks.iter().map(|mark| (mark.key, index)));
+        }
+        wanted.sort_unstable();
+        let mut written = vec![Written::Yes; plans.len()];
+        let mut taken: Vec<BTreeSet<Digest>> = vec![BTreeSet::new(); plans.len()];
+        for (key, index) in wanted {
+            match holders[index] {
+                Some(holder) if !self.marks.contains_key(&key) => {
+                    self.marks.insert(key, holder);
+                    taken[index].insert(key);
+                }
+                _ => written[index] = Written::Lost,
+            }
+        }
+        for (index, plan) in plans.iter().enumerate() {
+            if written[index] == Written::Yes {
+                written[index] = self.write(plan);
+            }
+            if written[index] == Written::Lost {
+                for key in &taken[index] {
+                    self.marks.remove(key);
+                }
+            }
+        }
+        written
+    }
+
+    /// Everything of a plan but its marks.
+    fn write(&mut self, plan: &Plan) -> Written {
+        let Some(balances) = self.changed_balances(plan) else { return Written::Lost };
+        match &plan.record {
+            RecordWrite::Insert(record) => {
+                let id = record.id();
+                if self.records.contains_key(&id) {
+                    return Written::Lost;
+                }
+                self.time = self.time.max(record.accepted);
+                self.records.insert(id, record.clone());
+            }
+            RecordWrite::Settle(record) => match self.records.get_mut(&record.id()) {
+                Some(stored) if stored.state == State::Locked => *stored = record.clone(),
+                _ => return Written::Lost,
+            },
+            RecordWrite::Open(account) => {
+                self.balances.entry(*account).or_default();
+            }
+        }
+        if let Some(holder) = holder_of(plan) {
+            for mark in &plan.freed {
+                if self.marks.get(&mark.key) == Some(&holder) {
+                    self.marks.remove(&mark.key);
+                }
+            }
+        }
+        self.balances.extend(balances);
+        self.journal.extend(&plan.transfers);
+        Written::Yes
+    }
+
+    /// The balances after a plan; none if a guard does not hold, or an account is not open.
+    fn changed_balances(&self, plan: &Plan) -> Option<Vec<(PublicKey, Amount)>> {
+        let changes = balance_changes(plan)?;
+        let changed = |(account, change): (PublicKey, super::changes::BalanceChange)| {
+            let after = change.apply(*self.balances.get(&account)?)?;
+            Some((account, after))
+        };
+        changes.into_iter().map(changed).collect()
+    }
+
+    fn add_brand(&mut self, brand: &Signed<Brand>) -> Written {
+        let place = |b: &Brand| (b.currency.clone(), b.denomination, b.purpose, b.issue_from);
+        let rival = self.brands.iter().find(|known| known.key == brand.key || place(known) == place(brand));
+        match rival {
+            Some(known) if known == brand => Written::Yes,
+            Some(_) => Written::Lost,
+            None => {
+                self.brands.push(brand.clone());
+                Written::Yes
+            }
+        }
+    }
+}
+
+/// The request that would hold a plan's marks.
+fn holder_of(plan: &Plan) -> Option<RequestId> {
+    match &plan.record {
+        RecordWrite::Insert(record) | RecordWrite::Settle(record) => Some(record.id()),
+        RecordWrite::Open(_) => None,
+    }
+}

@@ -1,0 +1,85 @@
+//! What a bank must not forget, and the two places that keep it.
+
+mod changes;
+mod memory;
+
+pub use memory::MemoryStore;
+
+use naulon_blind::Brand;
+use naulon_durable::StoreError;
+use naulon_exchange::{Audit, Needs, Plan, ProvenDecision, Record, RequestId, View};
+use naulon_money::Amount;
+use naulon_statement::{PublicKey, Signed, Timestamp};
+
+/// What became of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All of it is durable.
+    Yes,
+    /// Nothing of it was written: a mark is held, a guard does not hold, or the record is not as the plan has it. Decide
+    /// the request again on a fresh view.
+    Lost,
+}
+
+/// A log's decision that breaks the protocol, kept for the judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFault {
+    /// The purchase.
+    pub purchase: RequestId,
+    /// The code of the refusal: `log_contradiction` or `key_mismatch`.
+    pub code: String,
+    /// The decision that was refused.
+    pub decision: ProvenDecision,
+}
+
+/// What a bank must not forget: spent marks, accepted requests, balances, the journal, its brands, its clock.
+///
+/// A store has one owner at a time. After an error whose [`StoreError::retry`] is
+/// [`AfterReopening`](naulon_durable::Retry::AfterReopening) its owner opens it again before it uses or believes it.
+pub trait BankStore: Send + 'static {
+    /// The state that each of these requests touches, all from one moment. What it leaves out, the bank takes for free to
+    /// give away: a mark that is held but not seen costs the bank a token's value (the commit then still refuses it).
+    fn view(&mut self, needs: &[Needs]) -> Result<Vec<View>, StoreError>;
+
+    /// Writes plans in one transaction. When it returns, every plan that is [`Written::Yes`] is durable, whatever happens to
+    /// the machine; a [`Written::Lost`] one has changed nothing, and has not kept the others from being written. After an
+    /// error none is written, unless the error says that this is not known.
+    ///
+    /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a guard
+    /// does not hold, if a balance would leave 0..=[`Amount::MAX`], if the record it inserts is there, or the one it
+    /// settles is not locked. Of plans that conflict among themselves at least one is written, unless it loses otherwise.
+    ///
+    /// A `Yes` that is not durable, or one for a mark that another request holds, lets the same token be spent twice.
+    fn commit(&mut self, plans: &[Plan]) -> Result<Vec<Written>, StoreError>;
+
+    /// The record of an accepted request.
+    fn record(&mut self, id: &RequestId) -> Result<Option<Record>, StoreError>;
+
+    /// What an account holds; none if it is not open.
+    fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError>;
+
+    /// All brands that were ever stated, in the order in which they were.
+    fn brands(&mut self) -> Result<Vec<Signed<Brand>>, StoreError>;
+
+    /// States a brand. Durable when it returns. Stating the same brand again changes nothing and is [`Written::Yes`]. Lost
+    /// if another brand has its key, or its place: there is exactly one of each currency, denomination, purpose and first
+    /// day. A second one would let the bank know its holders apart.
+    fn add_brand(&mut self, brand: &Signed<Brand>) -> Result<Written, StoreError>;
+
+    /// The latest time the store knows of: of the last record, or of [`keep_time`](Self::keep_time).
+    fn latest_time(&mut self) -> Result<Timestamp, StoreError>;
+
+    /// Keeps a time that the bank has told somebody. Durable when it returns. A time that is forgotten could let a request
+    /// succeed that was refused for good.
+    fn keep_time(&mut self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Keeps a log's decision that breaks the protocol, once a purchase and code. Durable when it returns.
+    fn keep_log_fault(&mut self, fault: &LogFault) -> Result<(), StoreError>;
+
+    /// All that was kept of that kind.
+    fn log_faults(&mut self) -> Result<Vec<LogFault>, StoreError>;
+
+    /// Reads the whole books to an auditor: records, journal, balances and marks of one moment. What it leaves out is found
+    /// by the auditor as a discrepancy, or, if it is left out everywhere, not at all.
+    fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError>;
+}

@@ -1,0 +1,94 @@
+//! End to end through `Bank::handle`, with real tokens, over both stores.
+
+mod world;
+
+use naulon_bank::{Bank, BankStore, MemoryStore};
+use naulon_durable::fault::Faults;
+use naulon_exchange::{Outcome, State};
+use naulon_statement::Duration;
+use naulon_wire::{BankCall, BankReply};
+use world::*;
+
+/// Makes a call twice: the second time it is a replay, and the reply has the same bytes.
+fn twice<S: BankStore>(bank: &mut Bank<S>, call: impl Fn() -> BankCall) -> BankReply {
+    let first = ask(bank, call()).expect("accepted");
+    let again = ask(bank, call()).expect("accepted again");
+    assert_eq!(bytes(first), bytes(ask(bank, call()).expect("accepted")));
+    again
+}
+
+fn replied(reply: BankReply) -> naulon_wire::ExchangeReply {
+    match reply {
+        BankReply::Exchange(reply) => *reply,
+        other => panic!("not the reply of an exchange: {other:?}"),
+    }
+}
+
+fn a_purchase_with_change_and_an_abort<S: BankStore>(store: S) {
+    let mut bank = furnished(store);
+    let [alice, shop] = [key("alice"), key("shop")];
+
+    // Withdraw, unblind; a deposit, and an exchange for a fresh token.
+    let coins = withdraw(&mut bank, 1, &[FIVE, FIVE, ONE, ONE]);
+    let [five, other_five, one, spare] = &coins[..] else { panic!("four tokens") };
+    assert_eq!(bank.store().balance(&alice.public()), Ok(Some(amount("88"))));
+    twice(&mut bank, || deposit(&[spare], &alice));
+    assert_eq!(bank.store().balance(&alice.public()), Ok(Some(amount("89"))));
+    let fresh = Blind::new(ONE, 50);
+    let reply = twice(&mut bank, || call(exchange(vec![one.input()], vec![fresh.output()]), [&one.q]));
+    let one = fresh.coin(&replied(reply).signatures[0]);
+
+    // Lock 5 + 1 for a price of 4, with 2 as change: nothing is delivered yet.
+    let change = Blind::new(TWO, 51);
+    let locking = || lock(&[five, &one], amount("4"), &[&change], condition(1));
+    let locked = replied(twice(&mut bank, locking));
+    assert_eq!((locked.state, locked.signatures.len()), (State::Locked, 0));
+    let promise = locked.authorization_b.clone().expect("a promise").verify(&key("bank").public()).expect("signed");
+    assert_eq!((promise.value, promise.header), (amount("4"), header(&locked).digest()));
+    assert_eq!(bank.store().balance(&shop.public()), Ok(Some(amount("0"))));
+
+    // The log commits: the shop is paid, the change is signed, and whoever asks for a again gets it too.
+    let decision = TestLog::default().decide(&header(&locked), NOW, Outcome::Commit { k: K });
+    let settled = replied(twice(&mut bank, || settle(&decision)));
+    assert_eq!((settled.state, settled.signatures.len()), (State::Committed, 1));
+    assert_eq!(bank.store().balance(&shop.public()), Ok(Some(amount("4"))));
+    let by_request = bytes(twice(&mut bank, locking));
+    let by_id = bytes(twice(&mut bank, || BankCall::Status(locked.request)));
+    assert_eq!((&by_request, &by_id), (&bytes(BankReply::Exchange(Box::new(settled.clone()))), &by_request));
+    assert_eq!(bytes(ask(&mut bank, settle(&decision)).expect("again")), by_id);
+    let two = change.coin(&settled.signatures[0]);
+
+    // The spent token comes with proof, the change can be spent, and its purchase can be aborted.
+    let refused = ask(&mut bank, deposit(&[five], &alice)).expect_err("spent");
+    assert_eq!(refused.code, "spent");
+    let proof = refused.record().expect("the earlier record");
+    assert_eq!((proof.exchange.id(), proof.state), (locked.request, State::Committed));
+    assert!(proof.decision.is_some());
+
+    let locked = replied(twice(&mut bank, || lock(&[&two, other_five], amount("7"), &[], condition(2))));
+    let refused = ask(&mut bank, deposit(&[&two], &alice)).expect_err("locked");
+    assert_eq!((refused.code.as_str(), refused.record().map(|r| r.exchange.id())), ("locked", Some(locked.request)));
+    let time = condition(2).expiry;
+    let decision = TestLog::default().decide(&header(&locked), time, Outcome::Abort);
+    let aborted = replied(twice(&mut bank, || settle(&decision)));
+    assert_eq!((aborted.state, aborted.signatures.len()), (State::Aborted, 0));
+    assert!(aborted.header.is_some() && aborted.authorization_b.is_some() && aborted.decision.is_some());
+
+    // After the abort tokens and offer are free; the aborted authorization stays aborted.
+    let again = authorization_q(&[&two, other_five], amount("7"), &[], condition(2));
+    let same = ask_exchange(&mut bank, call(again, [&two.q, &other_five.q])).expect("a replay");
+    assert_eq!(same.state, State::Aborted);
+    let later = naulon_exchange::Condition { expiry: NOW.plus(Duration::seconds(700)), ..condition(2) };
+    let locked = ask_exchange(&mut bank, lock(&[&two], amount("2"), &[], later)).expect("the offer is free");
+    assert_eq!(locked.state, State::Locked);
+    ask(&mut bank, deposit(&[other_five], &alice)).expect("the token is free");
+
+    let report = bank.audit().expect("the books agree");
+    assert_eq!((report.came_in, report.locked), (amount("100"), amount("2")));
+    assert_eq!((report.accounts, report.tokens), (amount("98"), amount("0")));
+}
+
+#[test]
+fn memory_a_purchase_with_change_and_an_abort() {
+    a_purchase_with_change_and_an_abort(MemoryStore::new(Faults::none()));
+}
