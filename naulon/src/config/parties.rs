@@ -1,0 +1,236 @@
+//! The settings of each role.
+
+use naulon_money::{Currency, Grid};
+use naulon_statement::Duration;
+use serde::{Deserialize, Serialize};
+
+use super::{Settings, Span};
+use crate::identity::Role;
+
+const LISTEN: &str = "Where the server listens: a loopback address, since there is no TLS yet.";
+const LOG_LEVEL: &str = "What the server tells on standard error: error, warn, info or debug. It never names people.";
+
+/// A bank's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BankSettings {
+    /// Always `bank`.
+    pub role: String,
+    /// Where it listens.
+    pub listen: String,
+    /// Its currency.
+    pub currency: String,
+    /// What its tokens are worth.
+    pub denominations: Vec<String>,
+    /// How long a brand is issued.
+    pub brand_period: Span,
+    /// How long before a period its brands are made.
+    pub brand_lead: Span,
+    /// How long a brand's tokens can be spent after its period.
+    pub spend_after: Span,
+    /// How long a brand's tokens can be redeemed after they can be spent.
+    pub redeem_after: Span,
+    /// The shortest lock.
+    pub lock_min: Span,
+    /// The longest lock.
+    pub lock_max: Span,
+    /// Identities of logs.
+    pub logs: Vec<String>,
+    /// What is told.
+    pub log_level: String,
+}
+
+impl Default for BankSettings {
+    fn default() -> Self {
+        BankSettings {
+            role: Role::Bank.name().to_owned(),
+            listen: "127.0.0.1:21001".to_owned(),
+            currency: "EUR".to_owned(),
+            denominations: Grid::standard().denominations().iter().rev().map(ToString::to_string).collect(),
+            brand_period: Span(Duration::days(30)),
+            brand_lead: Span(Duration::days(7)),
+            spend_after: Span(Duration::days(60)),
+            redeem_after: Span(Duration::days(90)),
+            lock_min: Span(Duration::seconds(60)),
+            lock_max: Span(Duration::days(1)),
+            logs: Vec::new(),
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Settings for BankSettings {
+    const ROLE: Role = Role::Bank;
+    const KEYS: &'static [(&'static str, &'static str)] = &[
+        ("listen", LISTEN),
+        ("currency", "The currency of all accounts and tokens. It cannot change once there are any."),
+        ("denominations", "What tokens are worth. A change holds from the next period's brands on."),
+        (
+            "brand_period",
+            "How long one brand of tokens is issued. The longer, the more tokens one hides among; the shorter, the\n\
+             sooner a stolen key is worthless.",
+        ),
+        ("brand_lead", "How long before its period begins a brand is made and shown."),
+        ("spend_after", "How long after its period a brand's tokens can still be spent."),
+        ("redeem_after", "How long after that they can still be exchanged or deposited. Then they are worth nothing."),
+        ("lock_min", "The shortest time for which tokens are locked for a purchase."),
+        ("lock_max", "The longest."),
+        ("logs", "The logs whose decisions this bank heeds, as their naulon: lines (`naulon bank trust-log`)."),
+        ("log_level", LOG_LEVEL),
+    ];
+}
+
+impl BankSettings {
+    /// The currency, checked.
+    pub fn currency(&self) -> anyhow::Result<Currency> {
+        Ok(self.currency.parse()?)
+    }
+
+    /// The denominations, checked.
+    pub fn grid(&self) -> anyhow::Result<Grid> {
+        let amounts = self.denominations.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Grid::new(amounts)?)
+    }
+}
+
+/// A log's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// Always `log`.
+    pub role: String,
+    /// Where it listens.
+    pub listen: String,
+    /// How long after an expiry it decides.
+    pub retention: Span,
+    /// Identities of banks.
+    pub banks: Vec<String>,
+    /// What is told.
+    pub log_level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings {
+            role: Role::Log.name().to_owned(),
+            listen: "127.0.0.1:21002".to_owned(),
+            retention: Span(Duration::days(365)),
+            banks: Vec::new(),
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Settings for LogSettings {
+    const ROLE: Role = Role::Log;
+    const KEYS: &'static [(&'static str, &'static str)] = &[
+        ("listen", LISTEN),
+        ("retention", "How long after a purchase's expiry the log decides on it and keeps the decision."),
+        ("banks", "The banks on whose purchases it decides, as their naulon: lines (`naulon log trust-bank`)."),
+        ("log_level", LOG_LEVEL),
+    ];
+}
+
+/// A shop's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShopSettings {
+    /// Always `shop`.
+    pub role: String,
+    /// Where it listens.
+    pub listen: String,
+    /// The currency of its prices.
+    pub currency: String,
+    /// How long an offer holds.
+    pub offer_valid: Span,
+    /// How much time must be left when it releases a key.
+    pub release_margin: Span,
+    /// Whether it wants every delivery acknowledged.
+    pub two_sided: bool,
+    /// Identities of banks.
+    pub banks: Vec<String>,
+    /// Identities of logs.
+    pub logs: Vec<String>,
+    /// What is told.
+    pub log_level: String,
+}
+
+impl Default for ShopSettings {
+    fn default() -> Self {
+        ShopSettings {
+            role: Role::Shop.name().to_owned(),
+            listen: "127.0.0.1:21003".to_owned(),
+            currency: "EUR".to_owned(),
+            offer_valid: Span(Duration::seconds(24 * 3_600)),
+            release_margin: Span(Duration::seconds(10)),
+            two_sided: false,
+            banks: Vec::new(),
+            logs: Vec::new(),
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Settings for ShopSettings {
+    const ROLE: Role = Role::Shop;
+    const KEYS: &'static [(&'static str, &'static str)] = &[
+        ("listen", LISTEN),
+        ("currency", "The currency of the prices; its banks must keep it."),
+        ("offer_valid", "How long an offer can be taken. Large files take their time to fetch."),
+        (
+            "release_margin",
+            "How much time must be left before a purchase expires when the shop hands its key to the log. Less is\n\
+             refused, for a commit that comes too late is none.",
+        ),
+        ("two_sided", "Whether every buyer must sign what is delivered (two-sided delivery), or only who wants to."),
+        ("banks", "The banks whose promises this shop accepts, as their naulon: lines."),
+        ("logs", "The logs that it trusts to record every key that they receive, as their naulon: lines."),
+        ("log_level", LOG_LEVEL),
+    ];
+}
+
+/// A wallet's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletSettings {
+    /// Always `wallet`.
+    pub role: String,
+    /// The identity of its bank.
+    pub bank: String,
+    /// Identities of logs.
+    pub logs: Vec<String>,
+    /// Identities of shops.
+    pub shops: Vec<String>,
+    /// Where bought files go.
+    pub goods: String,
+    /// How long a purchase locks tokens.
+    pub lock: Span,
+    /// Whether purchases are two-sided.
+    pub two_sided: bool,
+}
+
+impl Default for WalletSettings {
+    fn default() -> Self {
+        WalletSettings {
+            role: Role::Wallet.name().to_owned(),
+            bank: String::new(),
+            logs: Vec::new(),
+            shops: Vec::new(),
+            goods: "goods".to_owned(),
+            lock: Span(Duration::seconds(600)),
+            two_sided: false,
+        }
+    }
+}
+
+impl Settings for WalletSettings {
+    const ROLE: Role = Role::Wallet;
+    const KEYS: &'static [(&'static str, &'static str)] = &[
+        ("bank", "The bank that keeps the account and issues the tokens, as its naulon: line."),
+        ("logs", "The logs that may decide on purchases, as their naulon: lines. The first that suits is taken."),
+        ("shops", "Known shops, as their naulon: lines. `buy --shop` adds to them."),
+        ("goods", "Where bought files go; a relative path is inside of this folder."),
+        ("lock", "How long tokens are locked for a purchase, at most: if the shop fails, they are free after it."),
+        ("two_sided", "Whether to sign what was delivered (two-sided delivery) even where the shop does not ask."),
+    ];
+}

@@ -1,0 +1,102 @@
+//! What the program says: tables and sentences for people, JSON for programs.
+//!
+//! Results go to standard output, everything else to standard error. With `--json` every result is one line.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// How results are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// One line of JSON a result.
+    pub json: bool,
+}
+
+impl Output {
+    /// A result: JSON of the value, or its text for people.
+    pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        let line = if self.json { serde_json::to_string(value)? } else { text(value) };
+        self.line(&line)
+    }
+
+    /// One line, or several, on standard output.
+    pub fn line(&self, line: &str) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{}", line.trim_end_matches('\n')).and_then(|()| out.flush()) {
+            // Whoever read our output has enough of it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => Ok(other?),
+        }
+    }
+
+    /// A remark for people: on standard error, and nothing with `--json`.
+    pub fn remark(&self, words: impl Display) {
+        if !self.json {
+            note(words);
+        }
+    }
+
+    /// A progress bar over this many bytes or steps; hidden unless a person watches.
+    pub fn bar(&self, total: u64, what: &'static str, unit: Unit) -> ProgressBar {
+        if self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let template = match unit {
+            Unit::Bytes => "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            Unit::Steps => "{msg:>12} [{bar:40}] {pos}/{len} {eta}",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(what)
+    }
+}
+
+/// What a progress bar counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Anything else.
+    Steps,
+}
+
+/// A sentence on standard error.
+pub fn note(words: impl Display) {
+    // If even standard error is closed there is nobody left to tell.
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}
+
+/// A table with these headings. On a terminal it fits its width; elsewhere lines are never broken.
+pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>, right: &[usize]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headings.iter().map(|heading| heading.to_uppercase()));
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in right {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    trimmed(&table.to_string())
+}
+
+/// Names and values under one another.
+pub fn list<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in pairs {
+        table.add_row(vec![name.to_owned(), value]);
+    }
+    trimmed(&table.to_string())
+}
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
