@@ -1,0 +1,295 @@
+//! The log itself.
+
+use std::collections::BTreeMap;
+
+use naulon_durable::StoreError;
+use naulon_exchange::{LogDecision, LogIdentity, UnverifiedDecision};
+use naulon_purchase::log::{authenticate_abort, authenticate_commit, decide};
+use naulon_purchase::{LogRefusal, LogRequest, LogRules};
+use naulon_statement::{Digest, Signed, Timestamp, Unverified};
+use naulon_tlog::{
+    Appended, Checkpoint, CheckpointSigner, Hash, HashStore, InclusionProof, Tree, inclusion_proof, leaf_hash,
+};
+use naulon_wire::{LogCall, LogDescription, LogReply, Problem};
+
+use crate::keys::LogKeys;
+use crate::store::{Appending, CommitError, Fence, LogStore, NewDecision, StoredDecision};
+use crate::trouble::Trouble;
+
+/// A log over its store. It is the store's one writer; one that was overtaken answers `unavailable` for ever.
+pub struct Log<S> {
+    keys: LogKeys,
+    rules: LogRules,
+    pub(crate) store: S,
+    fence: Fence,
+    pub(crate) head: Head,
+    halted: bool,
+}
+
+/// The newest tree that is durable.
+pub(crate) struct Head {
+    pub(crate) tree: Tree,
+    pub(crate) checkpoint: String,
+    time: Timestamp,
+    /// The tree before the last group and what that group made known: proofs of its leaves need no reading.
+    before: Tree,
+    appended: Vec<(u64, Hash)>,
+}
+
+/// Why a log does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The rules name another log than the key's. Operator: mend the configuration.
+    #[error("the rules are another log's than the statement key's")]
+    OtherRules,
+    /// The checkpoint key is another origin's. Operator: mend the configuration.
+    #[error("the checkpoint key is for {found}, the log is {expected}")]
+    OtherOrigin {
+        /// The origin of the configuration.
+        expected: String,
+        /// The origin of the key.
+        found: String,
+    },
+    /// The store was written with other keys. Operator: give the log its own keys, or its own store.
+    #[error("the store was written by another log, or with other keys")]
+    OtherKeys,
+    /// The stored tree is not the one that was last signed. Operator: do not run this log; keep the store. It was changed,
+    /// or is a mixture of backups, and going on would contradict what the log has signed.
+    #[error("the tree of {size} entries is not the one that was signed last; this store must not be used")]
+    OtherTree {
+        /// How many entries the store says there are.
+        size: u64,
+    },
+    /// The store failed.
+    #[error("the log's store: {0}")]
+    Store(#[from] StoreError),
+}
+
+impl<S: LogStore> Log<S> {
+    /// Takes the store over from whoever had it before, and checks that its tree is the one that was signed last.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the store is as it was, except that an earlier writer can no longer commit.
+    pub fn open(keys: LogKeys, rules: LogRules, origin: &str, mut store: S) -> Result<Self, OpenError> {
+        if rules.log != keys.statements.public() {
+            return Err(OpenError::OtherRules);
+        }
+        let found = keys.checkpoints.verifier().origin();
+        if found != origin {
+            return Err(OpenError::OtherOrigin { expected: origin.to_owned(), found: found.to_owned() });
+        }
+        let state = store.take_over()?;
+        let tree = open_tree(state.size, &store)?;
+        let checkpoint = match state.checkpoint {
+            None if tree.size() == 0 => sign_checkpoint(&keys.checkpoints, &tree),
+            None => return Err(OpenError::OtherTree { size: tree.size() }),
+            Some(signed) => {
+                let last = keys.checkpoints.verifier().open(&signed).map_err(|_| OpenError::OtherKeys)?;
+                if (last.size, last.root) != (tree.size(), tree.root()) {
+                    return Err(OpenError::OtherTree { size: tree.size() });
+                }
+                signed
+            }
+        };
+        check_last_body(&rules, &tree, &store)?;
+        let head = Head { before: tree.clone(), tree, checkpoint, time: state.time, appended: Vec::new() };
+        Ok(Log { keys, rules, store, fence: state.fence, head, halted: false })
+    }
+
+    /// Answers one call. What the answer says is durable.
+    pub fn handle(&mut self, call: LogCall, now: Timestamp) -> Result<LogReply, Problem> {
+        match call {
+            LogCall::Describe => Ok(LogReply::Description(self.description())),
+            LogCall::Commit { header, authorization } => {
+                self.handle_one(authenticate_commit(&self.rules, header, authorization), now)
+            }
+            LogCall::Abort { header } => self.handle_one(authenticate_abort(&self.rules, header), now),
+            LogCall::Decision(subject) => Ok(self.recorded(subject)?),
+            LogCall::Public(path) => Ok(LogReply::Public(self.public(&path)?)),
+        }
+    }
+
+    fn handle_one(&mut self, request: Result<LogRequest, LogRefusal>, now: Timestamp) -> Result<LogReply, Problem> {
+        let unanswered = || Err(Problem::new("internal", "a request was not answered"));
+        self.handle_batch(vec![request?], now).pop().unwrap_or_else(unanswered)
+    }
+
+    /// Decides requests that arrived together, whose signatures have been checked
+    /// ([`authenticate_commit`], [`authenticate_abort`]): rows, leaves, tree and signed checkpoint share one commit. Of
+    /// two requests on one subject the first decides, and the second gets the same decision.
+    ///
+    /// One answer for each request, in the same order.
+    pub fn handle_batch(&mut self, requests: Vec<LogRequest>, now: Timestamp) -> Vec<Result<LogReply, Problem>> {
+        match self.decide_group(&requests, now) {
+            Ok(answers) => answers.into_iter().map(|answer| answer.map_err(Problem::from)).collect(),
+            Err(trouble) => {
+                if trouble.halts() && !self.halted {
+                    self.halted = true;
+                    tracing::error!(%trouble, "the log stops deciding; start it again");
+                }
+                let problem = Problem::from(trouble);
+                requests.iter().map(|_| Err(problem.clone())).collect()
+            }
+        }
+    }
+
+    /// How others recognise this log.
+    pub fn identity(&self) -> LogIdentity {
+        LogIdentity { key: self.rules.log, checkpoints: self.keys.checkpoints.verifier().clone() }
+    }
+
+    /// What this log has laid down.
+    pub fn rules(&self) -> &LogRules {
+        &self.rules
+    }
+
+    /// Whether the log has stopped deciding: it was overtaken, or a write failed and nobody knows whether it happened.
+    /// Opening it again over the same store helps.
+    pub fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    fn description(&self) -> LogDescription {
+        LogDescription {
+            log: self.rules.log,
+            checkpoints: self.keys.checkpoints.verifier().to_string(),
+            banks: self.rules.banks.iter().copied().collect(),
+            retention_ms: self.rules.retention.0,
+        }
+    }
+
+    fn decide_group(
+        &mut self,
+        requests: &[LogRequest],
+        now: Timestamp,
+    ) -> Result<Vec<Result<LogReply, Trouble>>, Trouble> {
+        self.check_running()?;
+        let subjects: Vec<Digest> = requests.iter().map(LogRequest::subject).collect();
+        let recorded = self.store.decisions(&subjects)?;
+        // The log's clock never runs behind an entry that it has made (AAT §8.4).
+        let time = self.head.time.max(now).min(Timestamp::MAX);
+
+        let mut group = Group { first: self.head.tree.size(), ..Group::default() };
+        let mut answers: Vec<Result<StoredDecision, LogRefusal>> = Vec::with_capacity(requests.len());
+        for ((request, subject), recorded) in requests.iter().zip(subjects).zip(recorded) {
+            answers.push(match recorded.or_else(|| group.find(&subject)) {
+                Some(decision) => Ok(decision),
+                None => decide(&self.rules, request, time)
+                    .map(|decision| group.add(subject, Signed::sign(&self.keys.statements, decision))),
+            });
+        }
+        if !group.decisions.is_empty() {
+            self.append(group.decisions, time)?;
+        }
+        Ok(answers.into_iter().map(|answer| self.prove(answer?)).collect())
+    }
+
+    /// Writes a group, and only then takes the new tree for the log's.
+    fn append(&mut self, decisions: Vec<NewDecision>, time: Timestamp) -> Result<(), CommitError> {
+        let leaves: Vec<Hash> = decisions.iter().map(|decision| leaf_hash(&decision.entry)).collect();
+        let mut tree = self.head.tree.clone();
+        let hashes = tree.append(&leaves);
+        let checkpoint = sign_checkpoint(&self.keys.checkpoints, &tree);
+        let before = self.head.tree.size();
+        let group = Appending { fence: self.fence, before, decisions, hashes, checkpoint, time };
+        self.store.commit(&group)?;
+        let before = std::mem::replace(&mut self.head.tree, tree);
+        let Appending { hashes: appended, checkpoint, .. } = group;
+        self.head = Head { tree: self.head.tree.clone(), checkpoint, time, before, appended };
+        Ok(())
+    }
+
+    fn recorded(&self, subject: Digest) -> Result<LogReply, Trouble> {
+        self.check_running()?;
+        let decision = self.store.decisions(&[subject])?.pop().flatten().ok_or(LogRefusal::Undecided)?;
+        self.prove(decision)
+    }
+
+    /// A recorded decision with the proof that it stands in the newest tree.
+    fn prove(&self, decision: StoredDecision) -> Result<LogReply, Trouble> {
+        let StoredDecision { index, body } = decision;
+        let size = self.head.tree.size();
+        if index >= size {
+            // Another writer has recorded it, whose tree this log does not have.
+            return Err(Trouble::Halted);
+        }
+        let known = Appended { before: &self.head.before, hashes: &self.head.appended };
+        let path = inclusion_proof(size, index, &known)
+            .or_else(|_| inclusion_proof(size, index, &Stored(&self.store)).map_err(unsound))?;
+        let decision = Unverified::parse(&body).map_err(unsound)?;
+        let inclusion = InclusionProof { index, size, path };
+        let checkpoint = self.head.checkpoint.clone();
+        Ok(LogReply::Decision(Box::new(UnverifiedDecision { decision, inclusion, checkpoint })))
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), Trouble> {
+        if self.halted { Err(Trouble::Halted) } else { Ok(()) }
+    }
+}
+
+/// The decisions that a group makes, by their subjects.
+#[derive(Default)]
+struct Group {
+    first: u64,
+    decisions: Vec<NewDecision>,
+    places: BTreeMap<Digest, usize>,
+}
+
+impl Group {
+    fn find(&self, subject: &Digest) -> Option<StoredDecision> {
+        let place = *self.places.get(subject)?;
+        let body = self.decisions.get(place)?.body.clone();
+        Some(StoredDecision { index: self.first + place as u64, body })
+    }
+
+    fn add(&mut self, subject: Digest, decision: Signed<LogDecision>) -> StoredDecision {
+        let body = decision.bytes().to_vec();
+        let entry = decision.entry(&body);
+        let index = self.first + self.decisions.len() as u64;
+        self.places.insert(subject, self.decisions.len());
+        self.decisions.push(NewDecision { subject, body: body.clone(), entry });
+        StoredDecision { index, body }
+    }
+}
+
+/// The store's hashes, for proofs and tiles.
+pub(crate) struct Stored<'a, S>(pub(crate) &'a S);
+
+impl<S: LogStore> HashStore for Stored<'_, S> {
+    type Error = StoreError;
+
+    fn read(&self, places: &[u64]) -> Result<Vec<Hash>, StoreError> {
+        self.0.hashes(places)
+    }
+}
+
+fn open_tree<S: LogStore>(size: u64, store: &S) -> Result<Tree, OpenError> {
+    Tree::open(size, &Stored(store)).map_err(|error| match error {
+        naulon_tlog::OpenError::Read(naulon_tlog::ReadError::Store(error)) => OpenError::Store(error),
+        _ => OpenError::OtherTree { size },
+    })
+}
+
+/// The last decision must be of this log's statement key, and be the last leaf: else every answer would be refused.
+fn check_last_body<S: LogStore>(rules: &LogRules, tree: &Tree, store: &S) -> Result<(), OpenError> {
+    let Some(last) = tree.size().checked_sub(1) else { return Ok(()) };
+    let Some(body) = store.body(last)? else { return Err(OpenError::OtherTree { size: tree.size() }) };
+    let parsed = Unverified::<LogDecision>::parse(&body).and_then(|decision| decision.verify(&rules.log));
+    let decision = parsed.map_err(|_| OpenError::OtherKeys)?;
+    let as_entered = store.entries(last..tree.size())? == [decision.entry(&body)];
+    as_entered.then_some(()).ok_or(OpenError::OtherTree { size: tree.size() })
+}
+
+fn sign_checkpoint(signer: &CheckpointSigner, tree: &Tree) -> String {
+    let origin = signer.verifier().origin().to_owned();
+    match signer.sign(&Checkpoint { origin, size: tree.size(), root: tree.root() }) {
+        Ok(signed) => signed.into_string(),
+        // The only refusal is another origin than the signer's, and this one is its own.
+        Err(never) => unreachable!("signing a checkpoint failed: {never}"),
+    }
+}
+
+/// The store holds what this log cannot have written.
+pub(crate) fn unsound(error: impl std::fmt::Display) -> Trouble {
+    StoreError::Other(error.to_string()).into()
+}

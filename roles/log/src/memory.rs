@@ -1,0 +1,129 @@
+//! A log's store in memory, which the simulator can crash at every write.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use naulon_durable::StoreError;
+use naulon_durable::fault::Faults;
+use naulon_statement::{Digest, Timestamp};
+use naulon_tlog::Hash;
+
+use crate::store::{Appending, CommitError, Entry, Fence, LogState, LogStore, StoredDecision};
+
+/// Keeps a log in memory. Clones are handles on the same disk: one survives as the disk of a process that crashed.
+#[derive(Clone)]
+pub struct MemoryStore {
+    faults: Faults,
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Default)]
+struct Disk {
+    fence: u64,
+    time: Timestamp,
+    checkpoint: Option<String>,
+    subjects: BTreeMap<Digest, u64>,
+    bodies: Vec<Vec<u8>>,
+    entries: Vec<Entry>,
+    hashes: Vec<Hash>,
+}
+
+impl MemoryStore {
+    /// An empty store, whose writes ask these faults.
+    pub fn new(faults: Faults) -> Self {
+        MemoryStore { faults, disk: Arc::default() }
+    }
+
+    /// The faults that its writes ask.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// No code panics under this lock, so a poisoned one still holds a sound state.
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk {
+    fn size(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn refuses(&self, group: &Appending) -> Option<CommitError> {
+        if self.fence != group.fence.0 || self.size() != group.before {
+            return Some(CommitError::Fenced);
+        }
+        let mut subjects = group.decisions.iter().map(|decision| decision.subject).collect::<Vec<_>>();
+        subjects.sort();
+        let twice = subjects.windows(2).any(|pair| pair[0] == pair[1]);
+        let decided = subjects.iter().any(|subject| self.subjects.contains_key(subject));
+        (twice || decided).then_some(CommitError::Decided)
+    }
+
+    fn write(&mut self, group: &Appending) {
+        for decision in &group.decisions {
+            self.subjects.insert(decision.subject, self.entries.len() as u64);
+            self.bodies.push(decision.body.clone());
+            self.entries.push(decision.entry);
+        }
+        self.hashes.extend(group.hashes.iter().map(|(_, hash)| *hash));
+        self.checkpoint = Some(group.checkpoint.clone());
+        self.time = group.time;
+    }
+}
+
+impl LogStore for MemoryStore {
+    fn take_over(&mut self) -> Result<LogState, StoreError> {
+        let mut disk = self.disk();
+        self.faults.around(|| {
+            disk.fence += 1;
+            LogState {
+                fence: Fence(disk.fence),
+                size: disk.size(),
+                time: disk.time,
+                checkpoint: disk.checkpoint.clone(),
+            }
+        })
+    }
+
+    fn decisions(&self, subjects: &[Digest]) -> Result<Vec<Option<StoredDecision>>, StoreError> {
+        let disk = self.disk();
+        let find = |subject| {
+            let index = *disk.subjects.get(subject)?;
+            let body = disk.bodies.get(usize::try_from(index).ok()?)?.clone();
+            Some(StoredDecision { index, body })
+        };
+        Ok(subjects.iter().map(find).collect())
+    }
+
+    fn body(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(usize::try_from(index).ok().and_then(|index| self.disk().bodies.get(index).cloned()))
+    }
+
+    fn entries(&self, range: Range<u64>) -> Result<Vec<Entry>, StoreError> {
+        let disk = self.disk();
+        let entry = |index: u64| usize::try_from(index).ok().and_then(|index| disk.entries.get(index)).copied();
+        range.map(|index| entry(index).ok_or_else(|| missing("entry", index))).collect()
+    }
+
+    fn hashes(&self, places: &[u64]) -> Result<Vec<Hash>, StoreError> {
+        let disk = self.disk();
+        let hash = |place: u64| usize::try_from(place).ok().and_then(|place| disk.hashes.get(place)).copied();
+        places.iter().map(|&place| hash(place).ok_or_else(|| missing("hash", place))).collect()
+    }
+
+    fn commit(&mut self, group: &Appending) -> Result<(), CommitError> {
+        let mut disk = self.disk();
+        if let Some(refusal) = disk.refuses(group) {
+            return Err(refusal);
+        }
+        Ok(self.faults.around(|| disk.write(group))?)
+    }
+}
+
+/// What a sound store cannot say about what was committed.
+pub(crate) fn missing(what: &str, place: u64) -> StoreError {
+    StoreError::Other(format!("{what} {place} is not there"))
+}
