@@ -1,6 +1,6 @@
 //! Problem details (RFC 9457) with a stable code.
 
-use naulon_exchange::{Refusal, UnverifiedRecord};
+use naulon_exchange::{Refusal, UnverifiedDecision, UnverifiedRecord};
 use naulon_purchase::{LogRefusal, PaymentRefusal};
 use naulon_statement::{StatementError, cbor};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,12 @@ impl Problem {
 
     /// The earlier record that a `spent` or `locked` problem proves itself by. Nothing in it is verified.
     pub fn record(&self) -> Option<UnverifiedRecord> {
+        cbor::from_slice(&self.evidence.as_ref()?.0).ok()
+    }
+
+    /// The decision that a bank has recorded, by which a `log_contradiction` problem proves itself. Nothing in it is
+    /// verified.
+    pub fn decision(&self) -> Option<UnverifiedDecision> {
         cbor::from_slice(&self.evidence.as_ref()?.0).ok()
     }
 }

@@ -4,12 +4,11 @@
 //! buyer asks for a step as often as it likes: every step may be repeated.
 
 use minicbor::{Decode, Encode};
-use naulon_exchange::{
-    AuthorizationB, Exchange, Header, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision, key_commitment,
-};
+use naulon_exchange::{AuthorizationB, Exchange, Header, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision};
 use naulon_statement::{Digest, Joint, Signed, Timestamp, Unverified, UnverifiedJoint};
 
-use crate::evidence::Evidence;
+use crate::decision::{self, LogFault, Untaken};
+use crate::evidence::{Evidence, JointBytes};
 use crate::offer::{GoodsM, GoodsQ};
 
 /// One purchase as its buyer sees it. It is read again as [`StoredBuyer`].
@@ -33,11 +32,23 @@ pub struct Buyer {
     #[n(8)]
     decision: Option<ProvenDecision>,
     #[n(9)]
-    settled: bool,
+    against_log: Option<ProvenDecision>,
     #[n(10)]
-    delivered: bool,
+    settled: bool,
     #[n(11)]
+    goods: Option<Examined>,
+    #[n(12)]
     ended: Option<Ending>,
+}
+
+/// What the goods turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+enum Examined {
+    #[n(0)]
+    AsDescribed,
+    #[n(1)]
+    NotAsDescribed,
 }
 
 /// What the buyer does next. Every step may be repeated.
@@ -53,9 +64,9 @@ pub enum Step {
     Pay,
     /// Ask the log for an abort; it may answer with a commit ([`Buyer::decided`]).
     Abort,
-    /// Hand the decision to the bank and take the change ([`Buyer::settled`]).
+    /// Hand the decision to the bank and take the change ([`Buyer::settled`], [`Buyer::overruled`]).
     Settle,
-    /// Decrypt the goods with the log's key ([`Buyer::delivered`]).
+    /// Decrypt the goods with the log's key ([`Buyer::delivered`], [`Buyer::cheated`]).
     Deliver,
     /// Nothing.
     Done(Ending),
@@ -71,7 +82,7 @@ pub enum Ending {
     /// The log aborted; the tokens are free.
     #[n(1)]
     Aborted,
-    /// The bank never locked and never will; the tokens were never touched.
+    /// The bank did not lock and never will; the tokens were never touched.
     #[n(2)]
     NotLocked,
     /// Given up before anything was authorized.
@@ -97,12 +108,15 @@ pub enum BuyerError {
     /// The bank's header or promise does not hold, or is for another purchase.
     #[error("the bank's promise does not fit the authorization")]
     BankMisfit,
-    /// The decision does not hold, or is on another purchase.
+    /// The decision does not hold, is on another purchase, or was not made within its time.
     #[error("the log's decision does not fit the purchase")]
     DecisionMisfit,
     /// The log committed to a key that does not open c.
     #[error("the log's key does not open the merchant's commitment")]
     KeyMismatch,
+    /// The log decided otherwise before.
+    #[error("the log decided otherwise before")]
+    Contradiction,
 }
 
 impl Buyer {
@@ -118,8 +132,9 @@ impl Buyer {
             header: None,
             authorization_b: None,
             decision: None,
+            against_log: None,
             settled: false,
-            delivered: false,
+            goods: None,
             ended: None,
         }
     }
@@ -127,6 +142,17 @@ impl Buyer {
     /// What to do next. An offer that is no longer valid is given up before it is authorized, and a lock that cannot be
     /// committed any more is aborted.
     pub fn next(&self, now: Timestamp) -> Step {
+        // What the log has decided goes before everything else, be it that the bank said it would never lock.
+        if let Some(decision) = &self.decision {
+            return match (decision.decision().outcome, self.goods, self.settled) {
+                // The goods first: they are what was paid for.
+                (Outcome::Commit { .. }, None, _) => Step::Deliver,
+                (_, _, false) => Step::Settle,
+                (Outcome::Commit { .. }, Some(Examined::AsDescribed), true) => Step::Done(Ending::Bought),
+                (Outcome::Commit { .. }, Some(Examined::NotAsDescribed), true) => Step::Done(Ending::Cheated),
+                (Outcome::Abort, _, true) => Step::Done(Ending::Aborted),
+            };
+        }
         if let Some(ending) = self.ended {
             return Step::Done(ending);
         }
@@ -137,20 +163,12 @@ impl Buyer {
                 (true, true) => Step::Authorize,
             };
         };
-        let Some(decision) = &self.decision else {
-            let expired = authorization_q.condition.as_ref().is_some_and(|condition| now >= condition.expiry);
-            return match (&self.header, expired) {
-                (None, _) => Step::Lock,
-                (Some(_), false) => Step::Pay,
-                (Some(_), true) => Step::Abort,
-            };
-        };
-        match (decision.decision().outcome, self.delivered, self.settled) {
-            // The goods first: they are what was paid for.
-            (Outcome::Commit { .. }, false, _) => Step::Deliver,
-            (_, _, false) => Step::Settle,
-            (Outcome::Commit { .. }, true, true) => Step::Done(Ending::Bought),
-            (Outcome::Abort, _, true) => Step::Done(Ending::Aborted),
+        let expired = authorization_q.condition.as_ref().is_some_and(|condition| now >= condition.expiry);
+        match (&self.header, expired) {
+            // Also after the expiry: the bank may have locked, and its reply may be lost. Only the bank can tell.
+            (None, _) => Step::Lock,
+            (Some(_), false) => Step::Pay,
+            (Some(_), true) => Step::Abort,
         }
     }
 
@@ -191,7 +209,7 @@ impl Buyer {
         Ok(())
     }
 
-    /// The bank has locked: its header and promise.
+    /// The bank has locked: its header and promise. They are signed, so they overrule a refusal, which was not.
     pub fn locked(
         &mut self,
         header: Unverified<Header>,
@@ -208,36 +226,34 @@ impl Buyer {
         }
         self.header = Some(header);
         self.authorization_b = Some(authorization_b);
+        self.ended = None;
         Ok(())
     }
 
-    /// The bank refused to lock, and can never lock this authorization: the request cannot succeed, or its expiry has
-    /// passed on the bank's clock. The tokens are free. A refusal that may pass is not reported here: ask again.
+    /// The bank refused to lock, and can never lock this authorization, not even if a repetition of the request that is
+    /// still on its way reaches it: the request cannot succeed, or its expiry has passed on the bank's clock. The tokens are
+    /// free, but for one that the refusal proves to be spent. A refusal that may pass is not reported here: ask again.
     pub fn lock_refused(&mut self) -> Result<(), BuyerError> {
-        if self.authorization_q.is_none() || self.header.is_some() {
+        if self.authorization_q.is_none() || self.header.is_some() || self.decision.is_some() {
             return Err(BuyerError::OutOfTurn);
         }
         self.ended = Some(Ending::NotLocked);
         Ok(())
     }
 
-    /// The log's decision, from whoever handed it over.
+    /// The log's decision, from whoever handed it over; the first one counts. It needs no header of the bank's: a bank that
+    /// says "spent" must show it (AAT §4), and with it k. Write the buyer down also after an error: a decision by which the
+    /// log has broken its rules is kept, and is evidence.
     pub fn decided(&mut self, decision: UnverifiedDecision, log: &LogIdentity) -> Result<(), BuyerError> {
-        let header = self.header.as_ref().ok_or(BuyerError::OutOfTurn)?;
-        if log.key != header.log {
-            return Err(BuyerError::DecisionMisfit);
-        }
-        let proven = decision.verify(log).map_err(|_| BuyerError::DecisionMisfit)?;
-        if !proven.decision().fits(header) {
-            return Err(BuyerError::DecisionMisfit);
-        }
-        if proven.decision().key().is_some_and(|k| key_commitment(&header.n, k) != header.c) {
-            return Err(BuyerError::KeyMismatch);
-        }
-        if self.decision.is_none() {
-            self.decision = Some(proven);
-        }
-        Ok(())
+        let header = self.expected_header().ok_or(BuyerError::OutOfTurn)?;
+        Ok(decision::take(decision, log, &header, &mut self.decision, &mut self.against_log)?)
+    }
+
+    /// The decision that the bank has recorded, after it refused the buyer's as a contradiction. The bank's first outcome is
+    /// final, so this one counts from now on; the buyer's is kept as evidence against the log.
+    pub fn overruled(&mut self, recorded: UnverifiedDecision, log: &LogIdentity) -> Result<(), BuyerError> {
+        let header = self.expected_header().ok_or(BuyerError::OutOfTurn)?;
+        Ok(decision::take_recorded(recorded, log, &header, &mut self.decision, &mut self.against_log)?)
     }
 
     /// The bank has settled, and the change is in the wallet.
@@ -250,14 +266,15 @@ impl Buyer {
     /// The goods are decrypted and as described.
     pub fn delivered(&mut self) -> Result<(), BuyerError> {
         self.key().ok_or(BuyerError::OutOfTurn)?;
-        self.delivered = true;
+        self.goods = Some(Examined::AsDescribed);
         Ok(())
     }
 
-    /// The key does not open the goods, or they are not as described. The purchase still settles, for the change.
+    /// The key does not open the goods, or they are not as described. Compare the encrypted goods with the offer's digest
+    /// once more before saying so: it may be the disk. The purchase still settles, for the change.
     pub fn cheated(&mut self) -> Result<(), BuyerError> {
         self.key().ok_or(BuyerError::OutOfTurn)?;
-        self.ended = Some(Ending::Cheated);
+        self.goods.get_or_insert(Examined::NotAsDescribed);
         Ok(())
     }
 
@@ -305,15 +322,30 @@ impl Buyer {
         self.decision.as_ref().and_then(|decision| decision.decision().key())
     }
 
+    /// The header that the authorization calls for: the bank's, as soon as there is one.
+    fn expected_header(&self) -> Option<Header> {
+        self.authorization_q.as_ref().and_then(|joint| Header::of(joint, joint.id()))
+    }
+
     /// Everything the buyer can show a judge (AAT §4).
     pub fn evidence(&self) -> Evidence {
         Evidence {
             goods_m: Some(self.offer.bytes().to_vec()),
             goods_q: self.goods_q.as_ref().map(|statement| statement.bytes().to_vec()),
-            authorization_q: self.authorization_q.as_ref().map(crate::evidence::JointBytes::of),
+            authorization_q: self.authorization_q.as_ref().map(JointBytes::of),
             header: self.header.as_ref().map(|statement| statement.bytes().to_vec()),
             authorization_b: self.authorization_b.as_ref().map(|statement| statement.bytes().to_vec()),
-            decisions: self.decision.iter().map(ProvenDecision::to_bytes).collect(),
+            decisions: self.decision.iter().chain(&self.against_log).map(ProvenDecision::to_bytes).collect(),
+        }
+    }
+}
+
+impl From<Untaken> for BuyerError {
+    fn from(untaken: Untaken) -> Self {
+        match untaken {
+            Untaken::Nothing | Untaken::Broken(LogFault::Misfit) => BuyerError::DecisionMisfit,
+            Untaken::Broken(LogFault::WrongKey) => BuyerError::KeyMismatch,
+            Untaken::Broken(LogFault::Contradiction) => BuyerError::Contradiction,
         }
     }
 }
@@ -339,10 +371,12 @@ pub struct StoredBuyer {
     #[n(8)]
     decision: Option<UnverifiedDecision>,
     #[n(9)]
-    settled: bool,
+    against_log: Option<UnverifiedDecision>,
     #[n(10)]
-    delivered: bool,
+    settled: bool,
     #[n(11)]
+    goods: Option<Examined>,
+    #[n(12)]
     ended: Option<Ending>,
 }
 
@@ -358,8 +392,9 @@ impl StoredBuyer {
             header: self.header.map(Unverified::from_own_store),
             authorization_b: self.authorization_b.map(Unverified::from_own_store),
             decision: self.decision.map(UnverifiedDecision::from_own_store),
+            against_log: self.against_log.map(UnverifiedDecision::from_own_store),
             settled: self.settled,
-            delivered: self.delivered,
+            goods: self.goods,
             ended: self.ended,
         }
     }

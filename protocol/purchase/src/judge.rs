@@ -6,19 +6,20 @@
 //! | bank | *commit*, *authorization_q* | that the tokens are spent |
 //! | buyer | *abort*, *authorization_q* (and q) | that the tokens are unlocked |
 //! | buyer | *commit*, *goods_m*, the encrypted goods | what was delivered |
-//! | merchant | *commit* with Q, *goods_q*, *goods_m* | what was delivered to the holder of Q (§8.6) |
+//! | merchant | *commit* with Q, *goods_q*, *goods_m*, the encrypted goods | what was delivered to the holder of Q (§8.6) |
 //!
-//! Messages belong together only if they agree on (n, expiry, M, L); *goods_m* on (n, M). Signatures are checked against
-//! the keys the judge trusts, and nothing else.
+//! Messages belong together only if they agree on (n, expiry, M, L); *goods_m* on (n, M) and the commitment c. The purchase
+//! judged is that of the bank's header, or of the authorization if there is none. Signatures are checked against the keys
+//! the judge trusts, and nobody's word counts for somebody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use naulon_exchange::{
-    AuthorizationB, Exchange, Header, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision, key_commitment,
+    AuthorizationB, Exchange, Header, LogDecision, LogIdentity, ProvenDecision, UnverifiedDecision, key_commitment,
 };
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, Joint, PublicKey, Signed, Unverified, cbor};
+use naulon_statement::{Digest, Joint, PublicKey, Signed, Statement, Unverified, cbor};
 
 use crate::evidence::Evidence;
 use crate::goods::GoodsError;
@@ -91,7 +92,7 @@ pub enum Claim {
 }
 
 /// A broken rule that the evidence proves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breach {
     /// The log signed both commit and abort.
     BothOutcomes,
@@ -144,25 +145,27 @@ impl Judgement {
     }
 }
 
-/// Judges one purchase. `open_goods` decrypts the encrypted goods, if the judge has them, with the log's key by the offer,
-/// and says how that went; a judge without the goods returns `None`.
+/// Judges one purchase. `open_goods` decrypts the encrypted goods with the log's key by the offer, and says how that went. It
+/// returns `None` if the judge does not have them, or has bytes whose digest is not the offer's: from those nothing follows,
+/// least of all against the merchant.
 pub fn judge(
     evidence: &Evidence,
     trust: &Trust,
     open_goods: impl FnOnce(&GoodsM, &[u8; 32]) -> Option<Result<(), GoodsError>>,
 ) -> Judgement {
     let mut judgement = Judgement::default();
-    let case = Case::read(evidence, trust, &mut judgement);
-    case.check_log(&mut judgement);
-    case.check_promise(&mut judgement);
+    let parts = Parts::read(evidence, trust, &mut judgement);
+    let Some(case) = Case::of(parts, &mut judgement) else { return judgement };
+    case.judge_bank(&mut judgement);
+    case.judge_log(&mut judgement);
     case.claims(&mut judgement);
-    case.check_goods(&mut judgement, open_goods);
+    case.judge_goods(&mut judgement, open_goods);
     judgement
 }
 
 /// The parts that hold by themselves.
 #[derive(Default)]
-struct Case {
+struct Parts {
     goods_m: Option<Signed<GoodsM>>,
     goods_q: Option<Signed<GoodsQ>>,
     authorization_q: Option<Joint<Exchange>>,
@@ -171,176 +174,196 @@ struct Case {
     decisions: Vec<ProvenDecision>,
 }
 
-impl Case {
-    fn read(evidence: &Evidence, trust: &Trust, judgement: &mut Judgement) -> Case {
-        let mut case = Case::default();
+impl Parts {
+    fn read(evidence: &Evidence, trust: &Trust, judgement: &mut Judgement) -> Parts {
+        let mut parts = Parts::default();
         let by_bank = |key: &PublicKey| trust.banks.contains(key);
         let by_merchant = |key: &PublicKey| trust.merchants.contains(key);
-        case.header = read_signed("header", &evidence.header, by_bank, judgement);
-        case.authorization_b = read_signed("authorization_b", &evidence.authorization_b, by_bank, judgement);
-        case.goods_m = read_signed("goods_m", &evidence.goods_m, by_merchant, judgement);
-        case.goods_q = read_signed("goods_q", &evidence.goods_q, |_| true, judgement);
+        // Whoever signs speaks for itself alone: a bank's word on another bank, or a merchant's on another, is nothing.
+        parts.header = read_signed("header", &evidence.header, by_bank, |header: &Header| Some(header.bank), judgement);
+        parts.authorization_b = read_signed("authorization_b", &evidence.authorization_b, by_bank, |_| None, judgement);
+        let merchant = |offer: &GoodsM| Some(offer.merchant);
+        parts.goods_m = read_signed("goods_m", &evidence.goods_m, by_merchant, merchant, judgement);
+        parts.goods_q = read_signed("goods_q", &evidence.goods_q, |_| true, |_| None, judgement);
         if let Some(joint) = &evidence.authorization_q {
             match joint.parse().and_then(|joint| joint.verify()) {
-                Ok(joint) => case.keep_authorization_q(joint, judgement),
+                Ok(joint) if is_authorization(&joint) => parts.authorization_q = Some(joint),
+                Ok(_) => judgement.dismiss("authorization_q", "not an authorization signed by every token's key"),
                 Err(error) => judgement.dismiss("authorization_q", error),
             }
         }
         for bytes in &evidence.decisions {
             match read_decision(bytes, trust) {
-                Ok(decision) => case.decisions.push(decision),
+                Ok(decision) => parts.decisions.push(decision),
                 Err(why) => judgement.dismiss("decision", why),
             }
         }
-        case
+        parts
     }
+}
 
-    /// An authorization counts if every token's key has signed it.
-    fn keep_authorization_q(&mut self, joint: Joint<Exchange>, judgement: &mut Judgement) {
-        let signed = joint.tokens().all(|token| joint.is_signed_by(&PublicKey(*token.nonce())));
-        if joint.condition.is_none() || !signed || joint.tokens().next().is_none() {
-            judgement.dismiss("authorization_q", "not an authorization signed by every token's key");
-        } else {
-            self.authorization_q = Some(joint);
-        }
-    }
+/// The parts that belong to one purchase.
+struct Case {
+    /// The bank's header; the one that the authorization calls for, if the bank's is missing.
+    header: Header,
+    goods_m: Option<Signed<GoodsM>>,
+    goods_q: Option<Signed<GoodsQ>>,
+    /// An authorization whose id is the header's a. The header may still say something else than it asks for.
+    authorization_q: Option<Joint<Exchange>>,
+    /// The bank's promise that belongs to its header.
+    authorization_b: Option<Signed<AuthorizationB>>,
+    decisions: Vec<ProvenDecision>,
+}
 
-    /// The decisions on this purchase: those that name the header, or the authorization if there is no header.
-    fn on_this_purchase(&self) -> impl Iterator<Item = &ProvenDecision> {
-        let header = self.known_header();
-        self.decisions.iter().filter(move |decision| {
-            header
-                .as_ref()
-                .is_some_and(|h| decision.decision().header == h.digest() && decision.decision().signer() == h.log)
+impl Case {
+    /// Messages belong together if they agree on (n, expiry, M, L), which the header binds; goods_m if it agrees on n, M and c.
+    fn of(parts: Parts, judgement: &mut Judgement) -> Option<Case> {
+        let Parts { goods_m, goods_q, authorization_q, header, authorization_b, decisions } = parts;
+        let by_bank = header.is_some();
+        let asked = || authorization_q.as_ref().and_then(|joint| Header::of(joint, joint.id()));
+        let header = header.map(Signed::into_body).or_else(asked)?;
+        let digest = header.digest();
+        let mut keep = |part, belongs: bool| {
+            if !belongs {
+                judgement.dismiss(part, "belongs to another purchase");
+            }
+            belongs
+        };
+        let is_promise =
+            |promise: &Signed<AuthorizationB>| by_bank && promise.header == digest && promise.signer() == header.bank;
+        let is_offer =
+            |offer: &Signed<GoodsM>| offer.n == header.n && offer.merchant == header.merchant && offer.c == header.c;
+        let is_decision = |proven: &ProvenDecision| {
+            let decision = proven.decision();
+            let names_it = decision.a == header.a && decision.expiry == header.expiry && decision.q == header.q;
+            names_it && decision.header == digest && decision.signer() == header.log
+        };
+        let goods_m = goods_m.filter(|offer| keep("goods_m", is_offer(offer)));
+        let is_answer = |answer: &Signed<GoodsQ>| {
+            let by_q = Some(answer.signer()) == header.q;
+            by_q && goods_m.as_ref().is_none_or(|offer| **answer == GoodsQ::to(offer))
+        };
+        Some(Case {
+            goods_q: goods_q.filter(|answer| keep("goods_q", is_answer(answer))),
+            authorization_q: authorization_q.filter(|joint| keep("authorization_q", joint.id() == header.a)),
+            authorization_b: authorization_b.filter(|promise| keep("authorization_b", is_promise(promise))),
+            decisions: decisions.into_iter().filter(|proven| keep("decision", is_decision(proven))).collect(),
+            goods_m,
+            header,
         })
     }
 
-    /// The bank's header; the one that the authorization calls for, if the bank's is missing.
-    fn known_header(&self) -> Option<Header> {
-        let asked = || self.authorization_q.as_ref().and_then(|joint| Header::of(joint, joint.id()));
-        self.header.as_deref().cloned().or_else(asked)
-    }
-
-    fn check_log(&self, judgement: &mut Judgement) {
-        let Some(header) = self.known_header() else { return };
-        let log = Party::Log(header.log);
-        let mut outcomes = BTreeSet::new();
-        for proven in self.on_this_purchase() {
-            let decision = proven.decision();
-            outcomes.insert(decision.key().is_some());
-            if decision.key().is_some_and(|k| key_commitment(&header.n, k) != header.c) {
-                judgement.breaches.push((log, Breach::WrongKey));
-            } else if !decision.fits(&header) {
-                judgement.breaches.push((log, Breach::OutOfTime));
-            }
-        }
-        if outcomes.len() > 1 {
-            judgement.breaches.push((log, Breach::BothOutcomes));
-        }
+    /// Whether header and authorization say the same. If not, the bank has promised what nobody asked for, and can hold
+    /// nobody to it.
+    fn is_as_authorized(&self, joint: &Joint<Exchange>) -> bool {
+        Header::of(joint, joint.id()).as_ref() == Some(&self.header)
     }
 
     /// The bank is held to what it was authorized to promise.
-    fn check_promise(&self, judgement: &mut Judgement) {
-        let (Some(joint), Some(header)) = (&self.authorization_q, &self.header) else { return };
-        if header.a != joint.id() {
-            judgement.dismiss("authorization_q", "the bank's header is for another authorization");
-            return;
-        }
-        let header_fits = Header::of(joint, joint.id()).as_ref() == Some(&**header);
-        let belongs = |promise: &&Signed<AuthorizationB>| promise.header == header.digest();
-        let promise = self.authorization_b.as_ref().filter(belongs);
-        let promise_fits = promise.is_none_or(|promise| AuthorizationB::of(joint, header).as_ref() == Some(&**promise));
-        if !header_fits || !promise_fits {
-            judgement.breaches.push((Party::Bank(header.bank), Breach::PromiseMisfit));
+    fn judge_bank(&self, judgement: &mut Judgement) {
+        let Some(joint) = &self.authorization_q else { return };
+        let promised = AuthorizationB::of(joint, &self.header);
+        let promise_fits = self.authorization_b.as_ref().is_none_or(|promise| Some(&**promise) == promised.as_ref());
+        if !self.is_as_authorized(joint) || !promise_fits {
+            judgement.breaches.push((Party::Bank(self.header.bank), Breach::PromiseMisfit));
         }
     }
 
+    fn judge_log(&self, judgement: &mut Judgement) {
+        let mut broken = BTreeSet::new();
+        let mut outcomes = BTreeSet::new();
+        for proven in &self.decisions {
+            let decision = proven.decision();
+            outcomes.insert(decision.key().is_some());
+            if decision.key().is_some_and(|k| key_commitment(&self.header.n, k) != self.header.c) {
+                broken.insert(Breach::WrongKey);
+            } else if !decision.fits(&self.header) {
+                broken.insert(Breach::OutOfTime);
+            }
+        }
+        if outcomes.len() > 1 {
+            broken.insert(Breach::BothOutcomes);
+        }
+        judgement.breaches.extend(broken.into_iter().map(|breach| (Party::Log(self.header.log), breach)));
+    }
+
+    /// The decisions that bind the parties: made in time, and a commit with the right key.
+    fn binding(&self, commit: bool) -> Option<&LogDecision> {
+        let opens = |k: &[u8; 32]| key_commitment(&self.header.n, k) == self.header.c;
+        let mut decisions = self.decisions.iter().map(|proven| &**proven.decision());
+        decisions.find(|decision| {
+            decision.fits(&self.header) && decision.key().is_some() == commit && decision.key().is_none_or(opens)
+        })
+    }
+
+    /// Each outcome that the log has signed entitles those who relied on it. If it signed both, that is its own breach.
     fn claims(&self, judgement: &mut Judgement) {
-        let Some(header) = self.known_header() else { return };
-        let mut outcomes = self.on_this_purchase().filter(|proven| proven.decision().fits(&header));
-        let Some(proven) = outcomes.next() else { return };
-        let tokens =
-            self.authorization_q.as_ref().filter(|joint| joint.id() == header.a).map(|joint| joint.tokens().count());
-        match (proven.decision().outcome, tokens) {
-            (Outcome::Commit { .. }, tokens) => {
-                if let Some(promise) = self.promise_of(&header) {
-                    judgement.claims.push(Claim::Credit {
-                        merchant: header.merchant,
-                        bank: header.bank,
-                        value: promise.value,
-                        currency: promise.currency.clone(),
-                    });
-                }
-                judgement.claims.extend(tokens.map(|tokens| Claim::Spent { bank: header.bank, tokens }));
-            }
-            (Outcome::Abort, tokens) => {
-                judgement.claims.extend(tokens.map(|tokens| Claim::Unlocked { bank: header.bank, tokens }));
-            }
+        let bank = self.header.bank;
+        let authorization = self.authorization_q.as_ref().filter(|joint| self.is_as_authorized(joint));
+        let tokens = authorization.map(|joint| joint.tokens().count());
+        if self.binding(true).is_some() {
+            judgement.claims.extend(self.authorization_b.as_ref().map(|promise| Claim::Credit {
+                merchant: self.header.merchant,
+                bank,
+                value: promise.value,
+                currency: promise.currency.clone(),
+            }));
+            judgement.claims.extend(tokens.map(|tokens| Claim::Spent { bank, tokens }));
+        }
+        if self.binding(false).is_some() {
+            judgement.claims.extend(tokens.map(|tokens| Claim::Unlocked { bank, tokens }));
         }
     }
 
-    fn check_goods(
+    /// What was delivered: the goods open with the log's key, and are what the merchant's contract says.
+    fn judge_goods(
         &self,
         judgement: &mut Judgement,
         open_goods: impl FnOnce(&GoodsM, &[u8; 32]) -> Option<Result<(), GoodsError>>,
     ) {
-        let Some((header, offer, k)) = self.bought_offer() else { return };
-        let merchant = Party::Merchant(offer.merchant);
-        let claim = Claim::Contents { merchant: offer.merchant, goods: offer.contract.digest };
+        let k = self.binding(true).and_then(LogDecision::key);
+        let (Some(offer), Some(k)) = (&self.goods_m, k) else { return };
+        let (merchant, goods) = (offer.merchant, offer.contract.digest);
         match open_goods(offer, k) {
             None => {}
-            Some(Ok(())) => judgement.claims.push(claim),
-            Some(Err(GoodsError::DoesNotOpen)) => judgement.breaches.push((merchant, Breach::DoesNotOpen)),
-            Some(Err(GoodsError::NotAsDescribed)) => judgement.breaches.push((merchant, Breach::NotAsDescribed)),
-        }
-        let Some(goods_q) = &self.goods_q else { return };
-        match header.q {
-            Some(q) if goods_q.signer() == q && **goods_q == GoodsQ::to(offer) => {
-                judgement.claims.push(Claim::Delivered { q, goods: offer.contract.digest });
+            Some(Ok(())) => {
+                judgement.claims.push(Claim::Contents { merchant, goods });
+                let q = self.goods_q.as_ref().map(Signed::signer);
+                judgement.claims.extend(q.map(|q| Claim::Delivered { q, goods }));
             }
-            _ => judgement.dismiss("goods_q", "not signed by the Q of this purchase over this offer"),
+            Some(Err(GoodsError::DoesNotOpen)) => {
+                judgement.breaches.push((Party::Merchant(merchant), Breach::DoesNotOpen));
+            }
+            Some(Err(GoodsError::NotAsDescribed)) => {
+                judgement.breaches.push((Party::Merchant(merchant), Breach::NotAsDescribed));
+            }
         }
-    }
-
-    /// The offer that the purchase is for (they agree on n, M and c) and the key that the log committed to.
-    fn bought_offer(&self) -> Option<(Header, &Signed<GoodsM>, &[u8; 32])> {
-        let header = self.known_header()?;
-        let offer = self.goods_m.as_ref()?;
-        let same = offer.n == header.n && offer.merchant == header.merchant && offer.c == header.c;
-        let opens = |k: &&[u8; 32]| key_commitment(&header.n, k) == header.c;
-        let k = self.on_this_purchase().filter_map(|proven| proven.decision().key()).find(opens)?;
-        same.then_some((header, offer, k))
-    }
-
-    fn promise_of(&self, header: &Header) -> Option<&Signed<AuthorizationB>> {
-        let digest = header.digest();
-        self.header.as_ref()?;
-        self.authorization_b.as_ref().filter(|promise| promise.header == digest && promise.signer() == header.bank)
     }
 }
 
-fn read_signed<T: naulon_statement::Statement>(
+/// An authorization counts if it has a condition and every token's key has signed it.
+fn is_authorization(joint: &Joint<Exchange>) -> bool {
+    let signed = joint.tokens().all(|token| joint.is_signed_by(&PublicKey(*token.nonce())));
+    joint.condition.is_some() && joint.tokens().next().is_some() && signed
+}
+
+fn read_signed<T: Statement>(
     part: &'static str,
     bytes: &Option<Vec<u8>>,
-    trusted: impl FnOnce(&PublicKey) -> bool,
+    is_trusted: impl FnOnce(&PublicKey) -> bool,
+    speaker: impl FnOnce(&T) -> Option<PublicKey>,
     judgement: &mut Judgement,
 ) -> Option<Signed<T>> {
-    let bytes = bytes.as_ref()?;
-    let signed = Unverified::<T>::parse(bytes).and_then(|statement| {
-        let signer = statement.claimed_signer();
+    let signed = Unverified::<T>::parse(bytes.as_ref()?).and_then(|statement| {
+        let signer = speaker(statement.claimed_body()).unwrap_or(statement.claimed_signer());
         statement.verify(&signer)
     });
     match signed {
-        Ok(signed) if trusted(&signed.signer()) => Some(signed),
-        Ok(signed) => {
-            judgement.dismiss(part, format_args!("signed by {}, who is not trusted", signed.signer()));
-            None
-        }
-        Err(error) => {
-            judgement.dismiss(part, error);
-            None
-        }
+        Ok(signed) if is_trusted(&signed.signer()) => return Some(signed),
+        Ok(signed) => judgement.dismiss(part, format_args!("signed by {}, who is not trusted", signed.signer())),
+        Err(error) => judgement.dismiss(part, error),
     }
+    None
 }
 
 fn read_decision(bytes: &[u8], trust: &Trust) -> Result<ProvenDecision, String> {

@@ -17,6 +17,7 @@
 //! (`naulon-exchange`), stores and sockets (the roles), JSON (`naulon-wire`).
 
 pub mod buyer;
+mod decision;
 mod evidence;
 pub mod goods;
 mod judge;

@@ -6,6 +6,8 @@ use minicbor::{Decode, Encode};
 use naulon_exchange::{AuthorizationB, Header, LogIdentity, ProvenDecision, UnverifiedDecision};
 use naulon_statement::{Duration, PublicKey, Signed, StatementError, Timestamp, Unverified};
 
+use crate::decision::{self, LogFault, Untaken};
+use crate::evidence::Evidence;
 use crate::offer::{GoodsM, GoodsQ};
 
 /// What one merchant has laid down.
@@ -175,8 +177,11 @@ pub struct Sale {
     /// The log's decision, once known.
     #[n(2)]
     pub decision: Option<ProvenDecision>,
-    /// Whether the bank has been told the decision and has settled.
+    /// A decision by which the log has broken its rules.
     #[n(3)]
+    pub against_log: Option<ProvenDecision>,
+    /// Whether nothing is left to do: the bank has settled, or the log refuses for ever to decide (`too_old`).
+    #[n(4)]
     pub settled: bool,
 }
 
@@ -194,32 +199,46 @@ pub enum SaleStep {
 impl Sale {
     /// A sale whose payment has been checked, and nothing released.
     pub fn new(payment: Payment) -> Self {
-        Sale { payment, decision: None, settled: false }
+        Sale { payment, decision: None, against_log: None, settled: false }
     }
 
     /// What to do next.
     pub fn next(&self) -> SaleStep {
         match (&self.decision, self.settled) {
-            (None, _) => SaleStep::Release,
+            (_, true) => SaleStep::Done,
+            (None, false) => SaleStep::Release,
             (Some(_), false) => SaleStep::Settle,
-            (Some(_), true) => SaleStep::Done,
         }
     }
 
-    /// Takes the log's decision, if it is one on this sale and the first.
+    /// Takes the log's decision; the first one counts. Write the sale down also after an error: a decision by which the log
+    /// has broken its rules is kept, and is evidence.
     pub fn decided(&mut self, rules: &MerchantRules, decision: UnverifiedDecision) -> Result<(), SaleError> {
         let log = rules.logs.get(&self.payment.header.log).ok_or(SaleError::NotForThisSale)?;
-        let proven = decision.verify(log).map_err(|_| SaleError::NotProven)?;
-        if !proven.decision().fits(&self.payment.header) {
-            return Err(SaleError::NotForThisSale);
-        }
-        match &self.decision {
-            Some(first) if first.decision().outcome != proven.decision().outcome => Err(SaleError::Contradiction),
-            Some(_) => Ok(()),
-            None => {
-                self.decision = Some(proven);
-                Ok(())
-            }
+        let header = &self.payment.header;
+        Ok(decision::take(decision, log, header, &mut self.decision, &mut self.against_log)?)
+    }
+
+    /// Takes the decision that the bank has recorded, after it refused the merchant's as a contradiction. The bank's first
+    /// outcome is final, so nothing is left to do; the merchant's decision is kept as evidence against the log.
+    pub fn overruled(&mut self, rules: &MerchantRules, recorded: UnverifiedDecision) -> Result<(), SaleError> {
+        let log = rules.logs.get(&self.payment.header.log).ok_or(SaleError::NotForThisSale)?;
+        let header = &self.payment.header;
+        decision::take_recorded(recorded, log, header, &mut self.decision, &mut self.against_log)?;
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Everything the merchant can show a judge (AAT §4).
+    pub fn evidence(&self) -> Evidence {
+        let Payment { goods_m, header, authorization_b, goods_q } = &self.payment;
+        Evidence {
+            goods_m: Some(goods_m.bytes().to_vec()),
+            goods_q: goods_q.as_ref().map(|statement| statement.bytes().to_vec()),
+            authorization_q: None,
+            header: Some(header.bytes().to_vec()),
+            authorization_b: Some(authorization_b.bytes().to_vec()),
+            decisions: self.decision.iter().chain(&self.against_log).map(ProvenDecision::to_bytes).collect(),
         }
     }
 }
@@ -227,15 +246,25 @@ impl Sale {
 /// Why a merchant does not take a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SaleError {
-    /// The log's signature, inclusion or checkpoint does not hold.
-    #[error("the log's decision does not hold")]
-    NotProven,
-    /// The decision is on another purchase.
-    #[error("the log's decision is on another purchase")]
+    /// The decision is on another purchase, or does not hold, or was not made within its time.
+    #[error("the log's decision does not hold, or is not one on this sale")]
     NotForThisSale,
-    /// The log decided otherwise before: evidence against it.
+    /// The log committed to a key that is not the merchant's.
+    #[error("the log's key does not open the merchant's commitment")]
+    KeyMismatch,
+    /// The log decided otherwise before.
     #[error("the log decided otherwise before")]
     Contradiction,
+}
+
+impl From<Untaken> for SaleError {
+    fn from(untaken: Untaken) -> Self {
+        match untaken {
+            Untaken::Nothing | Untaken::Broken(LogFault::Misfit) => SaleError::NotForThisSale,
+            Untaken::Broken(LogFault::WrongKey) => SaleError::KeyMismatch,
+            Untaken::Broken(LogFault::Contradiction) => SaleError::Contradiction,
+        }
+    }
 }
 
 /// A sale as a store keeps it.
@@ -247,6 +276,8 @@ pub struct StoredSale {
     #[n(2)]
     decision: Option<UnverifiedDecision>,
     #[n(3)]
+    against_log: Option<UnverifiedDecision>,
+    #[n(4)]
     settled: bool,
 }
 
@@ -256,6 +287,7 @@ impl StoredSale {
         Sale {
             payment: self.payment.from_own_store(),
             decision: self.decision.map(UnverifiedDecision::from_own_store),
+            against_log: self.against_log.map(UnverifiedDecision::from_own_store),
             settled: self.settled,
         }
     }
