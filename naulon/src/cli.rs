@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::inspect::Inspect;
+use crate::parties::LogCommand;
 use crate::passphrase::PassphraseFrom;
 use crate::verify::Verify;
 
@@ -41,6 +42,9 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// A log: decides exactly one of commit and abort for every purchase, in public
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Judge an evidence file offline: who may claim what, and who has broken a rule
     Verify(Verify),
     /// Say what a string or a file is

@@ -150,9 +150,19 @@ pub fn read_all(text: &str) -> anyhow::Result<Vec<Identity>> {
         .len();
     ensure!(length <= MAX_TRUST_LEN, "{shown} is too long for a list of identities");
     let content = std::fs::read_to_string(&path).with_context(|| format!("{shown} cannot be read"))?;
-    let lines = lines_of(&content).with_context(|| format!("{shown} is not a list of identities"))?;
+    let lines = parse_list(&content).with_context(|| format!("{shown} is not a list of identities"))?;
     ensure!(!lines.is_empty(), "{shown} names nobody: it has neither `identity` nor `trust`");
     lines.iter().map(|line| line.parse().with_context(|| format!("{shown}: {line}"))).collect()
+}
+
+/// The lines, for the settings, of the parties that these options name.
+pub fn lines_of(texts: &[String], role: Role) -> anyhow::Result<Vec<String>> {
+    texts.iter().map(|text| Ok(Identity::find(text, role)?.to_string())).collect()
+}
+
+/// The parties that a setting lists.
+pub fn pinned(lines: &[String], role: Role, setting: &str) -> anyhow::Result<Vec<Identity>> {
+    lines.iter().map(|line| Identity::find(line, role).with_context(|| format!("the setting {setting}"))).collect()
 }
 
 /// The file that `show --trust` writes.
@@ -170,7 +180,7 @@ pub fn trust_in(identities: &[Identity]) -> anyhow::Result<Trust> {
     Ok(Trust { banks: keys(Role::Bank), logs: logs?, merchants: keys(Role::Shop) })
 }
 
-fn lines_of(content: &str) -> anyhow::Result<Vec<String>> {
+fn parse_list(content: &str) -> anyhow::Result<Vec<String>> {
     let value: serde_json::Value = if content.trim_start().starts_with('{') {
         serde_json::from_str(content)?
     } else {

@@ -5,6 +5,7 @@
 //! | `cli` | the command line |
 //! | `config` | settings: environment over `naulon.toml` over defaults |
 //! | `identity` | who a party is, in one line |
+//! | `parties` | bank, log, shop and wallet as programs |
 //! | `inspect`, `verify` | what a string or file is; what evidence proves |
 //! | `output`, `exit`, `passphrase`, `clock` | tables and JSON, exit codes, secrets, time |
 
@@ -15,6 +16,7 @@ mod exit;
 mod identity;
 mod inspect;
 mod output;
+mod parties;
 mod passphrase;
 mod verify;
 
@@ -56,6 +58,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn run(cli: Cli, output: Output) -> anyhow::Result<Exit> {
     config::check_environment()?;
     match cli.command {
+        Command::Log(command) => command.run(cli.passphrase, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Inspect(inspect) => inspect::run(&inspect, output),
         Command::Config(Config::Show(folder)) => show_settings(&folder.dir, output),

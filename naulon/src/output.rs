@@ -98,5 +98,7 @@ pub fn list<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
 }
 
 fn trimmed(text: &str) -> String {
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    // The table pads its first column, too.
+    let line = |line: &str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned();
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,5 @@
 //! Passphrases: from the terminal or a descriptor, never from the command line or the environment.
 
-use anyhow::Context;
 use naulon_durable::sealed::Passphrase;
 
 /// Where a command takes its passphrase from.
@@ -27,8 +26,8 @@ impl PassphraseFrom {
         ask: impl FnOnce() -> Result<Passphrase, naulon_durable::sealed::PassphraseError>,
     ) -> anyhow::Result<Passphrase> {
         match self.passphrase_fd {
-            Some(fd) => Passphrase::from_fd(fd).with_context(|| format!("the passphrase on descriptor {fd}")),
-            None => ask().context("the passphrase; without a terminal give it by --passphrase-fd N"),
+            Some(fd) => Ok(Passphrase::from_fd(fd)?),
+            None => Ok(ask()?),
         }
     }
 }

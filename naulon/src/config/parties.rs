@@ -101,6 +101,8 @@ pub struct LogSettings {
     pub role: String,
     /// Where it listens.
     pub listen: String,
+    /// Its name in checkpoints.
+    pub origin: String,
     /// How long after an expiry it decides.
     pub retention: Span,
     /// Identities of banks.
@@ -114,6 +116,7 @@ impl Default for LogSettings {
         LogSettings {
             role: Role::Log.name().to_owned(),
             listen: "127.0.0.1:21002".to_owned(),
+            origin: String::new(),
             retention: Span(Duration::days(365)),
             banks: Vec::new(),
             log_level: "info".to_owned(),
@@ -125,6 +128,7 @@ impl Settings for LogSettings {
     const ROLE: Role = Role::Log;
     const KEYS: &'static [(&'static str, &'static str)] = &[
         ("listen", LISTEN),
+        ("origin", "Its name in checkpoints, which cannot change once it has decided."),
         ("retention", "How long after a purchase's expiry the log decides on it and keeps the decision."),
         ("banks", "The banks on whose purchases it decides, as their naulon: lines (`naulon log trust-bank`)."),
         ("log_level", LOG_LEVEL),

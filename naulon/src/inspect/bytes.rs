@@ -62,7 +62,11 @@ fn issuer_key(bytes: &[u8]) -> Option<Found> {
 
 fn sqlite(bytes: &[u8]) -> Option<Found> {
     let mark = bytes.starts_with(SQLITE).then(|| bytes.get(SQLITE_MARK))??;
-    Some(Found::new("a SQLite store").with("mark", mark.escape_ascii()))
+    let whose = match mark {
+        [0, 0, 0, 0] => "nothing yet: what is in it still stands in the file ending in -wal".to_owned(),
+        mark => mark.escape_ascii().to_string(),
+    };
+    Some(Found::new("a SQLite store").with("mark", whose))
 }
 
 fn sealed(bytes: &[u8]) -> Option<Found> {

@@ -15,6 +15,7 @@ use anyhow::Context;
 use serde::{Serialize, Serializer};
 
 use crate::exit::Exit;
+use crate::identity::IDENTITY_FILE;
 use crate::output::{self, Output};
 
 /// The longest file that is read whole; of a longer one only the beginning counts.
@@ -67,9 +68,10 @@ impl Found {
 /// Says what it is. Fails if nobody knows.
 pub fn run(inspect: &Inspect, output: Output) -> anyhow::Result<Exit> {
     let path = Path::new(&inspect.what);
+    let path = if path.is_dir() { path.join(IDENTITY_FILE) } else { path.to_owned() };
     let found = if path.is_file() {
         let mut content = Vec::new();
-        let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let file = File::open(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         file.take(MAX_INSPECT_LEN).read_to_end(&mut content)?;
         bytes::recognise(&content).or_else(|| text::recognise(std::str::from_utf8(&content).ok()?.trim()))
     } else {

@@ -1,0 +1,179 @@
+//! `naulon log …`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use naulon_log::{LOG_SECRET_LEN, Log, LogFront, LogKeys, SqliteStore};
+use naulon_purchase::LogRules;
+
+use super::PartyFolder;
+use super::serving::{self, Serving};
+use crate::config::{LogSettings, add_to_list};
+use crate::exit::Exit;
+use crate::identity::{self, Identity, Role};
+use crate::output::Output;
+use crate::passphrase::PassphraseFrom;
+
+const KEY_FILE: &str = "log.key";
+const STORE_FILE: &str = "log.sqlite";
+
+/// `naulon log …`
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+A log decides for every purchase exactly one of commit and abort, in public. Its folder is ./log unless --dir says
+otherwise.
+
+Examples:
+  naulon log init
+  naulon log trust-bank bank
+  naulon log serve")]
+pub enum LogCommand {
+    /// Make a log: its folder, keys, settings and identity
+    Init(Init),
+    /// Decide on the purchases of this bank, too (from the next start of the server on)
+    TrustBank(TrustBank),
+    /// Run the server until Ctrl-C or SIGTERM
+    Serve(Serve),
+    /// Print who the log is and which banks it serves
+    Show(Show),
+}
+
+/// The folder of a log.
+#[derive(Debug, Args)]
+pub struct Folder {
+    /// The log's folder.
+    #[arg(long, value_name = "DIR", default_value = "log")]
+    dir: PathBuf,
+}
+
+/// `naulon log init`
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    folder: Folder,
+    /// Where the server will listen; port 0 chooses a free one now.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21002")]
+    listen: String,
+    /// The name in its checkpoints, best one that no other log has. The default is made from the key.
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+    /// A bank on whose purchases it decides: its folder, identity file or naulon: line. May be given again.
+    #[arg(long, value_name = "BANK")]
+    bank: Vec<String>,
+}
+
+/// `naulon log trust-bank`
+#[derive(Debug, Args)]
+pub struct TrustBank {
+    /// The bank: its folder, identity file or naulon: line.
+    #[arg(required = true)]
+    bank: Vec<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon log serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+/// `naulon log show`
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    folder: Folder,
+    /// Print a file for `naulon verify --trust`: this log and its banks.
+    #[arg(long)]
+    trust: bool,
+}
+
+impl LogCommand {
+    /// Does it.
+    pub fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        match self {
+            LogCommand::Init(init) => init.run(passphrase, output),
+            LogCommand::TrustBank(trust) => trust.run(output),
+            LogCommand::Serve(serve) => serve.run(passphrase, output),
+            LogCommand::Show(show) => show.run(output),
+        }
+    }
+}
+
+impl Init {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let banks = identity::lines_of(&self.bank, Role::Bank)?;
+        let address = serving::settled(&self.listen)?;
+        let identity = PartyFolder::create(&self.folder.dir, |folder| {
+            let passphrase = passphrase.create("the log's keys")?;
+            let secret = folder.seal_random::<LOG_SECRET_LEN>(KEY_FILE, &passphrase)?;
+            let key = naulon_statement::SecretKey::from_seed(secret.first_chunk().context("a seed")?).public();
+            let origin = self.origin.clone().unwrap_or_else(|| format!("naulon.log/{}", hex::encode(&key.0[..8])));
+            let keys = LogKeys::from_secret(&secret, &origin).context("--origin")?;
+            let checkpoints = Some(keys.checkpoints.verifier().clone());
+            let identity = Identity { role: Role::Log, key, url: format!("http://{address}"), checkpoints };
+            let listen = address.to_string();
+            folder.write_settings(&LogSettings { listen, origin, banks, ..LogSettings::default() })?;
+            folder.write_identity(&identity)?;
+            Ok(identity)
+        })?;
+        super::report_init(&self.folder.dir, &identity, output)
+    }
+}
+
+impl TrustBank {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        for line in identity::lines_of(&self.bank, Role::Bank)? {
+            let added = add_to_list::<LogSettings>(&self.folder.dir, "banks", &line)?;
+            super::report_trust(&line, added, output)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Serve {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: LogSettings = folder.settings()?;
+        serving::start_logging(&settings.log_level)?;
+        let passphrase = passphrase.open("the log's keys")?;
+        let front = start(&folder, &settings, &passphrase)?;
+        let runtime = serving::runtime()?;
+        runtime.block_on(async {
+            let listener = serving::listen(settings.listen.parse()?).await?;
+            let identity = folder.identity()?;
+            serving::serve_until_stopped(listener, Arc::new(front.clone()), &identity, self.serving, output).await
+        })?;
+        front.stop().context("the log's store")?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Show {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: LogSettings = folder.settings()?;
+        let identity = folder.identity()?;
+        let banks = identity::pinned(&settings.banks, Role::Bank, "banks")?;
+        super::show(self.trust, &identity, &[("banks", &banks)], output)
+    }
+}
+
+/// Opens the log of a folder and puts it on its thread.
+pub fn start(
+    folder: &PartyFolder,
+    settings: &LogSettings,
+    passphrase: &naulon_durable::sealed::Passphrase,
+) -> anyhow::Result<LogFront> {
+    let secret = folder.unseal::<LOG_SECRET_LEN>(KEY_FILE, passphrase)?;
+    let keys = LogKeys::from_secret(&secret, &settings.origin).context("the setting origin")?;
+    let banks = identity::pinned(&settings.banks, Role::Bank, "banks")?.into_iter().map(|bank| bank.key).collect();
+    let rules = LogRules { log: keys.statements.public(), banks, retention: settings.retention.0 };
+    let store = SqliteStore::open(&folder.path(STORE_FILE))?;
+    Ok(LogFront::start(Log::open(keys, rules, &settings.origin, store)?))
+}
