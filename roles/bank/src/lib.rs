@@ -34,4 +34,4 @@ mod store;
 pub use bank::{AuditError, Bank, BankKeys, MAX_REDECIDE, OpenError};
 pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
 pub use signatory::{KeyFileError, KeyRing, MAX_KEYS_A_FILE, Signatory, SignatoryError};
-pub use store::{BankStore, LogFault, MemoryStore, Written};
+pub use store::{BANK_FILE, BankStore, LogFault, MemoryStore, SqliteStore, Written};

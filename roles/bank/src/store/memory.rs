@@ -137,7 +137,7 @@ impl Books {
 
     /// Marks of all plans first, in the order of their keys; then the plans that have got all of theirs.
     fn commit(&mut self, plans: &[Plan]) -> Vec<Written> {
-        let holders: Vec<Option<RequestId>> = plans.iter().map(holder_of).collect();
+        let holders: Vec<Option<RequestId>> = plans.iter().map(inserted).collect();
         let mut wanted: Vec<(Digest, usize)> = Vec::new();
         for (index, plan) in plans.iter().enumerate() {
             wanted.extend(plan.marks.iter().map(|mark| (mark.key, index)));
@@ -170,7 +170,7 @@ impl Books {
     /// Everything of a plan but its marks.
     fn write(&mut self, plan: &Plan) -> Written {
         let Some(balances) = self.changed_balances(plan) else { return Written::Lost };
-        match &plan.record {
+        let holder = match &plan.record {
             RecordWrite::Insert(record) => {
                 let id = record.id();
                 if self.records.contains_key(&id) {
@@ -178,20 +178,23 @@ impl Books {
                 }
                 self.time = self.time.max(record.accepted);
                 self.records.insert(id, record.clone());
+                id
             }
             RecordWrite::Settle(record) => match self.records.get_mut(&record.id()) {
-                Some(stored) if stored.state == State::Locked => *stored = record.clone(),
+                Some(stored) if stored.state == State::Locked => {
+                    *stored = record.clone();
+                    record.id()
+                }
                 _ => return Written::Lost,
             },
             RecordWrite::Open(account) => {
                 self.balances.entry(*account).or_default();
+                return Written::Yes;
             }
-        }
-        if let Some(holder) = holder_of(plan) {
-            for mark in &plan.freed {
-                if self.marks.get(&mark.key) == Some(&holder) {
-                    self.marks.remove(&mark.key);
-                }
+        };
+        for mark in &plan.freed {
+            if self.marks.get(&mark.key) == Some(&holder) {
+                self.marks.remove(&mark.key);
             }
         }
         self.balances.extend(balances);
@@ -223,10 +226,10 @@ impl Books {
     }
 }
 
-/// The request that would hold a plan's marks.
-fn holder_of(plan: &Plan) -> Option<RequestId> {
+/// The request that a plan inserts, which alone can take marks.
+fn inserted(plan: &Plan) -> Option<RequestId> {
     match &plan.record {
-        RecordWrite::Insert(record) | RecordWrite::Settle(record) => Some(record.id()),
-        RecordWrite::Open(_) => None,
+        RecordWrite::Insert(record) => Some(record.id()),
+        RecordWrite::Settle(_) | RecordWrite::Open(_) => None,
     }
 }

@@ -2,8 +2,11 @@
 
 mod changes;
 mod memory;
+mod schema;
+mod sqlite;
 
 pub use memory::MemoryStore;
+pub use sqlite::{BANK_FILE, SqliteStore};
 
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
@@ -47,7 +50,8 @@ pub trait BankStore: Send + 'static {
     ///
     /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a guard
     /// does not hold, if a balance would leave 0..=[`Amount::MAX`], if the record it inserts is there, or the one it
-    /// settles is not locked. Of plans that conflict among themselves at least one is written, unless it loses otherwise.
+    /// settles is not locked. Only a plan that inserts a record takes marks, and one that opens an account does nothing else.
+    /// Of plans that conflict among themselves at least one is written, unless it loses otherwise.
     ///
     /// A `Yes` that is not durable, or one for a mark that another request holds, lets the same token be spent twice.
     fn commit(&mut self, plans: &[Plan]) -> Result<Vec<Written>, StoreError>;

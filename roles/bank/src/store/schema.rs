@@ -1,0 +1,81 @@
+//! The tables of a bank's SQLite file. Migrations are only ever added.
+//!
+//! Random 32-byte keys stand in narrow tables of their own; what is wide lies under an integer in the order of its coming,
+//! for a random key in a wide clustered table costs a page read and a page write a row. A mark and a request id are thus 40
+//! bytes in a leaf, and a body is written once and never moved.
+//!
+//! On a database that is spread over machines the shard keys are `mark.key`, `request.id` (which record and settlement then
+//! take for their key, too), `account.key`, `journal.debit`; brands, clock and log faults are copied everywhere. House
+//! accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
+
+/// The migrations, from number 1.
+pub(super) const MIGRATIONS: &[&str] = &["
+-- One row a spent token, used order, taken offer: who holds it.
+CREATE TABLE mark (
+    key    BLOB NOT NULL PRIMARY KEY,
+    record INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Request id to record.
+CREATE TABLE request (
+    id     BLOB NOT NULL PRIMARY KEY,
+    record INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The signed requests that were accepted. state: 0 done, 1 locked, 2 committed, 3 aborted.
+CREATE TABLE record (
+    number   INTEGER PRIMARY KEY,
+    accepted INTEGER NOT NULL,
+    state    INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
+    exchange BLOB NOT NULL
+) STRICT;
+
+-- The log's decision on a purchase; exactly the records in state 2 and 3 have one.
+CREATE TABLE settlement (
+    record   INTEGER PRIMARY KEY,
+    decision BLOB NOT NULL
+) STRICT;
+
+-- What the bank owes its customers, one row an account.
+CREATE TABLE account (
+    key     BLOB NOT NULL PRIMARY KEY,
+    balance INTEGER NOT NULL CHECK (balance >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- Append-only: the amount leaves debit and comes to credit. A ledger account is 00 outside, 01 ‖ key customer,
+-- 02 ‖ token key id tokens, 03 locked.
+CREATE TABLE journal (
+    line   INTEGER PRIMARY KEY,
+    record INTEGER NOT NULL,
+    debit  BLOB NOT NULL,
+    credit BLOB NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0)
+) STRICT;
+
+-- Exactly one brand a currency, denomination, purpose and first day; one RSA key is one brand.
+CREATE TABLE brand (
+    number       INTEGER PRIMARY KEY,
+    key_id       BLOB NOT NULL UNIQUE,
+    currency     TEXT NOT NULL,
+    denomination INTEGER NOT NULL,
+    purpose      INTEGER NOT NULL,
+    issue_from   INTEGER NOT NULL,
+    statement    BLOB NOT NULL,
+    UNIQUE (currency, denomination, purpose, issue_from)
+) STRICT;
+
+-- Decisions by which a log broke the protocol.
+CREATE TABLE log_fault (
+    purchase BLOB NOT NULL,
+    code     TEXT NOT NULL,
+    decision BLOB NOT NULL,
+    PRIMARY KEY (purchase, code)
+) STRICT, WITHOUT ROWID;
+
+-- The latest time that the bank has told somebody and that no record holds.
+CREATE TABLE clock (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    time INTEGER NOT NULL
+) STRICT;
+INSERT INTO clock VALUES (1, 0);
+"];

@@ -1,0 +1,513 @@
+//! One conformance suite for every store.
+
+#![allow(clippy::panic)] // In what the tests share; they may.
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use naulon_bank::{BankStore, LogFault, MemoryStore, SqliteStore, Written};
+use naulon_durable::StoreError;
+use naulon_durable::fault::{Faults, When};
+use naulon_exchange::{
+    Audit, AuditReport, Discrepancy, Exchange, Guard, Header, Input, LedgerAccount, Mark, MarkKind, Needs, Outcome,
+    Output, Plan, Record, RecordWrite, State, Transfer, View,
+};
+use naulon_money::Amount;
+use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp};
+use proptest::prelude::*;
+use world::*;
+
+/// A kind of store, and the disk it is on.
+trait Disk: Default {
+    type Store: BankStore;
+
+    /// Opens what is on the disk; the store that was open before is dropped by then.
+    fn open(&self) -> Self::Store;
+}
+
+#[derive(Default)]
+struct Memory(MemoryStore);
+
+impl Disk for Memory {
+    type Store = MemoryStore;
+
+    fn open(&self) -> MemoryStore {
+        self.0.clone()
+    }
+}
+
+struct Sqlite(tempfile::TempDir);
+
+impl Default for Sqlite {
+    fn default() -> Self {
+        Sqlite(tempfile::tempdir().expect("a directory"))
+    }
+}
+
+impl Disk for Sqlite {
+    type Store = SqliteStore;
+
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.0.path().join("bank.sqlite")).expect("opens")
+    }
+}
+
+/// Runs every claim on every store.
+macro_rules! conformance {
+    ($($claim:ident),* $(,)?) => {
+        mod memory { $(#[test] fn $claim() { super::$claim::<super::Memory>(); })* }
+        mod sqlite { $(#[test] fn $claim() { super::$claim::<super::Sqlite>(); })* }
+    };
+}
+
+conformance! {
+    a_mark_is_held_once,
+    a_loser_writes_nothing_and_the_others_go_through,
+    orders_of_one_batch_cannot_overdraw_together,
+    a_balance_never_leaves_what_can_be_counted,
+    a_guard_sees_the_balance_before_the_transfers,
+    only_what_is_locked_is_settled_and_only_once,
+    freed_marks_are_free_and_others_are_not_touched,
+    a_record_is_inserted_once,
+    accounts_open_once_and_keep_their_money,
+    one_brand_a_place_and_a_key,
+    time_never_runs_backwards,
+    a_fault_of_a_log_is_kept_once,
+    a_store_opened_again_says_the_same,
+    the_auditor_finds_what_is_wrong,
+}
+
+fn account(n: u8) -> PublicKey {
+    PublicKey([n; 32])
+}
+
+fn mark(n: u8) -> Mark {
+    Mark { key: Digest([n; 32]), kind: MarkKind::Token }
+}
+
+fn micros(n: u64) -> Amount {
+    Amount::from_micros(n)
+}
+
+/// A record unlike all others with another number. What its exchange says is of no concern to a store.
+fn record(n: u8, state: State) -> Arc<Record> {
+    let input = Input::Account { account: account(n), amount: micros(1), order: [n; 16] };
+    let output = Output::Account { account: account(n), amount: micros(1) };
+    let condition = (state != State::Done).then(|| condition(n));
+    let body = Exchange { condition, ..exchange(vec![input], vec![output]) };
+    Arc::new(Record { exchange: Joint::sign(body, [&key("alice")]), state, accepted: NOW, decision: None })
+}
+
+fn settled(n: u8, outcome: Outcome) -> Arc<Record> {
+    let locked = record(n, State::Locked);
+    let header = Header::of(&locked.exchange, locked.id()).expect("a purchase");
+    let decision = TestLog::default().decide(&header, NOW, outcome);
+    let state = if matches!(outcome, Outcome::Abort) { State::Aborted } else { State::Committed };
+    Arc::new(Record { state, decision: Some(decision), ..Record::clone(&locked) })
+}
+
+fn plan(record: RecordWrite) -> Plan {
+    Plan { record, marks: Vec::new(), freed: Vec::new(), guards: Vec::new(), transfers: Vec::new() }
+}
+
+/// A plan that inserts record n and takes these marks.
+fn taking(n: u8, marks: &[u8]) -> Plan {
+    let marks = marks.iter().map(|n| mark(*n)).collect();
+    Plan { marks, ..plan(RecordWrite::Insert(record(n, State::Done))) }
+}
+
+fn transfer(from: LedgerAccount, to: LedgerAccount, amount: u64) -> Transfer {
+    Transfer { from, to, amount: micros(amount) }
+}
+
+/// An order of record n that pays this much out of an account.
+fn paying(n: u8, from: u8, amount: u64) -> Plan {
+    Plan {
+        guards: vec![Guard::Balance { account: account(from), at_least: micros(amount) }],
+        transfers: vec![transfer(LedgerAccount::Customer(account(from)), LedgerAccount::Locked, amount)],
+        ..taking(n, &[n])
+    }
+}
+
+/// Money from outside for an account.
+fn crediting(n: u8, to: u8, amount: u64) -> Plan {
+    Plan {
+        guards: vec![Guard::Open(account(to))],
+        transfers: vec![transfer(LedgerAccount::Outside, LedgerAccount::Customer(account(to)), amount)],
+        ..taking(n, &[n])
+    }
+}
+
+fn opening(n: u8) -> Plan {
+    plan(RecordWrite::Open(account(n)))
+}
+
+fn commit(store: &mut impl BankStore, plans: &[Plan]) -> Vec<Written> {
+    store.commit(plans).expect("commits")
+}
+
+/// The store with an account that holds this much.
+fn with_account<S: BankStore>(mut store: S, n: u8, amount: u64) -> S {
+    assert_eq!(commit(&mut store, &[opening(n)]), [Written::Yes]);
+    assert_eq!(commit(&mut store, &[crediting(200 + n, n, amount)]), [Written::Yes]);
+    store
+}
+
+/// What the store says of records, marks and accounts numbered 0 to 255: the whole state of these tests.
+fn everything(store: &mut impl BankStore) -> View {
+    let needs = Needs {
+        record: None,
+        marks: (0..=255).map(mark).collect(),
+        accounts: (0..=255).map(account).collect::<BTreeSet<_>>(),
+    };
+    store.view(&[needs]).expect("views").remove(0)
+}
+
+fn same(a: &View, b: &View) -> bool {
+    a.record == b.record && a.holders == b.holders && a.balances == b.balances
+}
+
+fn read_books(store: &mut impl BankStore) -> Result<AuditReport, Vec<Discrepancy>> {
+    let rules = rules();
+    let mut audit = Audit::new(&rules);
+    store.audit(&mut audit).expect("reads");
+    // Stores read their records in different orders.
+    audit.finish().map_err(|mut found| {
+        found.sort_by_key(|discrepancy| format!("{discrepancy:?}"));
+        found
+    })
+}
+
+fn has_record(store: &mut impl BankStore, n: u8) -> bool {
+    store.record(&record(n, State::Done).id()).expect("reads").is_some()
+}
+
+fn a_mark_is_held_once<D: Disk>() {
+    let mut store = D::default().open();
+    let written = commit(&mut store, &[taking(1, &[10, 11]), taking(2, &[11, 12]), taking(3, &[13])]);
+    assert_eq!(written.iter().filter(|w| **w == Written::Yes).count(), 2, "{written:?}");
+    assert_eq!(written[2], Written::Yes);
+    let held = everything(&mut store).holders;
+    let winner = if written[0] == Written::Yes { 1 } else { 2 };
+    let marks: Vec<u8> = if winner == 1 { vec![10, 11, 13] } else { vec![11, 12, 13] };
+    assert_eq!(held.keys().copied().collect::<Vec<_>>(), marks.into_iter().map(mark).collect::<Vec<_>>());
+    assert_eq!(held[&mark(11)].id(), record(winner, State::Done).id());
+    assert_eq!(commit(&mut store, &[taking(4, &[20, 11])]), [Written::Lost]);
+    assert!(!has_record(&mut store, 4) && !has_record(&mut store, 3 - winner));
+    assert_eq!(commit(&mut store, &[taking(4, &[20])]), [Written::Yes]);
+    // Twice in one plan is a mark that is held, too.
+    assert_eq!(commit(&mut store, &[taking(5, &[30, 30])]), [Written::Lost]);
+    assert_eq!(commit(&mut store, &[taking(5, &[30])]), [Written::Yes]);
+}
+
+fn a_loser_writes_nothing_and_the_others_go_through<D: Disk>() {
+    let mut store = with_account(with_account(D::default().open(), 1, 100), 2, 100);
+    let before = everything(&mut store);
+    // It loses at its last step: its record is there. Marks, both accounts and the journal must be as before.
+    assert_eq!(commit(&mut store, &[taking(50, &[])]), [Written::Yes]);
+    let loser = Plan {
+        record: RecordWrite::Insert(record(50, State::Done)),
+        guards: vec![Guard::Balance { account: account(1), at_least: micros(5) }, Guard::Open(account(2))],
+        transfers: vec![
+            transfer(LedgerAccount::Customer(account(1)), LedgerAccount::Customer(account(2)), 5),
+            transfer(LedgerAccount::Outside, LedgerAccount::Customer(account(2)), 7),
+        ],
+        ..taking(50, &[51, 52])
+    };
+    let books = read_books(&mut store);
+    assert_eq!(commit(&mut store, std::slice::from_ref(&loser)), [Written::Lost]);
+    assert!(same(&everything(&mut store), &before));
+    assert_eq!(read_books(&mut store), books);
+    // The same loser between two that go through, and one that fails at its second account.
+    let fails_late = Plan {
+        guards: vec![Guard::Open(account(1)), Guard::Open(account(99))],
+        transfers: vec![transfer(LedgerAccount::Outside, LedgerAccount::Customer(account(1)), 9)],
+        ..taking(60, &[60])
+    };
+    let written = commit(&mut store, &[paying(61, 1, 10), loser, fails_late, paying(62, 1, 20)]);
+    assert_eq!(written, [Written::Yes, Written::Lost, Written::Lost, Written::Yes]);
+    let after = everything(&mut store);
+    assert_eq!(after.balances[&account(1)], micros(70));
+    assert_eq!(after.balances[&account(2)], micros(100));
+    let new: Vec<Mark> = after.holders.keys().filter(|mark| !before.holders.contains_key(mark)).copied().collect();
+    assert_eq!(new, [mark(61), mark(62)]);
+}
+
+fn orders_of_one_batch_cannot_overdraw_together<D: Disk>() {
+    let mut store = with_account(D::default().open(), 1, 100);
+    let written = commit(&mut store, &[paying(1, 1, 60), paying(2, 1, 60), paying(3, 1, 40), paying(4, 1, 1)]);
+    assert_eq!(written, [Written::Yes, Written::Lost, Written::Yes, Written::Lost]);
+    assert_eq!(store.balance(&account(1)), Ok(Some(Amount::ZERO)));
+    assert_eq!(everything(&mut store).holders.len(), 3);
+}
+
+fn a_balance_never_leaves_what_can_be_counted<D: Disk>() {
+    let most = Amount::MAX.micros();
+    let mut store = with_account(D::default().open(), 1, most - 1);
+    assert_eq!(commit(&mut store, &[crediting(1, 1, 2)]), [Written::Lost]);
+    assert_eq!(commit(&mut store, &[crediting(2, 1, 1), crediting(3, 1, 1)]), [Written::Yes, Written::Lost]);
+    let overdraft = Plan { guards: Vec::new(), ..paying(4, 1, most) };
+    assert_eq!(commit(&mut store, &[paying(5, 1, 1), overdraft]), [Written::Yes, Written::Lost]);
+    assert_eq!(store.balance(&account(1)), Ok(Some(micros(most - 1))));
+}
+
+fn a_guard_sees_the_balance_before_the_transfers<D: Disk>() {
+    let mut store = with_account(D::default().open(), 1, 10);
+    let both_ways = |n, at_least| Plan {
+        guards: vec![Guard::Balance { account: account(1), at_least: micros(at_least) }],
+        transfers: vec![
+            transfer(LedgerAccount::Outside, LedgerAccount::Customer(account(1)), 5),
+            transfer(LedgerAccount::Customer(account(1)), LedgerAccount::Locked, 10),
+        ],
+        ..taking(n, &[n])
+    };
+    assert_eq!(commit(&mut store, &[both_ways(1, 11)]), [Written::Lost]);
+    assert_eq!(commit(&mut store, &[both_ways(2, 10)]), [Written::Yes]);
+    assert_eq!(store.balance(&account(1)), Ok(Some(micros(5))));
+}
+
+fn only_what_is_locked_is_settled_and_only_once<D: Disk>() {
+    let mut store = with_account(D::default().open(), 9, 1);
+    let settling = |n, outcome| Plan {
+        transfers: vec![transfer(LedgerAccount::Locked, LedgerAccount::Customer(account(9)), 3)],
+        ..plan(RecordWrite::Settle(settled(n, outcome)))
+    };
+    let commits = |n| settling(n, Outcome::Commit { k: K });
+    assert_eq!(commit(&mut store, &[commits(1)]), [Written::Lost], "there is no such record");
+    let locking = Plan { record: RecordWrite::Insert(record(1, State::Locked)), ..taking(1, &[1]) };
+    assert_eq!(commit(&mut store, &[locking, taking(2, &[2])]), [Written::Yes, Written::Yes]);
+    assert_eq!(commit(&mut store, &[commits(2)]), [Written::Lost], "it is not locked");
+    let written = commit(&mut store, &[commits(1), settling(1, Outcome::Abort)]);
+    assert_eq!(written, [Written::Yes, Written::Lost]);
+    assert_eq!(commit(&mut store, &[settling(1, Outcome::Abort)]), [Written::Lost]);
+    let stored = store.record(&record(1, State::Locked).id()).expect("reads").expect("is there");
+    assert_eq!(stored, *settled(1, Outcome::Commit { k: K }));
+    assert_eq!(store.balance(&account(9)), Ok(Some(micros(4))));
+}
+
+fn freed_marks_are_free_and_others_are_not_touched<D: Disk>() {
+    let mut store = D::default().open();
+    let locking = Plan { record: RecordWrite::Insert(record(1, State::Locked)), ..taking(1, &[10, 11, 12]) };
+    assert_eq!(commit(&mut store, &[locking, taking(2, &[20])]), [Written::Yes; 2]);
+    let aborting = Plan {
+        freed: vec![mark(10), mark(11), mark(20), mark(30)],
+        ..plan(RecordWrite::Settle(settled(1, Outcome::Abort)))
+    };
+    assert_eq!(commit(&mut store, &[aborting]), [Written::Yes]);
+    let held: Vec<Mark> = everything(&mut store).holders.into_keys().collect();
+    assert_eq!(held, [mark(12), mark(20)], "a mark of another request is not freed");
+    assert_eq!(commit(&mut store, &[taking(3, &[10]), taking(4, &[12])]), [Written::Yes, Written::Lost]);
+    assert_eq!(everything(&mut store).holders[&mark(10)].id(), record(3, State::Done).id());
+}
+
+fn a_record_is_inserted_once<D: Disk>() {
+    let mut store = D::default().open();
+    assert_eq!(commit(&mut store, &[taking(1, &[1]), taking(1, &[2])]), [Written::Yes, Written::Lost]);
+    assert_eq!(commit(&mut store, &[taking(1, &[3])]), [Written::Lost]);
+    assert_eq!(everything(&mut store).holders.len(), 1);
+    assert_eq!(store.record(&record(1, State::Done).id()), Ok(Some(Record::clone(&record(1, State::Done)))));
+    assert_eq!(store.record(&Digest([9; 32])), Ok(None));
+    let needs = Needs { record: Some(record(1, State::Done).id()), ..Needs::default() };
+    let views = store.view(&[needs, Needs::default()]).expect("views");
+    assert_eq!(views[0].record.as_deref(), Some(&*record(1, State::Done)));
+    assert!(same(&views[1], &View::default()));
+    assert_eq!(commit(&mut store, &[]), []);
+}
+
+fn accounts_open_once_and_keep_their_money<D: Disk>() {
+    let mut store = D::default().open();
+    assert_eq!(store.balance(&account(1)), Ok(None));
+    assert_eq!(commit(&mut store, &[crediting(1, 1, 5)]), [Written::Lost], "it is not open");
+    assert_eq!(commit(&mut store, &[opening(1), crediting(1, 1, 5)]), [Written::Yes; 2]);
+    assert_eq!(commit(&mut store, &[opening(1)]), [Written::Yes]);
+    assert_eq!(store.balance(&account(1)), Ok(Some(micros(5))));
+}
+
+fn one_brand_a_place_and_a_key<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    let stated = |which: usize| Signed::sign(&key("bank"), brand(which).brand().clone());
+    for (which, expected) in [(ONE, Written::Yes), (FIVE, Written::Yes), (ONE, Written::Yes), (OLD_ONE, Written::Yes)] {
+        assert_eq!(store.add_brand(&stated(which)), Ok(expected));
+    }
+    let same_place = naulon_blind::Brand { key: brand(TWO).brand().key, ..brand(ONE).brand().clone() };
+    let same_key = naulon_blind::Brand { key: brand(ONE).brand().key, ..brand(TWO).brand().clone() };
+    for rival in [same_place, same_key] {
+        assert_eq!(store.add_brand(&Signed::sign(&key("bank"), rival)), Ok(Written::Lost));
+    }
+    drop(store);
+    assert_eq!(disk.open().brands(), Ok([ONE, FIVE, OLD_ONE].map(stated).to_vec()));
+}
+
+fn time_never_runs_backwards<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    assert_eq!(store.latest_time(), Ok(Timestamp(0)));
+    store.keep_time(Timestamp(7)).expect("kept");
+    assert_eq!(store.latest_time(), Ok(Timestamp(7)));
+    assert_eq!(commit(&mut store, &[taking(1, &[1])]), [Written::Yes]);
+    assert_eq!(store.latest_time(), Ok(NOW));
+    store.keep_time(Timestamp(8)).expect("kept");
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.latest_time(), Ok(NOW));
+    store.keep_time(Timestamp(NOW.0 + 1)).expect("kept");
+    assert_eq!(store.latest_time(), Ok(Timestamp(NOW.0 + 1)));
+}
+
+fn a_fault_of_a_log_is_kept_once<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    let fault = |n, code: &str| {
+        let decision = settled(n, Outcome::Abort).decision.clone().expect("a decision");
+        LogFault { purchase: record(n, State::Locked).id(), code: code.into(), decision }
+    };
+    let faults = [fault(1, "key_mismatch"), fault(1, "log_contradiction"), fault(2, "key_mismatch")];
+    for fault in faults.iter().chain(&faults) {
+        store.keep_log_fault(fault).expect("kept");
+    }
+    drop(store);
+    let mut kept = disk.open().log_faults().expect("reads");
+    assert_eq!(kept.len(), 3);
+    kept.retain(|fault| !faults.contains(fault));
+    assert_eq!(kept, []);
+}
+
+fn a_store_opened_again_says_the_same<D: Disk>() {
+    let disk = D::default();
+    let mut store = with_account(disk.open(), 1, 100);
+    let locking = |n| Plan { record: RecordWrite::Insert(record(n, State::Locked)), ..paying(n, 1, 10) };
+    let aborting = Plan { freed: vec![mark(3)], ..plan(RecordWrite::Settle(settled(3, Outcome::Abort))) };
+    assert_eq!(commit(&mut store, &[locking(2), locking(3), paying(4, 1, 5)]), [Written::Yes; 3]);
+    assert_eq!(commit(&mut store, &[aborting]), [Written::Yes]);
+    let (before, books) = (everything(&mut store), read_books(&mut store));
+    drop(store);
+    let mut store = disk.open();
+    assert!(same(&everything(&mut store), &before));
+    assert_eq!(read_books(&mut store), books);
+    // It goes on where it was: new records do not take the place of old ones.
+    assert_eq!(commit(&mut store, &[paying(5, 1, 5)]), [Written::Yes]);
+    let after = everything(&mut store);
+    assert!(before.holders.iter().all(|(mark, holder)| after.holders.get(mark) == Some(holder)));
+    assert_eq!(after.holders[&mark(5)].id(), record(5, State::Done).id());
+}
+
+/// Real requests, whose books agree; then each kind of wrong row is put in, and the auditor names it.
+fn the_auditor_finds_what_is_wrong<D: Disk>() {
+    let disk = D::default();
+    let mut bank = furnished(disk.open());
+    let coins = withdraw(&mut bank, 1, &[FIVE, ONE]);
+    ask(&mut bank, deposit(&[&coins[1]], &key("alice"))).expect("accepted");
+    let report = bank.audit().expect("the books agree");
+    assert_eq!((report.records, report.accounts, report.tokens), (3, amount("95"), amount("5")));
+    let position = report.brands[&brand_id(ONE)];
+    assert_eq!((position.issued, position.redeemed), (1, 1));
+
+    let shop = key("shop").public();
+    let out_of_nothing =
+        Plan { transfers: vec![transfer(LedgerAccount::Locked, LedgerAccount::Customer(shop), 1)], ..taking(9, &[99]) };
+    let found = |bank: &mut naulon_bank::Bank<D::Store>| match bank.audit() {
+        Err(naulon_bank::AuditError::Books(found)) => found,
+        other => panic!("the auditor found nothing: {other:?}"),
+    };
+    assert_eq!(commit(bank.store(), &[out_of_nothing]), [Written::Yes]);
+    let found = found(&mut bank);
+    assert!(found.iter().any(|d| matches!(d, Discrepancy::Journal { .. })), "{found:?}");
+    assert!(found.iter().any(|d| matches!(d, Discrepancy::MarkExtra(_))), "{found:?}");
+    assert!(found.iter().any(|d| matches!(d, Discrepancy::MarkMissing(_))), "{found:?}");
+}
+
+/// The second plan breaks a rule of the tables in the middle of its writing, so the transaction fails; the first and third
+/// are not written either.
+#[test]
+fn sqlite_a_transaction_that_fails_changes_nothing() {
+    let disk = Sqlite::default();
+    let mut store = with_account(disk.open(), 1, 100);
+    let (before, books) = (everything(&mut store), read_books(&mut store));
+    let broken = Plan {
+        transfers: vec![
+            transfer(LedgerAccount::Customer(account(1)), LedgerAccount::Locked, 5),
+            transfer(LedgerAccount::Locked, LedgerAccount::Outside, 0),
+        ],
+        ..taking(2, &[2])
+    };
+    let failed = store.commit(&[paying(1, 1, 10), broken, paying(3, 1, 10)]);
+    assert!(matches!(failed, Err(StoreError::Other(_))), "{failed:?}");
+    assert!(same(&everything(&mut store), &before));
+    assert_eq!(read_books(&mut store), books);
+    drop(store);
+    let mut store = disk.open();
+    assert!(same(&everything(&mut store), &before));
+    assert_eq!(commit(&mut store, &[paying(1, 1, 10), paying(3, 1, 10)]), [Written::Yes; 2]);
+}
+
+#[test]
+fn memory_a_crash_is_before_or_after_the_whole_write() {
+    for (when, written) in [(When::Before, false), (When::After, true)] {
+        let faults = Faults::none();
+        let mut store = with_account(MemoryStore::new(faults.clone()), 1, 100);
+        let before = store.copy();
+        faults.plan(1, when);
+        assert_eq!(store.commit(&[paying(1, 1, 10), paying(2, 1, 10)]), Err(StoreError::Crashed));
+        assert_eq!(store.balance(&account(1)), Err(StoreError::Crashed), "a dead process reads nothing");
+        faults.restart();
+        assert_eq!(store.has_same_books(&before), !written);
+        assert_eq!(store.balance(&account(1)), Ok(Some(micros(if written { 80 } else { 100 }))));
+    }
+}
+
+/// A random plan over few records, marks and accounts, so that most batches conflict.
+fn any_plan() -> impl Strategy<Value = Plan> {
+    let marks = prop::collection::vec(0u8..6, 0..3);
+    let ledger = prop_oneof![
+        Just(LedgerAccount::Outside),
+        Just(LedgerAccount::Locked),
+        (0u8..3).prop_map(|n| LedgerAccount::Customer(account(n)))
+    ];
+    let line = (ledger.clone(), ledger, 1u64..20).prop_map(|(from, to, amount)| transfer(from, to, amount));
+    let guard = (0u8..3, 0u64..20).prop_map(|(n, at_least)| match at_least {
+        0 => Guard::Open(account(n)),
+        _ => Guard::Balance { account: account(n), at_least: micros(at_least) },
+    });
+    let write = prop_oneof![
+        2 => (0u8..6).prop_map(|n| RecordWrite::Insert(record(n, State::Done))),
+        2 => (6u8..9).prop_map(|n| RecordWrite::Insert(record(n, State::Locked))),
+        2 => (5u8..9, any::<bool>()).prop_map(|(n, commits)| {
+            let outcome = if commits { Outcome::Commit { k: K } } else { Outcome::Abort };
+            RecordWrite::Settle(settled(n, outcome))
+        }),
+        1 => (0u8..3).prop_map(|n| RecordWrite::Open(account(n))),
+    ];
+    let lists = (marks, prop::collection::vec(0u8..6, 0..3), prop::collection::vec(guard, 0..2));
+    (write, lists, prop::collection::vec(line, 0..3)).prop_map(|(record, (marks, freed, guards), transfers)| {
+        match record {
+            RecordWrite::Open(_) => plan(record),
+            _ => Plan {
+                record,
+                marks: marks.into_iter().map(mark).collect(),
+                freed: freed.into_iter().map(mark).collect(),
+                guards,
+                transfers,
+            },
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Both stores say the same to the same batches, whatever conflicts in them.
+    #[test]
+    fn both_stores_agree(batches in prop::collection::vec(prop::collection::vec(any_plan(), 1..6), 1..6)) {
+        let disk = Sqlite::default();
+        let mut sqlite = disk.open();
+        let mut memory = MemoryStore::default();
+        for plans in std::iter::once((0..3).map(opening).collect()).chain(batches) {
+            prop_assert_eq!(sqlite.commit(&plans), memory.commit(&plans));
+            prop_assert!(same(&everything(&mut sqlite), &everything(&mut memory)));
+        }
+        prop_assert_eq!(read_books(&mut sqlite), read_books(&mut memory));
+    }
+}
