@@ -1,0 +1,58 @@
+//! Changes to the wallet: each is rows in the store, and the same in memory once the rows are durable.
+
+use std::sync::Arc;
+
+use naulon_blind::{Brand, KnownBrand};
+use naulon_statement::{Digest, PublicKey, Signed, cbor};
+
+use crate::operation::Operation;
+use crate::peers::BankTerms;
+use crate::store::{Kind, Write};
+use crate::token::Held;
+
+/// The key of the counter's row, and of the seed's.
+pub(crate) const ONLY: &[u8] = b"";
+
+/// One change. Several are committed together.
+pub(crate) enum Change {
+    /// The next operation's number.
+    Counter(u64),
+    /// What a bank says of itself.
+    Terms(PublicKey, BankTerms),
+    /// A brand that was accepted.
+    Brand(Signed<Brand>, Arc<KnownBrand>),
+    /// The next index of a brand.
+    Index(Digest, u32),
+    /// A token that is new, or has another state.
+    Token(Held),
+    /// A token that is gone: given up for something else.
+    Gone(PublicKey),
+    /// An operation that is new, further, or ended.
+    Operation(Box<Operation>),
+}
+
+impl Change {
+    /// The rows it writes.
+    pub fn writes(&self) -> Vec<Write> {
+        let put = |kind, key: &[u8], value| vec![Write::Put { kind, key: key.to_vec(), value }];
+        match self {
+            Change::Counter(next) => put(Kind::Counter, ONLY, next.to_be_bytes().to_vec()),
+            Change::Terms(bank, terms) => put(Kind::Bank, bank.as_bytes(), cbor::to_vec(terms)),
+            Change::Brand(signed, known) => put(Kind::Brand, known.key_id(), signed.bytes().to_vec()),
+            Change::Index(brand, next) => put(Kind::Index, brand.as_bytes(), next.to_be_bytes().to_vec()),
+            Change::Token(held) => put(Kind::Token, held.token.nonce(), cbor::to_vec(held)),
+            Change::Gone(q) => vec![Write::Remove { kind: Kind::Token, key: q.as_bytes().to_vec() }],
+            Change::Operation(operation) => {
+                let key = operation.id.0.to_be_bytes();
+                match operation.ended {
+                    None => put(Kind::Operation, &key, operation.to_row()),
+                    Some(_) => {
+                        let mut writes = put(Kind::Past, &key, operation.to_row());
+                        writes.push(Write::Remove { kind: Kind::Operation, key: key.to_vec() });
+                        writes
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What the wallet has under way, and how it stands in the store.
+
+use std::fmt;
+use std::str::FromStr;
+
+use minicbor::{Decode, Encode};
+use naulon_exchange::{Exchange, OpenAccount};
+use naulon_money::Amount;
+use naulon_purchase::{Buyer, Ending, StoredBuyer};
+use naulon_statement::cbor::{self, CborError};
+use naulon_statement::{Digest, Duration, PublicKey, Timestamp, Unverified, UnverifiedJoint};
+
+/// Names an operation of one wallet, in the order in which they were begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct OperationId(#[n(0)] pub u64);
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for OperationId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(OperationId)
+    }
+}
+
+/// What an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Opens the wallet's account at a bank.
+    OpenAccount,
+    /// Account money becomes tokens.
+    Withdraw,
+    /// Tokens become account money.
+    Deposit,
+    /// Tokens become fresh tokens.
+    Refresh,
+    /// Tokens become goods.
+    Purchase,
+}
+
+impl OperationKind {
+    /// A word for tables and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OperationKind::OpenAccount => "open-account",
+            OperationKind::Withdraw => "withdraw",
+            OperationKind::Deposit => "deposit",
+            OperationKind::Refresh => "refresh",
+            OperationKind::Purchase => "purchase",
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum End {
+    /// The bank has done it, and what it delivered is in the wallet.
+    #[n(0)]
+    Done,
+    /// The bank has refused it for good, with this code; its tokens are free again.
+    #[n(1)]
+    Refused(#[n(0)] String),
+    /// The person has given it up after the bank had refused it for the time being, with this code.
+    #[n(2)]
+    GivenUp(#[n(0)] String),
+    /// A purchase has ended.
+    #[n(3)]
+    Purchase(#[n(0)] Ending),
+}
+
+/// One output that was asked for blindly: everything else about it is derived from the seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Planned {
+    /// The brand's token key id.
+    #[n(1)]
+    pub brand: Digest,
+    /// Its index under the brand.
+    #[n(2)]
+    pub index: u32,
+}
+
+/// An operation and the whole signed request that it is about.
+#[derive(Clone)]
+pub(crate) struct Operation {
+    pub id: OperationId,
+    pub bank: PublicKey,
+    /// The number of its anonymous circuit, drawn when it was begun.
+    pub circuit: u64,
+    pub begun: Timestamp,
+    pub work: Work,
+    pub ended: Option<Ended>,
+}
+
+/// When and how an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ended {
+    /// When.
+    #[n(1)]
+    pub at: Timestamp,
+    /// How.
+    #[n(2)]
+    pub how: End,
+}
+
+#[derive(Clone)]
+pub(crate) enum Work {
+    OpenAccount(Unverified<OpenAccount>),
+    Exchange(Exchanging),
+    Purchase(Box<Purchase>),
+}
+
+/// An exchange without a condition.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Exchanging {
+    #[n(1)]
+    pub why: Why,
+    #[n(2)]
+    pub amount: Amount,
+    #[n(3)]
+    pub request: UnverifiedJoint<Exchange>,
+    /// In the order of the request's blinded outputs.
+    #[n(4)]
+    pub outputs: Vec<Planned>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub(crate) enum Why {
+    #[n(0)]
+    Withdraw,
+    #[n(1)]
+    Deposit,
+    #[n(2)]
+    Refresh,
+}
+
+/// A purchase and what the wallet knows of it beside the buyer's state.
+#[derive(Clone)]
+pub(crate) struct Purchase {
+    pub buyer: Buyer,
+    pub log: PublicKey,
+    pub lock: Duration,
+    /// In the order of the authorization's blinded outputs.
+    pub outputs: Vec<Planned>,
+    /// The bank has settled, and the change is here.
+    pub settled: bool,
+    /// Where the goods are.
+    pub place: Option<String>,
+    /// Why the bank did not lock.
+    pub refused: Option<String>,
+    /// Decisions that contradict the buyer's, or commit to a wrong key: evidence against the log.
+    pub contested: Vec<Vec<u8>>,
+}
+
+impl Purchase {
+    /// The digest of the signed offer: names the goods in the goods' directory.
+    pub fn offer(&self) -> Digest {
+        Digest::of(&[self.buyer.offer().bytes()])
+    }
+}
+
+impl Operation {
+    /// What it is.
+    pub fn kind(&self) -> OperationKind {
+        match &self.work {
+            Work::OpenAccount(_) => OperationKind::OpenAccount,
+            Work::Exchange(Exchanging { why: Why::Withdraw, .. }) => OperationKind::Withdraw,
+            Work::Exchange(Exchanging { why: Why::Deposit, .. }) => OperationKind::Deposit,
+            Work::Exchange(Exchanging { why: Why::Refresh, .. }) => OperationKind::Refresh,
+            Work::Purchase(_) => OperationKind::Purchase,
+        }
+    }
+
+    /// The purchase that it is, if it is one.
+    pub fn purchase(&self) -> Option<&Purchase> {
+        match &self.work {
+            Work::Purchase(purchase) => Some(purchase),
+            Work::OpenAccount(_) | Work::Exchange(_) => None,
+        }
+    }
+
+    /// Its row.
+    pub fn to_row(&self) -> Vec<u8> {
+        let work = match &self.work {
+            Work::OpenAccount(request) => WorkRow::OpenAccount(request.clone()),
+            Work::Exchange(exchanging) => WorkRow::Exchange(exchanging.clone()),
+            Work::Purchase(purchase) => WorkRow::Purchase(PurchaseRow::of(purchase)),
+        };
+        cbor::to_vec(&Row {
+            bank: self.bank,
+            circuit: self.circuit,
+            begun: self.begun,
+            work,
+            ended: self.ended.clone(),
+        })
+    }
+
+    /// Reads its row.
+    pub fn from_row(id: OperationId, bytes: &[u8]) -> Result<Self, CborError> {
+        let row: Row = cbor::from_slice(bytes)?;
+        let work = match row.work {
+            WorkRow::OpenAccount(request) => Work::OpenAccount(request),
+            WorkRow::Exchange(exchanging) => Work::Exchange(exchanging),
+            WorkRow::Purchase(purchase) => Work::Purchase(Box::new(purchase.read()?)),
+        };
+        Ok(Operation { id, bank: row.bank, circuit: row.circuit, begun: row.begun, work, ended: row.ended })
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Row {
+    #[n(1)]
+    bank: PublicKey,
+    #[n(2)]
+    circuit: u64,
+    #[n(3)]
+    begun: Timestamp,
+    #[n(4)]
+    work: WorkRow,
+    #[n(5)]
+    ended: Option<Ended>,
+}
+
+#[derive(Encode, Decode)]
+enum WorkRow {
+    #[n(0)]
+    OpenAccount(#[n(0)] Unverified<OpenAccount>),
+    #[n(1)]
+    Exchange(#[n(0)] Exchanging),
+    #[n(2)]
+    Purchase(#[n(0)] PurchaseRow),
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct PurchaseRow {
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    buyer: Vec<u8>,
+    #[n(2)]
+    log: PublicKey,
+    #[n(3)]
+    lock: Duration,
+    #[n(4)]
+    outputs: Vec<Planned>,
+    #[n(5)]
+    settled: bool,
+    #[n(6)]
+    place: Option<String>,
+    #[n(7)]
+    refused: Option<String>,
+    #[n(8)]
+    contested: Vec<minicbor::bytes::ByteVec>,
+}
+
+impl PurchaseRow {
+    fn of(purchase: &Purchase) -> Self {
+        PurchaseRow {
+            buyer: cbor::to_vec(&purchase.buyer),
+            log: purchase.log,
+            lock: purchase.lock,
+            outputs: purchase.outputs.clone(),
+            settled: purchase.settled,
+            place: purchase.place.clone(),
+            refused: purchase.refused.clone(),
+            contested: purchase.contested.iter().cloned().map(Into::into).collect(),
+        }
+    }
+
+    fn read(self) -> Result<Purchase, CborError> {
+        let buyer: StoredBuyer = cbor::from_slice(&self.buyer)?;
+        Ok(Purchase {
+            buyer: buyer.from_own_store(),
+            log: self.log,
+            lock: self.lock,
+            outputs: self.outputs,
+            settled: self.settled,
+            place: self.place,
+            refused: self.refused,
+            contested: self.contested.into_iter().map(Into::into).collect(),
+        })
+    }
+}

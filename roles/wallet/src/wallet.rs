@@ -1,0 +1,479 @@
+//! The engine: what is known, what is written, what is to be asked.
+
+mod brands;
+mod delivery;
+mod exchanges;
+mod purchases;
+mod replies;
+mod views;
+
+pub use brands::{Accepted, BrandRefusal};
+pub use exchanges::DepositAmount;
+pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
+pub use views::{Balance, Entry, TokenEntry};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use naulon_blind::{Brand, KnownBrand};
+use naulon_durable::{Retry, StoreError};
+use naulon_exchange::{Exchange, Output};
+use naulon_money::{Amount, Grid};
+use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp, Unverified, cbor, derive_secret};
+use naulon_wire::{AnyReply, Ask, CallError, Circuit};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::change::{Change, ONLY};
+use crate::error::WalletError;
+use crate::event::{Event, Watch};
+use crate::goods::GoodsDir;
+use crate::operation::{End, Ended, Operation, OperationId, Planned, Work};
+use crate::peers::{BankTerms, Peers};
+use crate::seed::Seed;
+use crate::store::{Kind, WalletStore, Write};
+use crate::token::{Held, TokenState};
+
+/// Fresh bytes from the system, used for one call.
+pub type Entropy = [u8; 32];
+
+/// A wallet over its store. It asks nobody by itself: [`asks`](Self::asks) says what to send, and
+/// [`answered`](Self::answered) takes what came of it.
+pub struct Wallet<S: WalletStore> {
+    store: S,
+    goods: Box<dyn GoodsDir>,
+    peers: Peers,
+    seed: Seed,
+    next: u64,
+    terms: BTreeMap<PublicKey, BankTerms>,
+    brands: BTreeMap<Digest, Arc<KnownBrand>>,
+    indices: BTreeMap<Digest, u32>,
+    tokens: BTreeMap<PublicKey, Held>,
+    /// Those under way.
+    operations: BTreeMap<OperationId, Operation>,
+    /// What is remembered of operations under way until the next start only.
+    tracks: BTreeMap<OperationId, Track>,
+    events: Vec<(OperationId, Event)>,
+    watch: Option<Watch>,
+    /// A write failed in a way that leaves open whether it happened.
+    lost: bool,
+}
+
+/// Blinded outputs, where their secrets come from, and the changes that commit their indices.
+#[derive(Default)]
+struct Plan {
+    outputs: Vec<Output>,
+    planned: Vec<Planned>,
+    changes: Vec<Change>,
+}
+
+/// What may be forgotten of an operation at any time.
+#[derive(Clone, Default)]
+struct Track {
+    /// Whom to ask next where there are two ways: false the first, true the second.
+    other_way: bool,
+    /// Where the piece of goods that was asked for begins.
+    piece: Option<u64>,
+    /// How often the goods were fetched in vain.
+    fetches: u32,
+    /// A local step failed, and is not tried again before then.
+    not_before: Timestamp,
+    /// The code of the last refusal.
+    refused: Option<String>,
+}
+
+impl<S: WalletStore> Wallet<S> {
+    /// Creates a wallet with this seed in an empty store.
+    pub fn create(
+        mut store: S,
+        seed: &Seed,
+        peers: Peers,
+        goods: impl GoodsDir + 'static,
+    ) -> Result<Self, WalletError> {
+        if store.load(Kind::Seed, ONLY)?.is_some() {
+            return Err(WalletError::Exists);
+        }
+        let mut row = [Write::Put { kind: Kind::Seed, key: ONLY.to_vec(), value: seed.as_bytes().to_vec() }];
+        let written = store.commit(&row);
+        if let [Write::Put { value, .. }] = &mut row {
+            value.zeroize();
+        }
+        written?;
+        Self::open(store, peers, goods)
+    }
+
+    /// Opens the wallet in a store. Everything that was under way goes on with the next [`asks`](Self::asks).
+    pub fn open(mut store: S, peers: Peers, goods: impl GoodsDir + 'static) -> Result<Self, WalletError> {
+        let seed = store.load(Kind::Seed, ONLY)?.map(Zeroizing::new).ok_or(WalletError::NoWallet)?;
+        let seed = <[u8; 64]>::try_from(seed.as_slice()).map_err(|_| WalletError::Damaged("seed"))?;
+        let counter = store.load(Kind::Counter, ONLY)?.unwrap_or_else(|| 1u64.to_be_bytes().to_vec());
+        let next = counter.try_into().map(u64::from_be_bytes).map_err(|_| WalletError::Damaged("counter"))?;
+        let mut wallet = Wallet {
+            seed: Seed::from_bytes(seed),
+            goods: Box::new(goods),
+            peers,
+            next,
+            terms: BTreeMap::new(),
+            brands: BTreeMap::new(),
+            indices: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            events: Vec::new(),
+            watch: None,
+            lost: false,
+            store,
+        };
+        wallet.load()?;
+        Ok(wallet)
+    }
+
+    /// Has every event told to `watch` as it happens, in the place of whom it was told to before.
+    pub fn watch(&mut self, watch: Option<Watch>) {
+        self.watch = watch;
+    }
+
+    /// The key of this wallet's account at a bank.
+    pub fn account(&self, bank: &PublicKey) -> PublicKey {
+        self.account_key(bank).public()
+    }
+
+    /// The pinned parties.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// What to send now for every unfinished operation, after the steps that need nobody else have been taken (a purchase
+    /// is authorised, goods are decrypted). Repeating it is always safe: the same request gets the same reply.
+    pub fn asks(&mut self, now: Timestamp) -> Result<Vec<(OperationId, Ask)>, WalletError> {
+        self.check_usable()?;
+        let under_way: Vec<OperationId> = self.operations.keys().copied().collect();
+        let mut asks = Vec::new();
+        for id in under_way {
+            self.advance(id, now)?;
+            let Some(operation) = self.operations.get(&id).cloned() else { continue };
+            let calls = match &operation.work {
+                Work::OpenAccount(request) => vec![exchanges::open_ask(operation.bank, request)],
+                Work::Exchange(exchanging) => vec![self.exchange_ask(&operation, exchanging)],
+                Work::Purchase(purchase) => self.purchase_asks(&operation, purchase, now)?,
+            };
+            asks.extend(calls.into_iter().map(|ask| (id, ask)));
+        }
+        Ok(asks)
+    }
+
+    /// Takes the answer to a call of an operation: what follows from it is written before this returns. An answer that
+    /// is late, repeated, or for an operation that has ended changes nothing. `entropy` is fresh, for steps that draw
+    /// randomness; none does today.
+    pub fn answered(
+        &mut self,
+        op: OperationId,
+        answer: Result<AnyReply, CallError>,
+        now: Timestamp,
+        _entropy: &Entropy,
+    ) -> Result<Vec<Event>, WalletError> {
+        self.check_usable()?;
+        if let Some(operation) = self.operations.get(&op).cloned() {
+            self.take_answer(operation, answer, now)?;
+            self.advance(op, now)?;
+        }
+        let (of_this, others) = std::mem::take(&mut self.events).into_iter().partition(|(id, _)| *id == op);
+        self.events = others;
+        let of_this: Vec<(OperationId, Event)> = of_this;
+        Ok(of_this.into_iter().map(|(_, event)| event).collect())
+    }
+
+    /// What has happened within [`asks`](Self::asks) since the last call of this.
+    pub fn events(&mut self) -> Vec<(OperationId, Event)> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Gives an operation up: a purchase before it is authorised, or an exchange that the bank has refused for the time
+    /// being. Its tokens are free again.
+    ///
+    /// Should the bank accept a copy of that exchange later (one that was held up on the way), [`take_up`](Self::take_up)
+    /// gets what it delivered.
+    pub fn give_up(&mut self, op: OperationId, now: Timestamp) -> Result<(), WalletError> {
+        self.check_usable()?;
+        let mut operation = self.operations.get(&op).cloned().ok_or(WalletError::UnknownOperation(op))?;
+        let how = match &mut operation.work {
+            Work::Purchase(purchase) => {
+                purchase.buyer.give_up().map_err(|_| WalletError::NotNow(op))?;
+                End::Purchase(naulon_purchase::Ending::GivenUp)
+            }
+            Work::OpenAccount(_) | Work::Exchange(_) => {
+                let refused = self.tracks.get(&op).and_then(|track| track.refused.clone());
+                End::GivenUp(refused.ok_or(WalletError::NotNow(op))?)
+            }
+        };
+        self.end(operation, how, now, Vec::new(), Vec::new())
+    }
+
+    /// Takes an operation up again that was given up or refused: the same request is made again, with the same outputs.
+    pub fn take_up(&mut self, op: OperationId) -> Result<(), WalletError> {
+        self.check_usable()?;
+        let mut operation = self.past(op)?.ok_or(WalletError::UnknownOperation(op))?;
+        let again = matches!(&operation.ended, Some(Ended { how: End::GivenUp(_) | End::Refused(_), .. }));
+        if !again || operation.purchase().is_some() {
+            return Err(WalletError::NotNow(op));
+        }
+        operation.ended = None;
+        let mut changes = Vec::new();
+        if let Work::Exchange(exchanging) = &operation.work {
+            let inputs = exchanging.request.claimed_body().tokens().map(|token| PublicKey(*token.nonce()));
+            let free = inputs.filter_map(|q| self.tokens.get(&q)).filter(|held| held.state == TokenState::Free);
+            changes.extend(free.map(|held| Change::Token(Held { state: TokenState::Reserved(op), ..held.clone() })));
+        }
+        changes.push(Change::Operation(Box::new(operation)));
+        self.commit(changes)
+    }
+
+    fn load(&mut self) -> Result<(), WalletError> {
+        for (key, value) in self.store.list(Kind::Bank)? {
+            let bank = PublicKey(fixed(&key, "bank")?);
+            self.terms.insert(bank, cbor::from_slice(&value).map_err(|_| WalletError::Damaged("bank"))?);
+        }
+        for (_, value) in self.store.list(Kind::Brand)? {
+            let signed = Unverified::<Brand>::parse(&value).map_err(|_| WalletError::Damaged("brand"))?;
+            let known = KnownBrand::new(signed.from_own_store().into_body());
+            let known = known.map_err(|_| WalletError::Damaged("brand"))?;
+            self.brands.insert(Digest(*known.key_id()), Arc::new(known));
+        }
+        for (key, value) in self.store.list(Kind::Index)? {
+            let next = u32::from_be_bytes(fixed(&value, "index")?);
+            self.indices.insert(Digest(fixed(&key, "index")?), next);
+        }
+        for (_, value) in self.store.list(Kind::Token)? {
+            let held: Held = cbor::from_slice(&value).map_err(|_| WalletError::Damaged("token"))?;
+            self.tokens.insert(held.q(), held);
+        }
+        for (key, value) in self.store.list(Kind::Operation)? {
+            let operation = read_operation(&key, &value)?;
+            self.operations.insert(operation.id, operation);
+        }
+        Ok(())
+    }
+
+    /// An operation that has ended.
+    fn past(&mut self, op: OperationId) -> Result<Option<Operation>, WalletError> {
+        let key = op.0.to_be_bytes();
+        let row = self.store.load(Kind::Past, &key)?;
+        row.map(|row| read_operation(&key, &row)).transpose()
+    }
+
+    fn check_usable(&self) -> Result<(), WalletError> {
+        if self.lost { Err(WalletError::Reopen) } else { Ok(()) }
+    }
+
+    /// Writes the changes in one transaction, and then makes them in memory.
+    fn commit(&mut self, changes: Vec<Change>) -> Result<(), WalletError> {
+        let writes: Vec<Write> = changes.iter().flat_map(Change::writes).collect();
+        if let Err(error) = self.store.commit(&writes) {
+            self.lost = error.retry() == Retry::AfterReopening;
+            return Err(error.into());
+        }
+        for change in changes {
+            match change {
+                Change::Counter(next) => self.next = next,
+                Change::Terms(bank, terms) => {
+                    self.terms.insert(bank, terms);
+                }
+                Change::Brand(_, known) => {
+                    self.brands.insert(Digest(*known.key_id()), known);
+                }
+                Change::Index(brand, next) => {
+                    self.indices.insert(brand, next);
+                }
+                Change::Token(held) => {
+                    self.tokens.insert(held.q(), held);
+                }
+                Change::Gone(q) => {
+                    self.tokens.remove(&q);
+                }
+                Change::Operation(operation) if operation.ended.is_some() => {
+                    self.operations.remove(&operation.id);
+                    self.tracks.remove(&operation.id);
+                }
+                Change::Operation(operation) => {
+                    self.operations.insert(operation.id, *operation);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an operation as ended; tokens that are still set aside for it are free again. The events are told then.
+    fn end(
+        &mut self,
+        mut operation: Operation,
+        how: End,
+        at: Timestamp,
+        mut changes: Vec<Change>,
+        events: Vec<Event>,
+    ) -> Result<(), WalletError> {
+        let id = operation.id;
+        let decided: Vec<PublicKey> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Token(held) => Some(held.q()),
+                Change::Gone(q) => Some(*q),
+                _ => None,
+            })
+            .collect();
+        let left = self.reserved(id).filter(|held| !decided.contains(&held.q()));
+        changes.extend(left.map(|held| Change::Token(Held { state: TokenState::Free, ..held.clone() })));
+        operation.ended = Some(Ended { at, how: how.clone() });
+        changes.push(Change::Operation(Box::new(operation)));
+        self.commit(changes)?;
+        for event in events.into_iter().chain([Event::Ended(how)]) {
+            self.emit(id, event);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, op: OperationId, event: Event) {
+        if let Some(watch) = &mut self.watch {
+            watch(op, &event);
+        }
+        if !event.is_tick() {
+            self.events.push((op, event));
+        }
+    }
+
+    /// Takes note of a failure on this machine that concerns one operation; a store or machine that is gone concerns all.
+    fn local_failure(&mut self, op: OperationId, error: StoreError, now: Timestamp) -> Result<(), WalletError> {
+        if error == StoreError::Crashed {
+            self.lost = true;
+            return Err(error.into());
+        }
+        self.track(op).not_before = now.plus(purchases::LOCAL_RETRY);
+        self.emit(op, Event::Trouble(error.to_string()));
+        Ok(())
+    }
+
+    fn track(&mut self, op: OperationId) -> &mut Track {
+        self.tracks.entry(op).or_default()
+    }
+
+    fn account_key(&self, bank: &PublicKey) -> SecretKey {
+        self.seed.account(bank)
+    }
+
+    fn terms_of(&self, bank: &PublicKey) -> Result<&BankTerms, WalletError> {
+        if !self.peers.banks.contains_key(bank) {
+            return Err(WalletError::UnknownBank(*bank));
+        }
+        self.terms.get(bank).ok_or(WalletError::NoTerms)
+    }
+
+    fn reserved(&self, op: OperationId) -> impl Iterator<Item = &Held> {
+        self.tokens.values().filter(move |held| held.state == TokenState::Reserved(op))
+    }
+
+    /// The changes that begin an operation with the next number.
+    fn begin(&self, bank: PublicKey, begun: Timestamp, entropy: &Entropy, work: Work) -> (OperationId, Vec<Change>) {
+        let id = OperationId(self.next);
+        let mut circuit = [0; 8];
+        derive_secret(entropy, &[b"naulon/wallet/circuit"], &mut circuit);
+        let circuit = u64::from_be_bytes(circuit);
+        let operation = Operation { id, bank, circuit, begun, work, ended: None };
+        (id, vec![Change::Counter(self.next.saturating_add(1)), Change::Operation(Box::new(operation))])
+    }
+
+    /// Plans blinded outputs of these values under the current brands.
+    fn plan(&self, bank: &PublicKey, values: &[Amount], now: Timestamp) -> Result<Plan, WalletError> {
+        let current = self.current_brands(bank, now);
+        let mut indices: BTreeMap<Digest, u32> = BTreeMap::new();
+        let mut outputs = Vec::with_capacity(values.len());
+        let mut planned = Vec::with_capacity(values.len());
+        for value in values {
+            let known = current.get(value).ok_or(WalletError::NoTerms)?;
+            let brand = Digest(*known.key_id());
+            let stored = self.indices.get(&brand).copied().unwrap_or_default();
+            let next = indices.entry(brand).or_insert(stored);
+            // An index whose numbers cannot be blinded (one in 2^1000) is left out.
+            let (output, index) = loop {
+                let index = *next;
+                *next = next.checked_add(1).ok_or(WalletError::IndicesUsedUp)?;
+                if let Some(message) = self.blind(known, Planned { brand, index }) {
+                    break (Output::Blinded { brand, message: message.0 }, index);
+                }
+            };
+            outputs.push(output);
+            planned.push(Planned { brand, index });
+        }
+        let changes = indices.into_iter().map(|(brand, next)| Change::Index(brand, next)).collect();
+        Ok(Plan { outputs, planned, changes })
+    }
+
+    fn blind(
+        &self,
+        known: &KnownBrand,
+        planned: Planned,
+    ) -> Option<(naulon_blind::BlindedMessage, naulon_blind::Unblinder)> {
+        let secrets = self.seed.token(&planned.brand, planned.index);
+        let input = known.token_input(secrets.secret_key().public().0);
+        input.blind(known.issuer_key(), secrets.salt(), secrets.r()).ok()
+    }
+
+    /// The tokens of the bank's blind signatures; none if one of them does not hold, or their number is not right.
+    fn unblind(&self, outputs: &[Planned], signatures: &[naulon_blind::BlindSignature]) -> Option<Vec<Held>> {
+        if outputs.len() != signatures.len() {
+            return None;
+        }
+        let tokens = outputs.iter().zip(signatures).map(|(planned, signature)| {
+            let known = self.brands.get(&planned.brand)?;
+            let q = self.seed.token(&planned.brand, planned.index).secret_key().public();
+            let (_, unblinder) = self.blind(known, *planned)?;
+            let token = known.token_input(q.0).finalize(known.issuer_key(), signature, &unblinder).ok()?;
+            Some(Held { token, index: planned.index, state: TokenState::Free })
+        });
+        tokens.collect()
+    }
+
+    /// Signs an exchange with the keys of its tokens and, if an account gives money, with the account's.
+    fn sign(&self, exchange: Exchange, inputs: &[Held], account: bool) -> Joint<Exchange> {
+        let bank = exchange.bank;
+        let mut keys: Vec<SecretKey> =
+            inputs.iter().map(|held| self.seed.token(&held.brand(), held.index).secret_key()).collect();
+        if account {
+            keys.push(self.account_key(&bank));
+        }
+        Joint::sign(exchange, &keys)
+    }
+
+    fn worth(&self, held: &Held) -> Amount {
+        self.brands.get(&held.brand()).map_or(Amount::ZERO, |known| known.brand().denomination)
+    }
+
+    fn sum<'a>(&self, tokens: impl IntoIterator<Item = &'a Held>) -> Amount {
+        Amount::checked_sum(tokens.into_iter().map(|held| self.worth(held))).unwrap_or(Amount::MAX)
+    }
+
+    /// The brands that the bank issues now, by denomination.
+    fn current_brands(&self, bank: &PublicKey, now: Timestamp) -> BTreeMap<Amount, Arc<KnownBrand>> {
+        let currency = self.terms.get(bank).map(|terms| &terms.currency);
+        let of_bank = self.brands.values().filter(|known| {
+            known.brand().bank == *bank && Some(&known.brand().currency) == currency && known.issues_at(now)
+        });
+        of_bank.map(|known| (known.brand().denomination, known.clone())).collect()
+    }
+
+    /// The denominations that the bank issues now; none if it issues nothing.
+    fn grid(&self, bank: &PublicKey, now: Timestamp) -> Option<Grid> {
+        Grid::new(self.current_brands(bank, now).into_keys()).ok()
+    }
+}
+
+/// A circuit of its own for an operation that must not be linked to the account.
+fn anonymous(operation: &Operation) -> Circuit {
+    Circuit::Anonymous(operation.circuit)
+}
+
+fn read_operation(key: &[u8], row: &[u8]) -> Result<Operation, WalletError> {
+    let id = OperationId(u64::from_be_bytes(fixed(key, "operation")?));
+    Operation::from_row(id, row).map_err(|_| WalletError::Damaged("operation"))
+}
+
+fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], WalletError> {
+    bytes.try_into().map_err(|_| WalletError::Damaged(what))
+}

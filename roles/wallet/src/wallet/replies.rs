@@ -1,0 +1,432 @@
+//! What follows from an answer.
+
+use naulon_exchange::{Header, Outcome, State, UnverifiedDecision, UnverifiedRecord};
+use naulon_purchase::{BuyerError, Step};
+use naulon_statement::{PublicKey, Timestamp, cbor};
+use naulon_wire::{AnyReply, BankReply, CallError, ExchangeReply, LogReply, Problem, ShopReply};
+
+use super::Wallet;
+use super::purchases::next_step;
+use crate::change::Change;
+use crate::error::WalletError;
+use crate::event::Event;
+use crate::operation::{End, Exchanging, Operation, OperationId, Purchase, Why, Work};
+use crate::store::WalletStore;
+use crate::token::{Held, TokenState};
+
+/// The most contradicting decisions that are kept of one purchase.
+const MAX_CONTESTED: usize = 4;
+
+/// The bank's refusals after which it can never lock this authorization. Not among them are final refusals that another
+/// party may have given to an earlier call of the same purchase.
+const NEVER_LOCKED: &[&str] = &[
+    "malformed",
+    "not_canonical",
+    "too_long",
+    "wrong_signer",
+    "bad_signature",
+    "wrong_bank",
+    "wrong_currency",
+    "exchange_size",
+    "signature_missing",
+    "signature_unneeded",
+    "brand_closed",
+    "bad_token",
+    "duplicate_input",
+    "duplicate_output",
+    "amount_out_of_range",
+    "unbalanced",
+    "condition_inputs",
+    "condition_outputs",
+    "expiry_too_soon",
+    "order_used",
+];
+
+/// Refusals that a bank gives before it looks at the expiry. They may pass; but not after the expiry.
+const NEVER_LOCKED_AFTER_EXPIRY: &[&str] = &["unknown_brand", "brand_not_issuing", "unknown_log"];
+
+impl<S: WalletStore> Wallet<S> {
+    pub(super) fn take_answer(
+        &mut self,
+        operation: Operation,
+        answer: Result<AnyReply, CallError>,
+        now: Timestamp,
+    ) -> Result<(), WalletError> {
+        let id = operation.id;
+        match answer {
+            Ok(reply) => {
+                self.track(id).refused = None;
+                self.take_reply(operation, reply, now)
+            }
+            Err(CallError::Problem(problem)) => {
+                self.track(id).refused = Some(problem.code.clone());
+                self.emit(id, Event::Refused(problem.clone()));
+                self.take_refusal(operation, &problem, now)
+            }
+            Err(CallError::Unreachable(_, why)) => {
+                self.go_the_other_way(&operation, now);
+                self.emit(id, Event::Unreachable(why));
+                Ok(())
+            }
+            Err(CallError::BadReply(_)) => {
+                self.go_the_other_way(&operation, now);
+                self.emit(id, Event::Distrusted("an answer that cannot be read"));
+                Ok(())
+            }
+        }
+    }
+
+    fn take_reply(&mut self, operation: Operation, reply: AnyReply, now: Timestamp) -> Result<(), WalletError> {
+        let id = operation.id;
+        match (&operation.work, reply) {
+            (Work::OpenAccount(_), AnyReply::Bank(BankReply::Opened)) => {
+                let opened = vec![Event::AccountOpened(operation.bank)];
+                self.end(operation, End::Done, now, Vec::new(), opened)
+            }
+            (Work::Exchange(exchanging), AnyReply::Bank(BankReply::Exchange(reply))) => {
+                let exchanging = exchanging.clone();
+                self.exchanged(operation, &exchanging, &reply, now)
+            }
+            (Work::Purchase(purchase), AnyReply::Bank(BankReply::Exchange(reply))) => {
+                let purchase = purchase.clone();
+                self.bank_replied(operation, &purchase, *reply)
+            }
+            (Work::Purchase(purchase), AnyReply::Shop(ShopReply::Goods(bytes))) => {
+                let purchase = purchase.clone();
+                self.goods_arrived(&operation, &purchase, &bytes, now)
+            }
+            (
+                Work::Purchase(_),
+                AnyReply::Shop(ShopReply::Decision(decision)) | AnyReply::Log(LogReply::Decision(decision)),
+            ) => self.decided(operation, *decision, now),
+            (Work::Purchase(_), AnyReply::Shop(ShopReply::Pending)) => {
+                self.go_the_other_way(&operation, now);
+                self.emit(id, Event::Pending);
+                Ok(())
+            }
+            _ => {
+                self.emit(id, Event::Distrusted("an answer to something that was not asked"));
+                Ok(())
+            }
+        }
+    }
+
+    /// An exchange was done: the tokens come in, its inputs go out, in one commit.
+    fn exchanged(
+        &mut self,
+        operation: Operation,
+        exchanging: &Exchanging,
+        reply: &ExchangeReply,
+        now: Timestamp,
+    ) -> Result<(), WalletError> {
+        let id = operation.id;
+        if reply.request != exchanging.request.id() || reply.state != State::Done {
+            self.emit(id, Event::Distrusted("the bank's reply is to another request"));
+            return Ok(());
+        }
+        let Some(tokens) = self.unblind(&exchanging.outputs, &reply.signatures) else {
+            self.emit(id, Event::Distrusted("the bank's blind signatures do not hold"));
+            return Ok(());
+        };
+        let mut events = self.received(&tokens);
+        if exchanging.why == Why::Deposit {
+            events.push(Event::Deposited(exchanging.amount));
+        }
+        let inputs = exchanging.request.claimed_body().tokens().map(|token| PublicKey(*token.nonce()));
+        let mut changes: Vec<Change> = inputs.map(Change::Gone).collect();
+        changes.extend(tokens.into_iter().map(Change::Token));
+        self.end(operation, End::Done, now, changes, events)
+    }
+
+    /// The bank's reply about a purchase: that it has locked, or how it was settled.
+    fn bank_replied(
+        &mut self,
+        mut operation: Operation,
+        before: &Purchase,
+        reply: ExchangeReply,
+    ) -> Result<(), WalletError> {
+        let id = operation.id;
+        let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
+        let Some(a) = before.buyer.authorization_q().map(naulon_statement::Joint::id) else { return Ok(()) };
+        if let Err(why) = self.read_bank_reply(a, purchase, &reply) {
+            self.emit(id, Event::Distrusted(why));
+            return Ok(());
+        }
+        let mut events = Vec::new();
+        if before.buyer.promise().is_none() && purchase.buyer.promise().is_some() {
+            events.push(Event::Locked);
+        }
+        if before.buyer.decision().is_none() {
+            events.extend(outcome_of(purchase).map(decided_event));
+        }
+        let mut changes = Vec::new();
+        if reply.state != State::Locked && !before.settled {
+            match self.settlement(id, purchase, &reply) {
+                Some((settlement, received)) if purchase.buyer.settled().is_ok() => {
+                    purchase.settled = true;
+                    changes = settlement;
+                    events.extend(received);
+                    events.push(Event::Settled);
+                }
+                // Promise and decision hold all the same: with them the goods can be had.
+                _ => events.push(Event::Distrusted("the bank's blind signatures do not hold")),
+            }
+        }
+        if purchase.buyer != before.buyer || purchase.contested != before.contested {
+            changes.push(Change::Operation(Box::new(operation)));
+            self.commit(changes)?;
+        }
+        if events.contains(&Event::Settled) {
+            self.track(id).other_way = false;
+        }
+        self.emit_all(id, events);
+        Ok(())
+    }
+
+    /// Takes header, promise and decision out of a bank's reply, or says what does not hold.
+    fn read_bank_reply(
+        &self,
+        a: naulon_exchange::RequestId,
+        purchase: &mut Purchase,
+        reply: &ExchangeReply,
+    ) -> Result<(), &'static str> {
+        if reply.request != a || reply.state == State::Done {
+            return Err("the bank's reply is to another request");
+        }
+        if purchase.buyer.promise().is_none() {
+            let parts = reply.header.clone().zip(reply.authorization_b.clone());
+            let (header, authorization_b) = parts.ok_or("the bank has locked and promises nothing")?;
+            let fits = purchase.buyer.locked(header, authorization_b);
+            fits.map_err(|_| "the bank's promise does not fit the authorization")?;
+        }
+        if reply.state == State::Locked {
+            return Ok(());
+        }
+        let decision = reply.decision.as_ref().ok_or("the bank has settled and shows no decision")?;
+        let log = self.peers.logs.get(&purchase.log).ok_or("the log is not one of this wallet's")?;
+        let is_first = purchase.buyer.decision().is_none();
+        let outcome = decision.decision.claimed_body().outcome;
+        let fits = purchase.buyer.decided(decision.clone(), log);
+        fits.map_err(|_| "the decision that the bank shows does not hold")?;
+        if (reply.state == State::Committed) != matches!(outcome, Outcome::Commit { .. }) {
+            return Err("the bank has settled otherwise than the decision says");
+        }
+        // The bank's first recorded outcome is final; if it is another one than ours, the log has signed both.
+        if !is_first && outcome_of(purchase) != Some(outcome) {
+            contest(purchase, cbor::to_vec(decision));
+        }
+        Ok(())
+    }
+
+    /// What a settlement changes: on a commit the change comes in and the inputs go out, on an abort they are free.
+    fn settlement(
+        &self,
+        id: OperationId,
+        purchase: &Purchase,
+        reply: &ExchangeReply,
+    ) -> Option<(Vec<Change>, Vec<Event>)> {
+        let inputs: Vec<Held> = self.reserved(id).cloned().collect();
+        if reply.state == State::Aborted {
+            let free = |held| Change::Token(Held { state: TokenState::Free, ..held });
+            return Some((inputs.into_iter().map(free).collect(), Vec::new()));
+        }
+        let tokens = self.unblind(&purchase.outputs, &reply.signatures)?;
+        let received = self.received(&tokens);
+        let mut changes: Vec<Change> = inputs.iter().map(|held| Change::Gone(held.q())).collect();
+        changes.extend(tokens.into_iter().map(Change::Token));
+        Some((changes, received))
+    }
+
+    /// A decision, from the shop or the log.
+    fn decided(
+        &mut self,
+        mut operation: Operation,
+        decision: UnverifiedDecision,
+        now: Timestamp,
+    ) -> Result<(), WalletError> {
+        let id = operation.id;
+        let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
+        let before = outcome_of(purchase);
+        let outcome = decision.decision.claimed_body().outcome;
+        let bytes = cbor::to_vec(&decision);
+        let taken = match self.peers.logs.get(&purchase.log) {
+            Some(log) => purchase.buyer.decided(decision, log),
+            None => Err(BuyerError::DecisionMisfit),
+        };
+        // Both prove something against the log: two outcomes, and a commit to a key that opens nothing.
+        let contested = match taken {
+            Ok(()) => before.is_some_and(|first| first != outcome) && contest(purchase, bytes),
+            Err(BuyerError::KeyMismatch) => contest(purchase, bytes),
+            Err(_) => false,
+        };
+        if contested || (taken.is_ok() && before.is_none()) {
+            self.commit(vec![Change::Operation(Box::new(operation.clone()))])?;
+        }
+        match (taken, before) {
+            (Ok(()), None) => {
+                self.track(id).other_way = false;
+                self.emit(id, decided_event(outcome));
+            }
+            (Ok(()), Some(_)) => {}
+            (Err(_), _) => {
+                self.go_the_other_way(&operation, now);
+                self.emit(id, Event::Distrusted("a decision that does not hold, or is on another purchase"));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_refusal(&mut self, operation: Operation, problem: &Problem, now: Timestamp) -> Result<(), WalletError> {
+        let id = operation.id;
+        match &operation.work {
+            Work::OpenAccount(_) | Work::Exchange(_) => {
+                let spent = self.proven_spent(&operation, problem);
+                let never = problem.is_final() && problem.code != "not_found"
+                    || !spent.is_empty()
+                    || self.is_out_of_date(&operation, problem, now);
+                if !never {
+                    return Ok(());
+                }
+                let events = spent_event(&spent);
+                self.end(operation, End::Refused(problem.code.clone()), now, mark_spent(spent), events)
+            }
+            Work::Purchase(purchase) => match next_step(purchase, now) {
+                Step::Lock => self.lock_refused(operation, problem, now),
+                Step::Settle | Step::Deliver if problem.code == "log_contradiction" => {
+                    self.take_contradiction(operation, problem)
+                }
+                Step::Settle | Step::Deliver => {
+                    self.track(id).other_way = false;
+                    Ok(())
+                }
+                _ => {
+                    self.go_the_other_way(&operation, now);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// The bank has not locked. If it never can, the tokens are free; else the same is asked again, for the bank may
+    /// have locked already, or may do so by a copy of the request that is still on its way.
+    fn lock_refused(&mut self, mut operation: Operation, problem: &Problem, now: Timestamp) -> Result<(), WalletError> {
+        let id = operation.id;
+        let spent = self.proven_spent(&operation, problem);
+        let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
+        let condition = purchase.buyer.authorization_q().and_then(|a| a.condition.as_ref());
+        let expired = condition.is_some_and(|condition| now >= condition.expiry);
+        let code = problem.code.as_str();
+        let never =
+            NEVER_LOCKED.contains(&code) || !spent.is_empty() || expired && NEVER_LOCKED_AFTER_EXPIRY.contains(&code);
+        if !never || purchase.buyer.lock_refused().is_err() {
+            return Ok(());
+        }
+        purchase.refused = Some(problem.code.clone());
+        let events = spent_event(&spent);
+        // That it has ended is written by `advance`, together with what else is still set aside.
+        let mut changes = mark_spent(spent);
+        changes.push(Change::Operation(Box::new(operation)));
+        self.commit(changes)?;
+        self.emit_all(id, events);
+        Ok(())
+    }
+
+    /// The bank holds another decision than ours: the log has signed both. What the bank did by it is asked for next.
+    fn take_contradiction(&mut self, mut operation: Operation, problem: &Problem) -> Result<(), WalletError> {
+        let id = operation.id;
+        self.track(id).other_way = true;
+        let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
+        let shown =
+            problem.evidence.as_ref().and_then(|evidence| cbor::from_slice::<UnverifiedDecision>(&evidence.0).ok());
+        let Some((shown, log)) = shown.zip(self.peers.logs.get(&purchase.log)) else { return Ok(()) };
+        let outcome = shown.decision.claimed_body().outcome;
+        let bytes = cbor::to_vec(&shown);
+        let is_other = purchase.buyer.decided(shown, log).is_ok() && outcome_of(purchase) != Some(outcome);
+        if is_other && contest(purchase, bytes) {
+            self.commit(vec![Change::Operation(Box::new(operation))])?;
+        }
+        Ok(())
+    }
+
+    /// The tokens of an operation that a refusal proves to be spent: each has signed another exchange, which the bank
+    /// has carried out, or whose purchase the log has committed.
+    fn proven_spent(&self, operation: &Operation, problem: &Problem) -> Vec<Held> {
+        let record = (problem.code == "spent").then(|| problem.record()).flatten();
+        let spender = record.and_then(|record| self.spenders(operation, record));
+        let own = self.reserved(operation.id).filter(|held| spender.as_ref().is_some_and(|q| q.contains(&held.q())));
+        own.cloned().collect()
+    }
+
+    /// The keys of the tokens that a record gives up, if it is proven and final.
+    fn spenders(&self, operation: &Operation, record: UnverifiedRecord) -> Option<Vec<PublicKey>> {
+        let UnverifiedRecord { exchange, state, decision, .. } = record;
+        let exchange = exchange.verify().ok().filter(|exchange| exchange.bank == operation.bank)?;
+        let is_final = match (state, &exchange.condition) {
+            (State::Done, None) => true,
+            (State::Committed, Some(condition)) => {
+                let log = self.peers.logs.get(&condition.log)?;
+                let header = Header::of(&exchange, exchange.id())?;
+                let proven = decision?.verify(log).ok()?;
+                proven.decision().fits(&header) && proven.decision().key().is_some()
+            }
+            _ => false,
+        };
+        let tokens = exchange.tokens().map(|token| PublicKey(*token.nonce()));
+        let signed: Vec<PublicKey> = tokens.filter(|q| exchange.is_signed_by(q)).collect();
+        is_final.then_some(signed)
+    }
+
+    /// Whether a brand of the request's outputs is over, so that a bank that does not issue it now never will again.
+    fn is_out_of_date(&self, operation: &Operation, problem: &Problem, now: Timestamp) -> bool {
+        let Work::Exchange(exchanging) = &operation.work else { return false };
+        let over = |planned: &crate::operation::Planned| {
+            self.brands.get(&planned.brand).is_some_and(|known| now >= known.brand().withdraw_until)
+        };
+        let about_brands = ["brand_not_issuing", "unknown_brand"].contains(&problem.code.as_str());
+        about_brands && exchanging.outputs.iter().any(over)
+    }
+
+    /// Where there are two parties to ask, the other one is next.
+    fn go_the_other_way(&mut self, operation: &Operation, now: Timestamp) {
+        let step = operation.purchase().map(|purchase| next_step(purchase, now));
+        let track = self.track(operation.id);
+        track.other_way = matches!(step, Some(Step::Pay | Step::Abort)) && !track.other_way;
+    }
+
+    fn received(&self, tokens: &[Held]) -> Vec<Event> {
+        let received = Event::Received { amount: self.sum(tokens), tokens: tokens.len() };
+        (!tokens.is_empty()).then_some(received).into_iter().collect()
+    }
+
+    fn emit_all(&mut self, id: OperationId, events: Vec<Event>) {
+        for event in events {
+            self.emit(id, event);
+        }
+    }
+}
+
+fn decided_event(outcome: Outcome) -> Event {
+    Event::Decided { committed: outcome != Outcome::Abort }
+}
+
+fn spent_event(spent: &[Held]) -> Vec<Event> {
+    let event = Event::SpentElsewhere { tokens: spent.len() };
+    (!spent.is_empty()).then_some(event).into_iter().collect()
+}
+
+fn outcome_of(purchase: &Purchase) -> Option<Outcome> {
+    purchase.buyer.decision().map(|proven| proven.decision().outcome)
+}
+
+/// Keeps a decision as evidence against the log. True if it was not there yet.
+fn contest(purchase: &mut Purchase, decision: Vec<u8>) -> bool {
+    let is_new = !purchase.contested.contains(&decision) && purchase.contested.len() < MAX_CONTESTED;
+    if is_new {
+        purchase.contested.push(decision);
+    }
+    is_new
+}
+
+fn mark_spent(spent: Vec<Held>) -> Vec<Change> {
+    spent.into_iter().map(|held| Change::Token(Held { state: TokenState::Spent, ..held })).collect()
+}

@@ -1,0 +1,237 @@
+//! What the person sees.
+
+use std::collections::BTreeMap;
+
+use naulon_money::{Amount, Currency};
+use naulon_purchase::{Ending, Evidence, Step};
+use naulon_statement::{Digest, PublicKey, Timestamp};
+
+use super::purchases::next_step;
+use super::{Wallet, read_operation};
+use crate::error::WalletError;
+use crate::operation::{Ended, Operation, OperationId, OperationKind, Work};
+use crate::peers::BankTerms;
+use crate::store::{Kind, WalletStore};
+use crate::token::TokenState;
+
+/// The tokens of one bank, summed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// The currency.
+    pub currency: Currency,
+    /// What can be paid with.
+    pub free: Amount,
+    /// What is set aside for operations under way.
+    pub reserved: Amount,
+    /// What was spent by another copy of this wallet.
+    pub spent: Amount,
+    /// How many free tokens there are.
+    pub tokens: usize,
+}
+
+/// One token, as the person sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// Its bank.
+    pub bank: PublicKey,
+    /// The token key id of its brand.
+    pub brand: Digest,
+    /// Its currency.
+    pub currency: Currency,
+    /// What it is worth.
+    pub value: Amount,
+    /// Until when it can be spent.
+    pub spend_until: Timestamp,
+    /// Until when it can be given up at the bank.
+    pub redeem_until: Timestamp,
+    /// Whether it can be paid with.
+    pub state: TokenState,
+}
+
+/// One operation, as the person sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub id: OperationId,
+    /// What it is.
+    pub kind: OperationKind,
+    /// The bank.
+    pub bank: PublicKey,
+    /// How much it is about; for a purchase the price.
+    pub amount: Option<Amount>,
+    /// In which currency.
+    pub currency: Option<Currency>,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// What is done next about it: `asking` for all but purchases; `fetching`, `authorizing`, `locking`, `paying`,
+    /// `aborting`, `delivering`, `settling`; `done` when it has ended.
+    pub step: &'static str,
+    /// The code of the last refusal, or why a purchase was not locked or not delivered.
+    pub refused: Option<String>,
+    /// For a purchase: the shop.
+    pub shop: Option<PublicKey>,
+    /// For a purchase: the title in the contract.
+    pub title: Option<String>,
+    /// For a purchase that was authorised: when the authorization expires.
+    pub expiry: Option<Timestamp>,
+    /// For a purchase: where the goods are.
+    pub place: Option<String>,
+    /// When and how it ended.
+    pub ended: Option<Ended>,
+}
+
+impl Entry {
+    /// For a purchase that has ended: how.
+    pub fn ending(&self) -> Option<Ending> {
+        match &self.ended {
+            Some(Ended { how: crate::operation::End::Purchase(ending), .. }) => Some(*ending),
+            _ => None,
+        }
+    }
+}
+
+impl<S: WalletStore> Wallet<S> {
+    /// The tokens of each bank, summed up.
+    pub fn balance(&self) -> BTreeMap<PublicKey, Balance> {
+        let mut balances: BTreeMap<PublicKey, Balance> = BTreeMap::new();
+        for (bank, terms) in &self.terms {
+            balances.insert(*bank, Balance::nothing(terms.currency.clone()));
+        }
+        for token in self.tokens() {
+            let balance = balances.entry(token.bank).or_insert_with(|| Balance::nothing(token.currency.clone()));
+            balance.tokens += usize::from(token.state == TokenState::Free);
+            let part = match token.state {
+                TokenState::Free => &mut balance.free,
+                TokenState::Reserved(_) => &mut balance.reserved,
+                TokenState::Spent => &mut balance.spent,
+            };
+            *part = part.checked_add(token.value).unwrap_or(Amount::MAX);
+        }
+        balances
+    }
+
+    /// All tokens, in no telling order.
+    pub fn tokens(&self) -> Vec<TokenEntry> {
+        let entry = |held: &crate::token::Held| {
+            let brand = self.brands.get(&held.brand())?.brand();
+            Some(TokenEntry {
+                bank: brand.bank,
+                brand: held.brand(),
+                currency: brand.currency.clone(),
+                value: brand.denomination,
+                spend_until: brand.spend_until,
+                redeem_until: brand.redeem_until,
+                state: held.state,
+            })
+        };
+        self.tokens.values().filter_map(entry).collect()
+    }
+
+    /// What a bank has said of itself.
+    pub fn terms(&self, bank: &PublicKey) -> Option<&BankTerms> {
+        self.terms.get(bank)
+    }
+
+    /// The operations that have not ended.
+    pub fn under_way(&self, now: Timestamp) -> Vec<Entry> {
+        self.operations.values().map(|operation| self.entry(operation, now)).collect()
+    }
+
+    /// One operation, whether it has ended or not.
+    pub fn operation(&mut self, op: OperationId, now: Timestamp) -> Result<Option<Entry>, WalletError> {
+        let operation = match self.operations.get(&op) {
+            Some(operation) => Some(operation.clone()),
+            None => self.past(op)?,
+        };
+        Ok(operation.map(|operation| self.entry(&operation, now)))
+    }
+
+    /// All operations, in the order in which they were begun.
+    pub fn history(&mut self, now: Timestamp) -> Result<Vec<Entry>, WalletError> {
+        let mut entries = self.under_way(now);
+        for (key, row) in self.store.list(Kind::Past)? {
+            entries.push(self.entry(&read_operation(&key, &row)?, now));
+        }
+        entries.sort_by_key(|entry| entry.id);
+        Ok(entries)
+    }
+
+    /// All purchases, in the order in which they were begun.
+    pub fn purchases(&mut self, now: Timestamp) -> Result<Vec<Entry>, WalletError> {
+        let mut entries = self.history(now)?;
+        entries.retain(|entry| entry.kind == OperationKind::Purchase);
+        Ok(entries)
+    }
+
+    /// Everything that the wallet can show a judge of a purchase (AAT §4).
+    pub fn evidence(&mut self, op: OperationId) -> Result<Evidence, WalletError> {
+        let operation = match self.operations.get(&op) {
+            Some(operation) => operation.clone(),
+            None => self.past(op)?.ok_or(WalletError::UnknownOperation(op))?,
+        };
+        let purchase = operation.purchase().ok_or(WalletError::NotNow(op))?;
+        let mut evidence = purchase.buyer.evidence();
+        evidence.decisions.extend(purchase.contested.iter().cloned());
+        Ok(evidence)
+    }
+
+    fn entry(&self, operation: &Operation, now: Timestamp) -> Entry {
+        let last = self.tracks.get(&operation.id).and_then(|track| track.refused.clone());
+        let mut entry = Entry {
+            id: operation.id,
+            kind: operation.kind(),
+            bank: operation.bank,
+            amount: None,
+            currency: None,
+            begun: operation.begun,
+            step: "asking",
+            refused: last,
+            shop: None,
+            title: None,
+            expiry: None,
+            place: None,
+            ended: operation.ended.clone(),
+        };
+        match &operation.work {
+            Work::OpenAccount(_) => {}
+            Work::Exchange(exchanging) => {
+                entry.amount = Some(exchanging.amount);
+                entry.currency = Some(exchanging.request.claimed_body().currency.clone());
+            }
+            Work::Purchase(purchase) => {
+                let offer = purchase.buyer.offer();
+                entry.amount = Some(offer.price);
+                entry.currency = Some(offer.currency.clone());
+                entry.shop = Some(offer.merchant);
+                entry.title = Some(offer.contract.title.clone());
+                entry.expiry = purchase.buyer.authorization_q().and_then(|a| a.condition.as_ref()).map(|c| c.expiry);
+                entry.place = purchase.place.clone();
+                entry.refused = purchase.refused.clone().or(entry.refused);
+                entry.step = step_name(next_step(purchase, now));
+            }
+        }
+        if entry.ended.is_some() {
+            entry.step = "done";
+        }
+        entry
+    }
+}
+
+impl Balance {
+    fn nothing(currency: Currency) -> Self {
+        Balance { currency, free: Amount::ZERO, reserved: Amount::ZERO, spent: Amount::ZERO, tokens: 0 }
+    }
+}
+
+fn step_name(step: Step) -> &'static str {
+    match step {
+        Step::Fetch => "fetching",
+        Step::Authorize => "authorizing",
+        Step::Lock => "locking",
+        Step::Pay => "paying",
+        Step::Abort => "aborting",
+        Step::Settle => "settling",
+        Step::Deliver => "delivering",
+        Step::Done(_) => "done",
+    }
+}
