@@ -1,0 +1,11 @@
+//! The contract of the bank's one operation: a reference model beside it, every refusal by name, an auditor that finds what
+//! is wrong.
+
+// What helps a test may panic as the test does.
+#![allow(clippy::panic)]
+
+mod auditor;
+mod books;
+mod model;
+mod refusals;
+mod world;
