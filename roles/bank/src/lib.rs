@@ -27,11 +27,15 @@
 //! Out of scope: what a request means and whether it is accepted (`naulon-exchange`), bytes on the wire (`naulon-wire`).
 
 mod bank;
+mod brands;
 mod desk;
+mod front;
 mod signatory;
 mod store;
 
 pub use bank::{AuditError, Bank, BankKeys, MAX_REDECIDE, OpenError};
+pub use brands::{BrandSettings, BrandSettingsError, BrandTerms, MAX_BRAND_DAYS, generate, missing, periods};
 pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
+pub use front::{AddBrandsError, BankFront, FrontLimits};
 pub use signatory::{KeyFileError, KeyRing, MAX_KEYS_A_FILE, Signatory, SignatoryError};
-pub use store::{BANK_FILE, BankStore, LogFault, MemoryStore, SqliteStore, Written};
+pub use store::{BANK_FILE, BankStore, LogFault, MemoryStore, SqliteStore, Written, audit_file};

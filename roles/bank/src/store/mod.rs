@@ -6,7 +6,7 @@ mod schema;
 mod sqlite;
 
 pub use memory::MemoryStore;
-pub use sqlite::{BANK_FILE, SqliteStore};
+pub use sqlite::{BANK_FILE, SqliteStore, audit_file};
 
 use naulon_blind::Brand;
 use naulon_durable::StoreError;

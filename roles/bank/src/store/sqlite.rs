@@ -1,23 +1,24 @@
 //! The books in a SQLite file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use naulon_blind::{Brand, Purpose};
+use naulon_blind::{Brand, KnownBrand, Purpose};
 use naulon_durable::StoreError;
-use naulon_durable::sqlite::{self, ApplicationId, Database, OpenError};
-use naulon_exchange::Exchange;
+use naulon_durable::sqlite::{self, ApplicationId, BUSY_TIMEOUT, Database, OpenError};
 use naulon_exchange::{
-    Audit, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite, RequestId, State, Transfer,
-    UnverifiedDecision, View,
+    Audit, AuditReport, Exchange, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite, RequestId, Rules,
+    State, Transfer, UnverifiedDecision, View,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint, cbor};
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::changes::{BalanceChange, balance_changes, signed};
 use super::schema::MIGRATIONS;
 use super::{BankStore, LogFault, Written};
+use crate::bank::AuditError;
 
 /// What marks a bank's file.
 pub const BANK_FILE: ApplicationId = ApplicationId::new(b"nlBK");
@@ -75,9 +76,7 @@ impl BankStore for SqliteStore {
     }
 
     fn brands(&mut self) -> Result<Vec<Signed<Brand>>, StoreError> {
-        let mut select = self.database.prepare_cached("SELECT statement FROM brand ORDER BY number")?;
-        let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
-        rows.map(|bytes| Ok(parsed(Unverified::parse(&bytes?))?.from_own_store())).collect()
+        brands_of(&self.database)
     }
 
     fn add_brand(&mut self, brand: &Signed<Brand>) -> Result<Written, StoreError> {
@@ -135,29 +134,26 @@ impl BankStore for SqliteStore {
 
     fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError> {
         let transaction = self.database.transaction()?;
-        let mut select = transaction.prepare(&format!("{SELECT_RECORD} ORDER BY number"))?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            audit.record(&record(row)?);
-        }
-        let mut select = transaction.prepare("SELECT debit, credit, amount FROM journal ORDER BY line")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let [from, to] = [ledger_account(row.get_ref(0)?.as_blob())?, ledger_account(row.get_ref(1)?.as_blob())?];
-            audit.transfer(&Transfer { from, to, amount: amount(row.get(2)?)? });
-        }
-        let mut select = transaction.prepare("SELECT key, balance FROM account")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            audit.balance(PublicKey(row.get(0)?), amount(row.get(1)?)?);
-        }
-        let mut select = transaction.prepare("SELECT mark.key, id FROM mark LEFT JOIN request USING (record)")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            audit.mark(Digest(row.get(0)?), Digest(row.get::<_, Option<_>>(1)?.ok_or(StoreError::Corrupt)?));
-        }
-        Ok(())
+        read_books(&transaction, audit)
     }
+}
+
+/// Audits the file of a bank, which may be running: it is only read, from one snapshot. The brands of the rules are taken
+/// from the file.
+pub fn audit_file(path: &Path, rules: &Rules) -> Result<AuditReport, AuditError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(StoreError::from)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(StoreError::from)?;
+    let transaction = connection.transaction().map_err(StoreError::from)?;
+    let mut brands = BTreeMap::new();
+    for statement in brands_of(&transaction)? {
+        let known = parsed(KnownBrand::new(statement.into_body()))?;
+        brands.insert(Digest(*known.key_id()), Arc::new(known));
+    }
+    let rules = Rules { brands, ..rules.clone() };
+    let mut audit = Audit::new(&rules);
+    read_books(&transaction, &mut audit)?;
+    audit.finish().map_err(AuditError::Books)
 }
 
 /// Writes plans within one transaction.
@@ -323,6 +319,46 @@ impl<'c> Writer<'c> {
         }
         Ok(())
     }
+}
+
+fn brands_of(connection: &Connection) -> Result<Vec<Signed<Brand>>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT statement FROM brand ORDER BY number")?;
+    let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    rows.map(|bytes| Ok(parsed(Unverified::parse(&bytes?))?.from_own_store())).collect()
+}
+
+/// Reads all records, journal lines, balances and marks that this connection's transaction sees.
+fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), StoreError> {
+    let mut select = connection.prepare(&format!("{SELECT_RECORD} ORDER BY number"))?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        audit.record(&record(row)?);
+    }
+    let mut select = connection.prepare("SELECT debit, credit, amount FROM journal ORDER BY line")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let [from, to] = [ledger_account(row.get_ref(0)?.as_blob())?, ledger_account(row.get_ref(1)?.as_blob())?];
+        audit.transfer(&Transfer { from, to, amount: amount(row.get(2)?)? });
+    }
+    let mut select = connection.prepare("SELECT key, balance FROM account")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        audit.balance(PublicKey(row.get(0)?), amount(row.get(1)?)?);
+    }
+    // The ids of records are in their table of their own, by id; here they are wanted by record.
+    let mut select = connection.prepare("SELECT id, record FROM request")?;
+    let mut rows = select.query([])?;
+    let mut ids: BTreeMap<i64, RequestId> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        ids.insert(row.get(1)?, Digest(row.get(0)?));
+    }
+    let mut select = connection.prepare("SELECT key, record FROM mark")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let holder = ids.get(&row.get(1)?).ok_or(StoreError::Corrupt)?;
+        audit.mark(Digest(row.get(0)?), *holder);
+    }
+    Ok(())
 }
 
 fn view(connection: &Connection, needs: &Needs) -> Result<View, StoreError> {
