@@ -1,0 +1,25 @@
+//! The shop's secrets.
+
+use naulon_statement::SecretKey;
+use zeroize::Zeroizing;
+
+/// The bytes of a shop's secret: the seed of its key, and the secret of its goods.
+pub const SHOP_SECRET_LEN: usize = 64;
+
+/// What a shop signs and encrypts with. Neither is printed.
+pub struct ShopKeys {
+    /// Signs offers and releases keys; its public half, M, is the shop's name and its account at banks.
+    pub merchant: SecretKey,
+    /// From it come all file keys and merchandise keys. Who has it has the goods.
+    pub goods: Zeroizing<[u8; 32]>,
+}
+
+impl ShopKeys {
+    /// The keys of this secret: 32 bytes of seed, 32 bytes for the goods.
+    pub fn from_secret(secret: &[u8; SHOP_SECRET_LEN]) -> Self {
+        let (mut seed, mut goods) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        seed.copy_from_slice(&secret[..32]);
+        goods.copy_from_slice(&secret[32..]);
+        ShopKeys { merchant: SecretKey::from_seed(&seed), goods }
+    }
+}

@@ -1,0 +1,122 @@
+//! A shop's store in a SQLite file.
+
+use std::path::Path;
+
+use naulon_durable::StoreError;
+use naulon_durable::sqlite::{self, ApplicationId, Database};
+use naulon_exchange::{ProvenDecision, UnverifiedDecision};
+use naulon_purchase::{Sale, UnverifiedPayment};
+use naulon_statement::{Digest, cbor};
+use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use crate::store::{CommitError, SaleId, SaleWrite, ShopStore};
+
+/// Marks a shop's file.
+const SHOP: ApplicationId = ApplicationId::new(b"nlSH");
+
+/// The random ids stand in a narrow table; the sales have running numbers, so that their pages fill. The index holds the
+/// sales that are under way alone.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE sale (
+        number INTEGER PRIMARY KEY,
+        payment BLOB NOT NULL,
+        decision BLOB,
+        against_log BLOB,
+        settled INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX sale_under_way ON sale (number) WHERE settled = 0;
+    CREATE TABLE sale_id (id BLOB PRIMARY KEY, number INTEGER NOT NULL REFERENCES sale) STRICT, WITHOUT ROWID;
+"];
+
+const COLUMNS: &str = "SELECT payment, decision, against_log, settled FROM sale";
+
+/// Keeps sales in one file, which no other process can have open.
+pub struct SqliteStore(Database);
+
+impl SqliteStore {
+    /// Opens or creates the file at `path`.
+    ///
+    /// # Errors
+    /// As [`sqlite::open`].
+    pub fn open(path: &Path) -> Result<Self, sqlite::OpenError> {
+        sqlite::open(path, SHOP, MIGRATIONS).map(SqliteStore)
+    }
+
+    fn list(&self, condition: &str, limit: i64) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+        let mut sql = self.0.prepare_cached(&format!("{COLUMNS} {condition} LIMIT ?1"))?;
+        let rows = sql.query_map([limit], columns)?;
+        rows.map(|row| read(row?).map(|sale| (sale.payment.header.digest(), sale))).collect()
+    }
+}
+
+type Columns = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+/// The sale in a row that this store wrote itself.
+fn read((payment, decision, against_log, settled): Columns) -> Result<Sale, StoreError> {
+    let unsound = |error: cbor::CborError| StoreError::Other(format!("a stored sale cannot be read: {error}"));
+    let payment: UnverifiedPayment = cbor::from_slice(&payment).map_err(unsound)?;
+    let proven = |bytes: Option<Vec<u8>>| match bytes.map(|bytes| cbor::from_slice::<UnverifiedDecision>(&bytes)) {
+        Some(decision) => decision.map(|decision| Some(decision.from_own_store())).map_err(unsound),
+        None => Ok(None),
+    };
+    let (decision, against_log) = (proven(decision)?, proven(against_log)?);
+    Ok(Sale { payment: payment.from_own_store(), decision, against_log, settled })
+}
+
+impl ShopStore for SqliteStore {
+    fn sale(&self, id: &SaleId) -> Result<Option<Sale>, StoreError> {
+        let mut sql =
+            self.0.prepare_cached(&format!("{COLUMNS} WHERE number = (SELECT number FROM sale_id WHERE id = ?1)"))?;
+        sql.query_row([id.as_bytes()], columns).optional()?.map(read).transpose()
+    }
+
+    fn open_sales(&self) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+        // A limit below zero is none.
+        self.list("WHERE settled = 0 ORDER BY number", -1)
+    }
+
+    fn newest_sales(&self, limit: usize) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+        self.list("ORDER BY number DESC", i64::try_from(limit).unwrap_or(i64::MAX))
+    }
+
+    fn commit(&mut self, writes: &[SaleWrite]) -> Result<(), CommitError> {
+        let lost = |error: rusqlite::Error| CommitError::Store(error.into());
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate).map_err(lost)?;
+        for write in writes {
+            let written = match write {
+                SaleWrite::Accept(id, payment) => accept(&transaction, id, &cbor::to_vec(&**payment)),
+                SaleWrite::Advance(id, sale) => advance(&transaction, id, sale),
+            };
+            if !written.map_err(lost)? {
+                // Dropping the transaction takes back what was written before.
+                return Err(CommitError::OutOfTurn);
+            }
+        }
+        transaction.commit().map_err(lost)
+    }
+}
+
+/// Inserts a sale; false if there is one of this id.
+fn accept(transaction: &Transaction<'_>, id: &Digest, payment: &[u8]) -> rusqlite::Result<bool> {
+    transaction.prepare_cached("INSERT INTO sale (payment) VALUES (?1)")?.execute([payment])?;
+    let number = transaction.last_insert_rowid();
+    let mut sql =
+        transaction.prepare_cached("INSERT INTO sale_id (id, number) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING")?;
+    Ok(sql.execute(params![id.as_bytes(), number])? == 1)
+}
+
+/// Writes what became known of a sale; false if it does not follow from where the sale stands.
+fn advance(transaction: &Transaction<'_>, id: &Digest, sale: &Sale) -> rusqlite::Result<bool> {
+    let mut sql = transaction.prepare_cached(
+        "UPDATE sale SET decision = ?2, against_log = ?3, settled = ?4
+         WHERE number = (SELECT number FROM sale_id WHERE id = ?1)
+           AND settled = 0 AND (decision IS NULL OR ?2 IS NOT NULL)",
+    )?;
+    let bytes = |decision: &Option<ProvenDecision>| decision.as_ref().map(ProvenDecision::to_bytes);
+    let values = params![id.as_bytes(), bytes(&sale.decision), bytes(&sale.against_log), sale.settled];
+    Ok(sql.execute(values)? == 1)
+}

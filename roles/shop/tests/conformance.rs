@@ -1,0 +1,134 @@
+//! What every store of a shop promises, tried on each of them.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by them
+
+mod world;
+
+use naulon_durable::fault::{Faults, When};
+use naulon_exchange::Outcome;
+use naulon_purchase::{Payment, Sale, SaleStep};
+use naulon_shop::{CommitError, MemoryStore, SaleId, SaleWrite, ShopStore, SqliteStore};
+use world::*;
+
+/// Payments that a shop would take, by number.
+fn payment(number: u8) -> Payment {
+    let mut shop = open(memory()).unwrap();
+    let offer = offer_of(&mut shop, "poem", number);
+    payment_for(&offer).verify(&rules()).unwrap()
+}
+
+fn id(number: u8) -> SaleId {
+    payment(number).header.digest()
+}
+
+fn accept(number: u8) -> SaleWrite {
+    SaleWrite::Accept(id(number), Box::new(payment(number)))
+}
+
+fn decided(number: u8) -> Sale {
+    let mut sale = Sale::new(payment(number));
+    let header = sale.payment.header.clone();
+    sale.decided(&rules(), FakeLog::default().decide(&header, EXPIRY, Outcome::Abort)).unwrap();
+    sale
+}
+
+fn settled(number: u8) -> Sale {
+    Sale { settled: true, ..decided(number) }
+}
+
+fn advance(number: u8, sale: &Sale) -> SaleWrite {
+    SaleWrite::Advance(id(number), Box::new(sale.clone()))
+}
+
+fn ids(sales: Vec<(SaleId, Sale)>) -> Vec<SaleId> {
+    sales.into_iter().map(|(id, _)| id).collect()
+}
+
+fn sorted(mut ids: Vec<SaleId>) -> Vec<SaleId> {
+    ids.sort();
+    ids
+}
+
+fn a_sale_is_kept_whole_through_all_its_steps(mut store: impl ShopStore) {
+    assert_eq!(store.sale(&id(1)), Ok(None));
+    store.commit(&[accept(1), accept(2)]).unwrap();
+    assert_eq!(store.sale(&id(1)), Ok(Some(Sale::new(payment(1)))));
+    assert_eq!(sorted(ids(store.open_sales().unwrap())), sorted(vec![id(1), id(2)]));
+    store.commit(&[advance(1, &decided(1))]).unwrap();
+    assert_eq!(store.sale(&id(1)), Ok(Some(decided(1))));
+    assert_eq!(store.sale(&id(1)).unwrap().unwrap().next(), SaleStep::Settle);
+    let with_evidence = Sale { against_log: decided(1).decision, ..settled(1) };
+    store.commit(&[advance(1, &with_evidence)]).unwrap();
+    assert_eq!(store.sale(&id(1)), Ok(Some(with_evidence)));
+    assert_eq!(ids(store.open_sales().unwrap()), [id(2)]);
+    assert_eq!(ids(store.newest_sales(10).unwrap()), [id(2), id(1)]);
+    assert_eq!(ids(store.newest_sales(1).unwrap()), [id(2)]);
+}
+
+fn steps_of_one_group_follow_one_another(mut store: impl ShopStore) {
+    store.commit(&[accept(1), advance(1, &decided(1)), advance(1, &settled(1))]).unwrap();
+    assert_eq!(store.sale(&id(1)), Ok(Some(settled(1))));
+}
+
+fn a_step_that_does_not_follow_is_refused_with_its_group(mut store: impl ShopStore) {
+    store.commit(&[accept(1), accept(2), advance(2, &settled(2)), accept(4), advance(4, &decided(4))]).unwrap();
+    let undecided = Sale { settled: true, ..Sale::new(payment(4)) };
+    let refused = [
+        ("accepted twice", accept(1)),
+        ("accepted again after its end", accept(2)),
+        ("not accepted", advance(3, &decided(3))),
+        ("settled twice", advance(2, &settled(2))),
+        ("going back", advance(2, &decided(2))),
+        ("its decision lost", advance(4, &undecided)),
+    ];
+    for (name, write) in refused {
+        assert_eq!(store.commit(&[accept(5), write]), Err(CommitError::OutOfTurn), "{name}");
+        assert_eq!(store.sale(&id(5)), Ok(None), "{name}: nothing of the group is there");
+    }
+    assert_eq!(store.sale(&id(2)), Ok(Some(settled(2))));
+    // A log that will never decide ends a sale without a decision.
+    let lapsed = Sale { settled: true, ..Sale::new(payment(1)) };
+    store.commit(&[advance(1, &lapsed)]).unwrap();
+    assert_eq!(ids(store.open_sales().unwrap()), [id(4)]);
+}
+
+macro_rules! conformance {
+    ($($promise:ident),* $(,)?) => {
+        mod on_memory {
+            $(#[test] fn $promise() { super::$promise(super::memory()); })*
+        }
+        mod on_sqlite {
+            $(#[test] fn $promise() {
+                let directory = tempfile::tempdir().unwrap();
+                super::$promise(super::SqliteStore::open(&directory.path().join("shop.sqlite")).unwrap());
+            })*
+        }
+    };
+}
+
+conformance!(
+    a_sale_is_kept_whole_through_all_its_steps,
+    steps_of_one_group_follow_one_another,
+    a_step_that_does_not_follow_is_refused_with_its_group,
+);
+
+#[test]
+fn a_file_keeps_sales_when_it_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shop.sqlite");
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.commit(&[accept(1), accept(2), advance(2, &decided(2))]).unwrap();
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.sale(&id(2)), Ok(Some(decided(2))));
+    assert_eq!(ids(store.open_sales().unwrap()), [id(1), id(2)]);
+}
+
+#[test]
+fn clones_of_a_memory_store_are_one_disk_that_crashes_before_or_after_a_write() {
+    for (when, is_there) in [(When::Before, false), (When::After, true)] {
+        let mut store = MemoryStore::new(Faults::crash_at(1, when));
+        let after_restart = store.clone();
+        assert!(store.commit(&[accept(1)]).is_err());
+        assert_eq!(after_restart.sale(&id(1)).unwrap().is_some(), is_there);
+    }
+}
