@@ -1,0 +1,233 @@
+//! The area `exchange`: bank and log, each call beside what it cannot do without.
+//!
+//! A round measures, one after the other: every primitive, and for every kind of call an HTTP echo of the same size, the
+//! call itself, and its rows written again. The first round warms up and is thrown away.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use naulon_blind::KnownBrand;
+use naulon_wire::{BankCall, BankReply, Call as _, HttpResponse};
+
+use crate::calls::{Kind, Maker};
+use crate::figure::{A_SECOND, Figure, MICROSECONDS};
+use crate::house;
+use crate::load::{self, Loaded};
+use crate::primitives::{self, Primitives};
+use crate::rows::Mirror;
+use crate::samples::Samples;
+use crate::server::{Role, Server};
+
+/// Rounds that count.
+pub const ROUNDS: usize = 7;
+/// Echoes a kind of call and round.
+const ECHOES: usize = 6_000;
+/// What a call is compared with, in words.
+const UNAVOIDABLE: &str = "the unavoidable: its RSA and Ed25519, an HTTP echo of its size, its rows in batches of 100";
+
+/// A server, and the second file beside its store.
+struct Measured {
+    server: Server,
+    mirror: Mirror,
+}
+
+/// Measures everything and gives the figures. `rounds` and `scale` (a divisor of the calls a round) are smaller in tests.
+pub fn run(rounds: usize, scale: usize) -> Result<Vec<Figure>> {
+    let folders = tempfile::tempdir()?;
+    let folder = |name: &str| -> Result<_> {
+        let folder = folders.path().join(name);
+        std::fs::create_dir(&folder)?;
+        Ok(folder)
+    };
+    let echo = Server::start(Role::Echo, &folder("echo")?)?;
+    let bank_folder = folder("bank")?;
+    let bank = Server::start(Role::Bank, &bank_folder)?;
+    let brand = brand_of(&bank)?;
+    let mut maker = Maker::new(brand.clone())?;
+    for opening in maker.openings()? {
+        load::send(bank.address, vec![opening], || Ok(()))?;
+    }
+    let mut bank = Measured { mirror: Mirror::beside(&house::bank_file(&bank_folder), &bank_folder)?, server: bank };
+    let mut log = start_log(&folder("log")?)?;
+
+    let primitives = Primitives::new(&brand, &house::brand_secret()?, &maker.header(u64::MAX))?;
+    let mut warm_up = Samples::default();
+    let mut samples = Samples::default();
+    for round in 0..=rounds {
+        let samples = if round == 0 { &mut warm_up } else { &mut samples };
+        eprintln!("round {round} of {rounds}: primitives");
+        primitives.measure(samples);
+        for kind in Kind::ALL {
+            eprintln!("round {round} of {rounds}: {}", kind.name());
+            let requests = maker.make(kind, (kind.calls() / scale).max(1))?;
+            let measured = if kind.is_for_log() { &mut log } else { &mut bank };
+            measure(kind, requests, measured, &echo, samples).with_context(|| kind.name())?;
+        }
+    }
+    let mut figures = primitives::figures(&samples);
+    figures.extend(Kind::ALL.iter().flat_map(|kind| figures_of(*kind, &samples)));
+    Ok(figures)
+}
+
+fn start_log(folder: &Path) -> Result<Measured> {
+    let server = Server::start(Role::Log, folder)?;
+    // It has opened its store when it answers.
+    load::send(server.address, vec![load::get("/v1/log")], || Ok(()))?;
+    Ok(Measured { mirror: Mirror::beside(&house::log_file(folder), folder)?, server })
+}
+
+/// The bank's one brand, as it describes it.
+fn brand_of(bank: &Server) -> Result<KnownBrand> {
+    let http = BankCall::Describe.to_http();
+    let (Loaded { first_body, .. }, ..) = load::send(bank.address, vec![load::get(&http.path)], || Ok(()))?;
+    let response = HttpResponse::bytes(200, "application/json", first_body);
+    let BankReply::Description(description) = BankCall::Describe.reply_from_http(&response)? else {
+        bail!("the bank answered something else");
+    };
+    let brand = description.brands.into_iter().next().context("the bank has a brand")?;
+    Ok(KnownBrand::new(naulon_blind::Brand::clone(&*brand.verify(&house::bank_key().public())?))?)
+}
+
+/// One kind of call in one round.
+fn measure(
+    kind: Kind,
+    requests: Vec<Vec<u8>>,
+    measured: &mut Measured,
+    echo: &Server,
+    samples: &mut Samples,
+) -> Result<()> {
+    let (calls, request) = (requests.len(), requests[0].clone());
+    let name = |part: &str| format!("{}.{part}", kind.name());
+    let mut add = |part: &str, value: f64| samples.add(name(part), value);
+
+    let server = &measured.server;
+    let (loaded, before, after) = load::send(server.address, requests, || server.usage())?;
+    let used = parts(&after.since(&before), calls);
+    add("cpu", used.values().sum());
+    for part in [Part::Http, Part::Crypto, Part::Store] {
+        add(part.name(), used.get(&part).copied().unwrap_or_default());
+    }
+    add("throughput", calls as f64 / loaded.elapsed.as_secs_f64());
+
+    let echoes = vec![as_echo(&request, loaded.first_body.len())?; ECHOES];
+    let (_, before, after) = load::send(echo.address, echoes, || echo.usage())?;
+    let echoed = each(after.since(&before).values().sum(), ECHOES);
+    add("echo", echoed);
+
+    let (writing, rows) = measured.mirror.write_again(calls)?;
+    ensure!(rows >= calls, "{calls} calls have left {rows} rows");
+    let written = each(writing, calls);
+    add("rows", written);
+    add("rows.count", rows as f64 / calls as f64);
+
+    let needed = kind.operations();
+    let of = |name: &str| samples.last(name);
+    let crypto = needed.private * of(primitives::RSA_PRIVATE)
+        + needed.public * of(primitives::RSA_PUBLIC)
+        + needed.verify * of(primitives::VERIFY)
+        + needed.sign * of(primitives::SIGN);
+    samples.add(name("operations"), crypto);
+    samples.add(name("unavoidable"), crypto + echoed + written);
+    Ok(())
+}
+
+/// The same request to the echo, which is to answer with so many bytes.
+fn as_echo(request: &[u8], body_len: usize) -> Result<Vec<u8>> {
+    let head = request.windows(4).position(|four| four == b"\r\n\r\n").context("a request has a head")?;
+    Ok(load::post(&format!("/echo/{body_len}"), &request[head + 4..]))
+}
+
+/// What a server's threads do, by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// Tokio's workers, and the main thread, which accepts connections.
+    Http,
+    /// Tokio's threads for blocking work: signatures and tokens.
+    Crypto,
+    /// The thread that owns the store.
+    Store,
+}
+
+impl Part {
+    fn of(threads: &str) -> Part {
+        match threads {
+            "blocking" => Part::Crypto,
+            store if store.ends_with("store") => Part::Store,
+            _ => Part::Http,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Http => "part.http",
+            Part::Crypto => "part.crypto",
+            Part::Store => "part.store",
+        }
+    }
+}
+
+fn parts(used: &BTreeMap<String, Duration>, calls: usize) -> BTreeMap<Part, f64> {
+    let mut parts = BTreeMap::new();
+    for (threads, used) in used {
+        *parts.entry(Part::of(threads)).or_default() += each(*used, calls);
+    }
+    parts
+}
+
+/// Microseconds a call.
+fn each(used: Duration, calls: usize) -> f64 {
+    used.as_secs_f64() * 1e6 / calls as f64
+}
+
+fn figures_of(kind: Kind, samples: &Samples) -> Vec<Figure> {
+    let name = |part: &str| format!("{}.{part}", kind.name());
+    let bare = |part: &str, unit| Figure::new(name(part), samples.median(&name(part)), unit);
+    let against = |part: &str, other: &str, words: &str| {
+        bare(part, MICROSECONDS).against(words, samples.ratio(&name(part), &name(other)))
+    };
+    vec![
+        against("cpu", "unavoidable", UNAVOIDABLE).at_most(kind.goal()),
+        bare("unavoidable", MICROSECONDS),
+        against(Part::Http.name(), "echo", "an HTTP echo of its size"),
+        against(Part::Crypto.name(), "operations", "its RSA and Ed25519 operations"),
+        against(Part::Store.name(), "rows", "its rows written durably in batches of 100"),
+        bare("rows.count", "rows"),
+        bare("throughput", A_SECOND),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_told_apart() {
+        let used = [("naulon-bench", 1), ("http", 20), ("blocking", 300), ("bank-store", 40), ("stop", 2)];
+        let used = used.map(|(name, ms)| (name.to_owned(), Duration::from_millis(ms))).into();
+        let expected = [(Part::Http, 2_300.0), (Part::Crypto, 30_000.0), (Part::Store, 4_000.0)];
+        assert_eq!(parts(&used, 10), expected.into());
+    }
+
+    #[test]
+    fn figures_of_a_call() {
+        let mut samples = Samples::default();
+        let measured =
+            [("cpu", 500.0), ("unavoidable", 400.0), ("part.http", 60.0), ("echo", 20.0), ("rows.count", 5.0)];
+        measured.iter().for_each(|(part, value)| samples.add(format!("exchange.1to1.{part}"), *value));
+        let figures = figures_of(Kind::OneToOne, &samples);
+        let find = |name: &str| figures.iter().find(|figure| figure.name == name).expect("a figure");
+        let cpu = find("exchange.1to1.cpu");
+        assert_eq!((cpu.value, cpu.ratio, cpu.goal, cpu.met), (500.0, Some(1.25), None, None));
+        assert_eq!(find("exchange.1to1.part.http").ratio, Some(3.0));
+        assert_eq!(find("exchange.1to1.rows.count").against, None);
+    }
+
+    #[test]
+    fn an_echo_is_as_long() {
+        let request = load::post("/v1/exchanges", b"{\"a\":1}");
+        let echo = as_echo(&request, 9).expect("a request");
+        assert!(echo.starts_with(b"POST /echo/9 HTTP/1.1\r\n") && echo.ends_with(b"\r\n\r\n{\"a\":1}"));
+    }
+}

@@ -1,0 +1,135 @@
+//! The bank and the log that are measured: whose keys they have, and how they are served. The keys are for tests only.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use naulon_bank::{Bank, BankFront, BankKeys, FrontLimits, KeyRing};
+use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose};
+use naulon_exchange::{LockLimits, LogIdentity, Rules};
+use naulon_log::{Log, LogFront, LogKeys};
+use naulon_money::{Amount, Currency};
+use naulon_purchase::LogRules;
+use naulon_statement::{Digest, Duration, SecretKey, Timestamp};
+use naulon_wire::serve;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+const ORIGIN: &str = "log.example/bench";
+const BRAND_KEY: &[u8] = include_bytes!("../../vectors/brand-keys/test-only-00.pkcs8.der");
+
+/// The bank's key.
+pub fn bank_key() -> SecretKey {
+    SecretKey::from_seed(&[1; 32])
+}
+
+/// The key of the bank's operator.
+pub fn operator_key() -> SecretKey {
+    SecretKey::from_seed(&[2; 32])
+}
+
+/// The log's two keys.
+pub fn log_keys() -> Result<LogKeys> {
+    Ok(LogKeys::from_secret(&[3; 64], ORIGIN)?)
+}
+
+/// What the log has laid down.
+pub fn log_rules(keys: &LogKeys) -> LogRules {
+    LogRules { log: keys.statements.public(), banks: [bank_key().public()].into(), retention: Duration::days(90) }
+}
+
+/// A log over this store, with the measured log's keys.
+pub fn log_over<S: naulon_log::LogStore>(store: S) -> Result<Log<S>> {
+    let keys = log_keys()?;
+    let rules = log_rules(&keys);
+    Ok(Log::open(keys, rules, ORIGIN, store)?)
+}
+
+/// The brand's private key.
+pub fn brand_secret() -> Result<IssuerSecret> {
+    Ok(IssuerSecret::from_der(BRAND_KEY)?)
+}
+
+/// The currency of everything.
+pub fn currency() -> Result<Currency> {
+    Ok("EUR".parse()?)
+}
+
+/// What every token is worth.
+pub fn denomination() -> Result<Amount> {
+    Ok("1".parse()?)
+}
+
+/// The bank's file in its folder.
+pub fn bank_file(folder: &Path) -> PathBuf {
+    folder.join("bank.sqlite")
+}
+
+/// The log's file in its folder.
+pub fn log_file(folder: &Path) -> PathBuf {
+    folder.join("log.sqlite")
+}
+
+/// The clock on the wall.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
+}
+
+/// Serves the bank over its SQLite store in the folder.
+pub fn serve_bank(
+    runtime: &Runtime,
+    listener: TcpListener,
+    folder: &Path,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let secret = brand_secret()?;
+    let rules = rules(&secret)?;
+    let store = naulon_bank::SqliteStore::open(&bank_file(folder))?;
+    let bank = Bank::open(BankKeys { bank: bank_key() }, rules, Arc::new(KeyRing::new([secret])), store)?;
+    let front = Arc::new(BankFront::start(bank, FrontLimits::default()));
+    runtime.block_on(serve::serve(listener, Arc::clone(&front), stop))?;
+    Ok(front.stop()?)
+}
+
+/// Serves the log over its SQLite store in the folder.
+pub fn serve_log(
+    runtime: &Runtime,
+    listener: TcpListener,
+    folder: &Path,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let front = LogFront::start(log_over(naulon_log::SqliteStore::open(&log_file(folder))?)?);
+    runtime.block_on(serve::serve(listener, Arc::new(front.clone()), stop))?;
+    Ok(front.stop()?)
+}
+
+fn rules(secret: &IssuerSecret) -> Result<Rules> {
+    let now = now();
+    let brand = Brand {
+        bank: bank_key().public(),
+        currency: currency()?,
+        denomination: denomination()?,
+        method: Method::BlindRsa2048,
+        purpose: Purpose::Money,
+        issue_from: now.minus(Duration::days(1)),
+        withdraw_until: now.plus(Duration::days(1)),
+        spend_until: now.plus(Duration::days(30)),
+        redeem_until: now.plus(Duration::days(60)),
+        key: *secret.public().spki(),
+    };
+    let known = Arc::new(KnownBrand::new(brand)?);
+    let log = log_keys()?;
+    let identity = LogIdentity { key: log.statements.public(), checkpoints: log.checkpoints.verifier().clone() };
+    Ok(Rules {
+        bank: bank_key().public(),
+        operator: operator_key().public(),
+        currency: currency()?,
+        brands: BTreeMap::from([(Digest(*known.key_id()), known)]),
+        logs: BTreeMap::from([(identity.key, identity)]),
+        locks: LockLimits::default(),
+    })
+}

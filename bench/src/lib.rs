@@ -1,1 +1,0 @@
-//! What we claim about speed, as ratios measured in one run.
