@@ -73,5 +73,5 @@ pub use memory::MemoryStore;
 pub use sales::{FIRST_PAUSE, LONGEST_PAUSE};
 pub use shelf::{MemoryShelf, ReadError, Shelf, Stocked};
 pub use shop::{MAX_OPEN_SALES, OpenError, SaleState, SaleSummary, Shop, Terms};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{CommitError, SaleId, SaleWrite, ShopStore};

@@ -7,7 +7,7 @@ use naulon_durable::sqlite::{self, ApplicationId, Database};
 use naulon_exchange::{ProvenDecision, UnverifiedDecision};
 use naulon_purchase::{Sale, UnverifiedPayment};
 use naulon_statement::{Digest, cbor};
-use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::store::{CommitError, SaleId, SaleWrite, ShopStore};
 
@@ -41,12 +41,49 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, sqlite::OpenError> {
         sqlite::open(path, SHOP, MIGRATIONS).map(SqliteStore)
     }
+}
 
-    fn list(&self, condition: &str, limit: i64) -> Result<Vec<(SaleId, Sale)>, StoreError> {
-        let mut sql = self.0.prepare_cached(&format!("{COLUMNS} {condition} LIMIT ?1"))?;
-        let rows = sql.query_map([limit], columns)?;
-        rows.map(|row| read(row?).map(|sale| (sale.payment.header.digest(), sale))).collect()
+/// Reads the sales of a shop that may be running, beside it: for lists and evidence.
+pub struct SqliteReader(Connection);
+
+impl SqliteReader {
+    /// Opens the file at `path` for reading alone.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is not a shop's.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(sqlite::BUSY_TIMEOUT)?;
+        // Fails on a file that has not these tables.
+        connection.prepare(&format!("{COLUMNS} NATURAL JOIN sale_id"))?;
+        Ok(SqliteReader(connection))
     }
+
+    /// A sale as it stands.
+    pub fn sale(&self, id: &SaleId) -> Result<Option<Sale>, StoreError> {
+        find(&self.0, id)
+    }
+
+    /// The newest sales, newest first, at most this many.
+    pub fn newest_sales(&self, limit: usize) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+        newest(&self.0, limit)
+    }
+}
+
+fn find(connection: &Connection, id: &SaleId) -> Result<Option<Sale>, StoreError> {
+    let sql = format!("{COLUMNS} WHERE number = (SELECT number FROM sale_id WHERE id = ?1)");
+    let mut sql = connection.prepare_cached(&sql)?;
+    sql.query_row([id.as_bytes()], columns).optional()?.map(read).transpose()
+}
+
+fn newest(connection: &Connection, limit: usize) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+    list(connection, "ORDER BY number DESC", i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+fn list(connection: &Connection, condition: &str, limit: i64) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+    let mut sql = connection.prepare_cached(&format!("{COLUMNS} {condition} LIMIT ?1"))?;
+    let rows = sql.query_map([limit], columns)?;
+    rows.map(|row| read(row?).map(|sale| (sale.payment.header.digest(), sale))).collect()
 }
 
 type Columns = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, bool);
@@ -69,18 +106,16 @@ fn read((payment, decision, against_log, settled): Columns) -> Result<Sale, Stor
 
 impl ShopStore for SqliteStore {
     fn sale(&self, id: &SaleId) -> Result<Option<Sale>, StoreError> {
-        let mut sql =
-            self.0.prepare_cached(&format!("{COLUMNS} WHERE number = (SELECT number FROM sale_id WHERE id = ?1)"))?;
-        sql.query_row([id.as_bytes()], columns).optional()?.map(read).transpose()
+        find(&self.0, id)
     }
 
     fn open_sales(&self) -> Result<Vec<(SaleId, Sale)>, StoreError> {
         // A limit below zero is none.
-        self.list("WHERE settled = 0 ORDER BY number", -1)
+        list(&self.0, "WHERE settled = 0 ORDER BY number", -1)
     }
 
     fn newest_sales(&self, limit: usize) -> Result<Vec<(SaleId, Sale)>, StoreError> {
-        self.list("ORDER BY number DESC", i64::try_from(limit).unwrap_or(i64::MAX))
+        newest(&self.0, limit)
     }
 
     fn commit(&mut self, writes: &[SaleWrite]) -> Result<(), CommitError> {

@@ -6,7 +6,7 @@ mod world;
 use naulon_durable::fault::{Faults, When};
 use naulon_exchange::Outcome;
 use naulon_purchase::{Payment, Sale, SaleStep};
-use naulon_shop::{CommitError, MemoryStore, SaleId, SaleWrite, ShopStore, SqliteStore};
+use naulon_shop::{CommitError, MemoryStore, SaleId, SaleWrite, ShopStore, SqliteReader, SqliteStore};
 use world::*;
 
 /// Payments that a shop would take, by number.
@@ -117,6 +117,11 @@ fn a_file_keeps_sales_when_it_is_opened_again() {
     let path = directory.path().join("shop.sqlite");
     let mut store = SqliteStore::open(&path).unwrap();
     store.commit(&[accept(1), accept(2), advance(2, &decided(2))]).unwrap();
+    let beside = SqliteReader::open(&path).unwrap();
+    assert_eq!(beside.sale(&id(2)), Ok(Some(decided(2))));
+    assert_eq!(ids(beside.newest_sales(1).unwrap()), [id(2)]);
+    assert!(SqliteStore::open(&path).is_err(), "one owner at a time");
+    assert!(SqliteReader::open(&directory.path().join("none.sqlite")).is_err());
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.sale(&id(2)), Ok(Some(decided(2))));

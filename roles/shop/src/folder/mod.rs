@@ -18,7 +18,7 @@ use naulon_wire::Range;
 use zeroize::Zeroizing;
 
 use crate::shelf::{ReadError, Shelf, Stocked, file_key, piece};
-use seal::{Job, seal_file};
+use seal::{Job, UNFINISHED, seal_file};
 use settings::{Listed, read_settings};
 pub use settings::{MAX_ITEMS, SETTINGS_FILE};
 use version::Version;
@@ -129,6 +129,7 @@ impl FolderShelf {
             stock.insert(item.file.clone(), Arc::new(self.0.stocked(item, &version)));
         }
         *self.0.stock.write().unwrap_or_else(PoisonError::into_inner) = stock;
+        remove_left_over(&self.0.cache)?;
         Ok(scan)
     }
 }
@@ -162,6 +163,17 @@ impl Inner {
     fn sealed_path(&self, goods: &Digest) -> PathBuf {
         self.cache.join(format!("{goods}.sealed"))
     }
+}
+
+/// Removes what scans that were cut off have begun of versions that nobody wants any more.
+fn remove_left_over(cache: &Path) -> Result<(), ShelfError> {
+    for entry in fs::read_dir(cache).map_err(ShelfError::io(cache))? {
+        let path = entry.map_err(ShelfError::io(cache))?.path();
+        if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+            fs::remove_file(&path).map_err(ShelfError::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// The files in the folder that are not for sale.

@@ -18,6 +18,9 @@ use crate::shelf::file_key;
 /// How often a file that changes while it is read is begun again.
 const MAX_READINGS: u32 = 3;
 
+/// The extension of encrypted goods that are not whole.
+pub(super) const UNFINISHED: &str = "part";
+
 /// What is to be encrypted, and where to.
 pub(super) struct Job<'a> {
     pub(super) path: &'a Path,
@@ -44,7 +47,7 @@ pub(super) fn seal_file(
         let plain = read_through(job, progress).map_err(ShelfError::io(job.path))?;
         // The name is the version's: what is left of an earlier attempt is of the same file and key.
         let name = Digest::of(&[plain.digest.as_bytes(), job.item.as_bytes()]);
-        let unfinished = job.cache.join(format!("{name}.part"));
+        let unfinished = job.cache.join(format!("{name}.{UNFINISHED}"));
         let Some(goods) = seal_into(job, plain, &unfinished, progress).map_err(ShelfError::io(job.cache))? else {
             fs::remove_file(&unfinished).map_err(ShelfError::io(&unfinished))?;
             continue;
