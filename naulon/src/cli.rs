@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::Audit;
 use crate::inspect::Inspect;
-use crate::parties::LogCommand;
+use crate::parties::{BankCommand, LogCommand, ShopCommand};
 use crate::passphrase::PassphraseFrom;
 use crate::verify::Verify;
 
@@ -42,13 +43,21 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// A bank: keeps accounts, and issues tokens that it cannot recognise again
+    #[command(subcommand)]
+    Bank(BankCommand),
     /// A log: decides exactly one of commit and abort for every purchase, in public
     #[command(subcommand)]
     Log(LogCommand),
+    /// A shop: sells the files of a folder
+    #[command(subcommand)]
+    Shop(ShopCommand),
     /// Judge an evidence file offline: who may claim what, and who has broken a rule
     Verify(Verify),
     /// Say what a string or a file is
     Inspect(Inspect),
+    /// Check a bank's books, while it runs or not
+    Audit(Audit),
     /// Print the settings in force
     #[command(subcommand)]
     Config(Config),

@@ -7,8 +7,10 @@
 //! | `identity` | who a party is, in one line |
 //! | `parties` | bank, log, shop and wallet as programs |
 //! | `inspect`, `verify` | what a string or file is; what evidence proves |
+//! | `audit` | whether a bank's books agree |
 //! | `output`, `exit`, `passphrase`, `clock` | tables and JSON, exit codes, secrets, time |
 
+mod audit;
 mod cli;
 mod clock;
 mod config;
@@ -58,9 +60,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn run(cli: Cli, output: Output) -> anyhow::Result<Exit> {
     config::check_environment()?;
     match cli.command {
+        Command::Bank(command) => command.run(cli.passphrase, output),
         Command::Log(command) => command.run(cli.passphrase, output),
+        Command::Shop(command) => command.run(cli.passphrase, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Inspect(inspect) => inspect::run(&inspect, output),
+        Command::Audit(audit) => audit::run(&audit, output),
         Command::Config(Config::Show(folder)) => show_settings(&folder.dir, output),
     }
 }

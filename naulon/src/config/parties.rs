@@ -1,6 +1,8 @@
 //! The settings of each role.
 
-use naulon_money::{Currency, Grid};
+use anyhow::Context;
+use naulon_bank::BrandSettings;
+use naulon_money::{Amount, Grid};
 use naulon_statement::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -22,20 +24,20 @@ pub struct BankSettings {
     pub currency: String,
     /// What its tokens are worth.
     pub denominations: Vec<String>,
-    /// How long a brand is issued.
-    pub brand_period: Span,
-    /// How long before a period its brands are made.
-    pub brand_lead: Span,
-    /// How long a brand's tokens can be spent after its period.
-    pub spend_after: Span,
-    /// How long a brand's tokens can be redeemed after they can be spent.
-    pub redeem_after: Span,
+    /// How many days a brand is issued.
+    pub brand_days: u32,
+    /// For how many days its tokens can be spent.
+    pub spend_days: u32,
+    /// For how many days they can be redeemed.
+    pub redeem_days: u32,
     /// The shortest lock.
     pub lock_min: Span,
     /// The longest lock.
     pub lock_max: Span,
     /// Identities of logs.
     pub logs: Vec<String>,
+    /// The key that vouches for money from outside.
+    pub operator: String,
     /// What is told.
     pub log_level: String,
 }
@@ -47,13 +49,13 @@ impl Default for BankSettings {
             listen: "127.0.0.1:21001".to_owned(),
             currency: "EUR".to_owned(),
             denominations: Grid::standard().denominations().iter().rev().map(ToString::to_string).collect(),
-            brand_period: Span(Duration::days(30)),
-            brand_lead: Span(Duration::days(7)),
-            spend_after: Span(Duration::days(60)),
-            redeem_after: Span(Duration::days(90)),
+            brand_days: 30,
+            spend_days: 90,
+            redeem_days: 180,
             lock_min: Span(Duration::seconds(60)),
             lock_max: Span(Duration::days(1)),
             logs: Vec::new(),
+            operator: String::new(),
             log_level: "info".to_owned(),
         }
     }
@@ -66,30 +68,38 @@ impl Settings for BankSettings {
         ("currency", "The currency of all accounts and tokens. It cannot change once there are any."),
         ("denominations", "What tokens are worth. A change holds from the next period's brands on."),
         (
-            "brand_period",
-            "How long one brand of tokens is issued. The longer, the more tokens one hides among; the shorter, the\n\
-             sooner a stolen key is worthless.",
+            "brand_days",
+            "For how many days one brand of tokens is issued; then come the next period's. The longer, the more tokens\n\
+             one hides among; the shorter, the sooner a stolen key is worthless. The next period's are made ahead.",
         ),
-        ("brand_lead", "How long before its period begins a brand is made and shown."),
-        ("spend_after", "How long after its period a brand's tokens can still be spent."),
-        ("redeem_after", "How long after that they can still be exchanged or deposited. Then they are worth nothing."),
+        ("spend_days", "For how many days after its period's beginning a brand's tokens can be spent."),
+        ("redeem_days", "For how many days they can be exchanged or deposited. Then they are worth nothing."),
         ("lock_min", "The shortest time for which tokens are locked for a purchase."),
         ("lock_max", "The longest."),
         ("logs", "The logs whose decisions this bank heeds, as their naulon: lines (`naulon bank trust-log`)."),
+        (
+            "operator",
+            "The public key that vouches for money from outside; `naulon bank credit` signs with its private half, the\n\
+             file operator.key. Whoever has that can make money.",
+        ),
         ("log_level", LOG_LEVEL),
     ];
 }
 
 impl BankSettings {
-    /// The currency, checked.
-    pub fn currency(&self) -> anyhow::Result<Currency> {
-        Ok(self.currency.parse()?)
-    }
-
-    /// The denominations, checked.
-    pub fn grid(&self) -> anyhow::Result<Grid> {
-        let amounts = self.denominations.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?;
-        Ok(Grid::new(amounts)?)
+    /// How its brands are cut. A brand is issued for its period and no longer, so that there is never a second one of its
+    /// denomination at the same time.
+    pub fn brands(&self) -> anyhow::Result<BrandSettings> {
+        let denominations = self.denominations.iter().map(|text| text.parse()).collect::<Result<Vec<Amount>, _>>();
+        let settings = BrandSettings {
+            denominations: denominations.context("the setting denominations")?,
+            period_days: self.brand_days,
+            withdraw_days: self.brand_days,
+            spend_days: self.spend_days,
+            redeem_days: self.redeem_days,
+        };
+        settings.check().context("the settings of brands")?;
+        Ok(settings)
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use naulon_durable::sealed::Passphrase;
 use naulon_log::{LOG_SECRET_LEN, Log, LogFront, LogKeys, SqliteStore};
 use naulon_purchase::LogRules;
+use naulon_statement::SecretKey;
 
 use super::PartyFolder;
 use super::serving::{self, Serving};
@@ -108,19 +110,11 @@ impl LogCommand {
 impl Init {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let banks = identity::lines_of(&self.bank, Role::Bank)?;
-        let address = serving::settled(&self.listen)?;
+        let listen = serving::settled(&self.listen)?.to_string();
+        let origin = self.origin.clone().unwrap_or_default();
         let identity = PartyFolder::create(&self.folder.dir, |folder| {
-            let passphrase = passphrase.create("the log's keys")?;
-            let secret = folder.seal_random::<LOG_SECRET_LEN>(KEY_FILE, &passphrase)?;
-            let key = naulon_statement::SecretKey::from_seed(secret.first_chunk().context("a seed")?).public();
-            let origin = self.origin.clone().unwrap_or_else(|| format!("naulon.log/{}", hex::encode(&key.0[..8])));
-            let keys = LogKeys::from_secret(&secret, &origin).context("--origin")?;
-            let checkpoints = Some(keys.checkpoints.verifier().clone());
-            let identity = Identity { role: Role::Log, key, url: format!("http://{address}"), checkpoints };
-            let listen = address.to_string();
-            folder.write_settings(&LogSettings { listen, origin, banks, ..LogSettings::default() })?;
-            folder.write_identity(&identity)?;
-            Ok(identity)
+            let settings = LogSettings { listen, origin, banks, ..LogSettings::default() };
+            make(folder, settings, &passphrase.create("the log's keys")?)
         })?;
         super::report_init(&self.folder.dir, &identity, output)
     }
@@ -147,7 +141,8 @@ impl Serve {
         runtime.block_on(async {
             let listener = serving::listen(settings.listen.parse()?).await?;
             let identity = folder.identity()?;
-            serving::serve_until_stopped(listener, Arc::new(front.clone()), &identity, self.serving, output).await
+            let (service, how) = (Arc::new(front.clone()), (self.serving, output));
+            serving::serve_until_stopped(listener, service, &identity, how, std::future::pending()).await
         })?;
         front.stop().context("the log's store")?;
         Ok(Exit::Ok)
@@ -164,12 +159,23 @@ impl Show {
     }
 }
 
+/// Makes a log in a folder. Without an origin it gets one from its key.
+pub fn make(folder: &PartyFolder, mut settings: LogSettings, passphrase: &Passphrase) -> anyhow::Result<Identity> {
+    let secret = folder.seal_random::<LOG_SECRET_LEN>(KEY_FILE, passphrase)?;
+    let key = SecretKey::from_seed(secret.first_chunk().context("a seed")?).public();
+    if settings.origin.is_empty() {
+        settings.origin = format!("naulon.log/{}", hex::encode(&key.0[..8]));
+    }
+    let keys = LogKeys::from_secret(&secret, &settings.origin).context("--origin")?;
+    let checkpoints = Some(keys.checkpoints.verifier().clone());
+    let identity = Identity { role: Role::Log, key, url: format!("http://{}", settings.listen), checkpoints };
+    folder.write_settings(&settings)?;
+    folder.write_identity(&identity)?;
+    Ok(identity)
+}
+
 /// Opens the log of a folder and puts it on its thread.
-pub fn start(
-    folder: &PartyFolder,
-    settings: &LogSettings,
-    passphrase: &naulon_durable::sealed::Passphrase,
-) -> anyhow::Result<LogFront> {
+pub fn start(folder: &PartyFolder, settings: &LogSettings, passphrase: &Passphrase) -> anyhow::Result<LogFront> {
     let secret = folder.unseal::<LOG_SECRET_LEN>(KEY_FILE, passphrase)?;
     let keys = LogKeys::from_secret(&secret, &settings.origin).context("the setting origin")?;
     let banks = identity::pinned(&settings.banks, Role::Bank, "banks")?.into_iter().map(|bank| bank.key).collect();

@@ -7,17 +7,24 @@
 //! | `*.key` | secrets, sealed under the passphrase |
 //! | `*.sqlite` | the store |
 
+mod bank;
+mod bank_room;
+mod brand_keys;
 mod folder;
 mod log;
 mod serving;
+mod shop;
 
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use bank::BankCommand;
+pub use bank_room::audit as audit_bank;
 pub use folder::PartyFolder;
 pub use log::LogCommand;
+pub use shop::ShopCommand;
 
 use crate::exit::Exit;
 use crate::identity::{self, Identity};

@@ -61,13 +61,13 @@ pub fn settled(address: &str) -> anyhow::Result<SocketAddr> {
         .block_on(async { if address.port() == 0 { Ok(listen(address).await?.local_addr()?) } else { Ok(address) } })
 }
 
-/// Serves until the process is told to stop. The ready line is the first that is printed.
+/// Serves until the process is told to stop, or `trouble` comes up. The ready line is the first that is printed.
 pub async fn serve_until_stopped<C: Call, S: Service<C>>(
     listener: TcpListener,
     service: Arc<S>,
     identity: &Identity,
-    serving: Serving,
-    output: Output,
+    (serving, output): (Serving, Output),
+    trouble: impl Future<Output = anyhow::Error>,
 ) -> anyhow::Result<()> {
     // The handler is there before anybody is told that we are.
     let stop = tokio::spawn(serve::stop_signal());
@@ -77,7 +77,10 @@ pub async fn serve_until_stopped<C: Call, S: Service<C>>(
         // The task cannot fail but by the runtime's end, which stops the server, too.
         let _ = stop.await;
     };
-    serve::serve(listener, service, stop).await?;
+    tokio::select! {
+        served = serve::serve(listener, service, stop) => served?,
+        trouble = trouble => return Err(trouble),
+    }
     tracing::info!("stopped");
     Ok(())
 }

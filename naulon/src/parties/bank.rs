@@ -1,0 +1,238 @@
+//! `naulon bank …`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use naulon_exchange::{Exchange, Input, Order, Output as Wanted, State};
+use naulon_money::{Amount, Currency};
+use naulon_statement::{Digest, Joint, PublicKey, UnverifiedJoint};
+use naulon_wire::{BankCall, BankReply, CallError, Circuit, Clients};
+
+use super::brand_keys::{self, BrandKeys};
+use super::serving::{self, Serving};
+use super::{PartyFolder, bank_room};
+use crate::config::{BankSettings, add_to_list};
+use crate::exit::Exit;
+use crate::identity::{self, Role};
+use crate::output::Output;
+use crate::passphrase::PassphraseFrom;
+
+/// `naulon bank …`
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+A bank keeps accounts and issues tokens that it cannot recognise again. Its folder is ./bank unless --dir says otherwise.
+
+Examples:
+  naulon bank init --log log
+  naulon bank serve
+  naulon bank credit ACCOUNT 10.00 --reference 'transfer 4711'")]
+pub enum BankCommand {
+    /// Make a bank: its folder, keys, brands for this period and the next, settings and identity
+    Init(Init),
+    /// Heed the decisions of this log, too (from the next start of the server on)
+    TrustLog(TrustLog),
+    /// Run the server until Ctrl-C or SIGTERM
+    Serve(Serve),
+    /// Credit an account with money that came in from outside (the operator's key signs)
+    Credit(Credit),
+    /// Print who the bank is and which logs it heeds
+    Show(Show),
+}
+
+/// The folder of a bank.
+#[derive(Debug, Args)]
+pub struct Folder {
+    /// The bank's folder.
+    #[arg(long, value_name = "DIR", default_value = "bank")]
+    dir: PathBuf,
+}
+
+/// `naulon bank init`
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    folder: Folder,
+    /// Where the server will listen; port 0 chooses a free one now.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21001")]
+    listen: String,
+    /// The currency of all accounts and tokens.
+    #[arg(long, default_value = "EUR")]
+    currency: Currency,
+    /// What tokens are worth. The default is 0.01, 0.02, 0.05 and so on to 500.
+    #[arg(long, value_name = "AMOUNTS", value_delimiter = ',')]
+    denominations: Vec<Amount>,
+    /// A log whose decisions it heeds: its folder, identity file or naulon: line. May be given again.
+    #[arg(long, value_name = "LOG")]
+    log: Vec<String>,
+    /// Take the brands' RSA-2048 keys from the *.der files (PKCS#8) in this folder instead of making them. For tests: whoever
+    /// has a brand's key can make money.
+    #[arg(long, value_name = "DIR")]
+    brand_keys: Option<PathBuf>,
+}
+
+/// `naulon bank trust-log`
+#[derive(Debug, Args)]
+pub struct TrustLog {
+    /// The log: its folder, identity file or naulon: line.
+    #[arg(required = true)]
+    log: Vec<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon bank serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+/// `naulon bank credit`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each reference is credited once: repeating the command with the same account, amount and reference changes nothing.")]
+pub struct Credit {
+    /// The account's key, as `naulon wallet open-account` prints it.
+    account: PublicKey,
+    /// How much came in, such as 10 or 12.50.
+    amount: Amount,
+    /// What names the incoming payment. Without one it is a payment that never was before.
+    #[arg(long, value_name = "TEXT")]
+    reference: Option<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon bank show`
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    folder: Folder,
+    /// Print a file for `naulon verify --trust`: this bank and its logs.
+    #[arg(long)]
+    trust: bool,
+}
+
+impl BankCommand {
+    /// Does it.
+    pub fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        match self {
+            BankCommand::Init(init) => init.run(passphrase, output),
+            BankCommand::TrustLog(trust) => trust.run(output),
+            BankCommand::Serve(serve) => serve.run(passphrase, output),
+            BankCommand::Credit(credit) => credit.run(passphrase, output),
+            BankCommand::Show(show) => show.run(output),
+        }
+    }
+}
+
+impl Init {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let mut settings = BankSettings {
+            logs: identity::lines_of(&self.log, Role::Log)?,
+            listen: serving::settled(&self.listen)?.to_string(),
+            currency: self.currency.to_string(),
+            ..BankSettings::default()
+        };
+        if !self.denominations.is_empty() {
+            settings.denominations = self.denominations.iter().map(ToString::to_string).collect();
+        }
+        let keys = self.brand_keys.as_deref().map_or(BrandKeys::New, BrandKeys::From);
+        let identity = PartyFolder::create(&self.folder.dir, |folder| {
+            bank_room::make(folder, settings, &passphrase.create("the bank's keys")?, keys, output)
+        })?;
+        super::report_init(&self.folder.dir, &identity, output)
+    }
+}
+
+impl TrustLog {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        for line in identity::lines_of(&self.log, Role::Log)? {
+            let added = add_to_list::<BankSettings>(&self.folder.dir, "logs", &line)?;
+            super::report_trust(&line, added, output)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+impl Serve {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: BankSettings = folder.settings()?;
+        serving::start_logging(&settings.log_level)?;
+        let passphrase = passphrase.open("the bank's keys")?;
+        let running = bank_room::start(&folder, &settings, &passphrase, output)?;
+        let runtime = serving::runtime()?;
+        let served = runtime.block_on(async {
+            let listener = serving::listen(settings.listen.parse()?).await?;
+            let identity = folder.identity()?;
+            let front = Arc::clone(&running.front);
+            let renewal = tokio::spawn(brand_keys::renew(running.clone(), folder.clone(), settings, passphrase));
+            let broken = async { anyhow::Error::new(front.broken().await).context("the bank's store; start again") };
+            let how = (self.serving, output);
+            let served = serving::serve_until_stopped(listener, Arc::clone(&front), &identity, how, broken).await;
+            renewal.abort();
+            served
+        });
+        running.front.stop().context("the bank's store")?;
+        served.map(|()| Exit::Ok)
+    }
+}
+
+impl Credit {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: BankSettings = folder.settings()?;
+        let bank = folder.identity()?;
+        let operator = bank_room::operator(&folder, &passphrase.open("the operator's key")?)?;
+        let reference = match &self.reference {
+            Some(text) => text.clone(),
+            None => hex::encode(*super::folder::random::<16>()?),
+        };
+        let exchange = Exchange {
+            bank: bank.key,
+            currency: settings.currency.parse()?,
+            inputs: vec![Input::Outside { amount: self.amount, reference: order(&reference) }],
+            outputs: vec![Wanted::Account { account: self.account, amount: self.amount }],
+            condition: None,
+        };
+        let call = BankCall::Exchange(UnverifiedJoint::from(Joint::sign(exchange, [&operator])));
+        let client = Clients::default().on(Circuit::Identified(operator.public()), &bank.url)?;
+        let answer = serving::runtime()?.block_on(client.call(&call));
+        let reply = answer.map_err(|error| match error {
+            CallError::Problem(problem) => anyhow::Error::new(CallError::Problem(problem)),
+            unsure => anyhow::Error::new(unsure).context(format!(
+                "it is not known whether the account was credited; repeat with --reference '{reference}', and it is once"
+            )),
+        })?;
+        let BankReply::Exchange(reply) = reply else { anyhow::bail!("the bank gave another answer than expected") };
+        anyhow::ensure!(reply.state == State::Done, "the bank has not done it");
+        let report = serde_json::json!({
+            "account": self.account.to_string(), "credited": self.amount.to_string(), "currency": settings.currency,
+            "reference": reference,
+        });
+        output
+            .result(&report, |_| format!("credited {} {} (reference {reference})", self.amount, settings.currency))?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Show {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: BankSettings = folder.settings()?;
+        let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
+        super::show(self.trust, &folder.identity()?, &[("logs", &logs)], output)
+    }
+}
+
+/// The reference of an incoming payment as the bank keeps it.
+fn order(reference: &str) -> Order {
+    let mut order = Order::default();
+    order.copy_from_slice(&Digest::of(&[b"naulon/reference", reference.as_bytes()]).0[..16]);
+    order
+}

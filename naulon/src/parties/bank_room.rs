@@ -1,0 +1,112 @@
+//! The bank of a folder: made, opened, audited.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use naulon_bank::{Bank, BankFront, BankKeys, FrontLimits, KeyRing, SqliteStore, audit_file, periods};
+use naulon_blind::KnownBrand;
+use naulon_durable::sealed::Passphrase;
+use naulon_exchange::{AuditReport, LockLimits, Rules};
+use naulon_statement::{Digest, PublicKey, SecretKey};
+
+use super::PartyFolder;
+use super::brand_keys::{self, BrandKeys};
+use crate::clock;
+use crate::config::BankSettings;
+use crate::identity::{self, Identity, Role};
+use crate::output::Output;
+
+const KEY_FILE: &str = "bank.key";
+const OPERATOR_FILE: &str = "operator.key";
+const STORE_FILE: &str = "bank.sqlite";
+
+/// A bank that runs.
+#[derive(Clone)]
+pub struct Running {
+    /// What answers.
+    pub front: Arc<BankFront>,
+    /// The brands' keys.
+    pub ring: Arc<KeyRing>,
+}
+
+/// Makes a bank in a folder, with the brands of this period and the next.
+pub fn make(
+    folder: &PartyFolder,
+    mut settings: BankSettings,
+    passphrase: &Passphrase,
+    keys: BrandKeys<'_>,
+    output: Output,
+) -> anyhow::Result<Identity> {
+    let bank = SecretKey::from_seed(&*folder.seal_random::<32>(KEY_FILE, passphrase)?);
+    let operator = SecretKey::from_seed(&*folder.seal_random::<32>(OPERATOR_FILE, passphrase)?);
+    settings.operator = operator.public().to_string();
+    let identity = Identity {
+        role: Role::Bank,
+        key: bank.public(),
+        url: format!("http://{}", settings.listen),
+        checkpoints: None,
+    };
+    folder.write_settings(&settings)?;
+    folder.write_identity(&identity)?;
+    let terms = periods(&settings.brands()?, &settings.currency.parse()?, clock::now())?;
+    let made = brand_keys::make(&terms, bank.public(), keys, output)?;
+    let brands = brand_keys::seal(folder, made, passphrase, &KeyRing::default())?;
+    // The brands are stated, so that they stand in the books before anybody asks for them.
+    let mut rules = rules(folder, &settings)?;
+    for brand in brands {
+        let known = KnownBrand::new(brand)?;
+        rules.brands.insert(Digest(*known.key_id()), Arc::new(known));
+    }
+    let ring = brand_keys::ring(folder, passphrase)?;
+    Bank::open(BankKeys { bank }, rules, Arc::new(ring), SqliteStore::open(&folder.path(STORE_FILE))?)?;
+    Ok(identity)
+}
+
+/// Opens the bank of a folder and puts it on its threads. Brands that are due and missing are made first.
+pub fn start(
+    folder: &PartyFolder,
+    settings: &BankSettings,
+    passphrase: &Passphrase,
+    output: Output,
+) -> anyhow::Result<Running> {
+    let bank = SecretKey::from_seed(&*folder.unseal::<32>(KEY_FILE, passphrase)?);
+    let ring = Arc::new(brand_keys::ring(folder, passphrase)?);
+    let key = bank.public();
+    let store = SqliteStore::open(&folder.path(STORE_FILE))?;
+    let mut bank = Bank::open(BankKeys { bank }, rules(folder, settings)?, ring.clone(), store)?;
+    let missing = brand_keys::due(settings, &bank.desk().rules())?;
+    if !missing.is_empty() {
+        let made = brand_keys::make(&missing, key, BrandKeys::New, output)?;
+        let brands = brand_keys::seal(folder, made, passphrase, &ring)?;
+        bank.add_brands(&brands)?;
+    }
+    Ok(Running { front: Arc::new(BankFront::start(bank, FrontLimits::default())), ring })
+}
+
+/// The operator's private key.
+pub fn operator(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result<SecretKey> {
+    Ok(SecretKey::from_seed(&*folder.unseal::<32>(OPERATOR_FILE, passphrase)?))
+}
+
+/// Audits the books of a folder, whose bank may be running.
+pub fn audit(folder: &PartyFolder) -> anyhow::Result<Result<AuditReport, naulon_bank::AuditError>> {
+    let settings: BankSettings = folder.settings()?;
+    let store = folder.path(STORE_FILE);
+    anyhow::ensure!(store.is_file(), "there are no books at {}", store.display());
+    Ok(audit_file(&store, &rules(folder, &settings)?))
+}
+
+fn rules(folder: &PartyFolder, settings: &BankSettings) -> anyhow::Result<Rules> {
+    let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
+    let logs = logs.iter().map(|log| Ok((log.key, log.log()?))).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    let operator: PublicKey = settings.operator.parse().context("the setting operator")?;
+    Ok(Rules {
+        bank: folder.identity()?.key,
+        operator,
+        currency: settings.currency.parse().context("the setting currency")?,
+        brands: BTreeMap::new(),
+        logs,
+        locks: LockLimits { min: settings.lock_min.0, max: settings.lock_max.0 },
+    })
+}

@@ -1,0 +1,142 @@
+//! Real processes: servers that say when they are ready and are ended by their id, and commands of a wallet.
+
+// Each test file uses what it needs of this.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// The passphrase of everything in tests.
+pub const PASSPHRASE: &str = "horse battery staple\n";
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// The last line of JSON.
+    pub json: Value,
+    /// Standard error.
+    pub error: String,
+}
+
+/// A folder with all parties in it.
+pub struct House {
+    /// The folder.
+    pub dir: tempfile::TempDir,
+}
+
+/// A server that runs.
+pub struct Server {
+    child: Child,
+    /// What it said when it was ready.
+    pub ready: Value,
+}
+
+impl House {
+    /// An empty one.
+    pub fn new() -> Self {
+        House { dir: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Bank, log, shop and wallet, all on free ports, known to one another, none of them running.
+    pub fn furnished() -> Self {
+        let house = House::new();
+        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/brand-keys");
+        let keys = keys.to_str().expect("a path");
+        house.done(&["log", "init", "--listen", "127.0.0.1:0"]);
+        let denominations = "0.10,0.20,0.50,1,2,5,10,20";
+        let bank = ["--denominations", denominations, "--brand-keys", keys, "--log", "log", "--listen", "127.0.0.1:0"];
+        house.done(&[&["bank", "init"], &bank[..]].concat());
+        house.done(&["log", "trust-bank", "bank"]);
+        house.done(&["shop", "init", "--bank", "bank", "--log", "log", "--listen", "127.0.0.1:0"]);
+        house.done(&["wallet", "init", "--bank", "bank", "--log", "log", "--shop", "shop"]);
+        house
+    }
+
+    /// A command in the folder, with the passphrase on standard input.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_naulon"));
+        command.current_dir(self.dir.path()).env_clear().args(args).args(["--json", "--passphrase-fd", "0"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a command.
+    pub fn start(&self, args: &[&str]) -> Child {
+        let mut child = self.command(args).spawn().expect("starts");
+        let mut input = child.stdin.take().expect("standard input");
+        // A command that needs no passphrase may have ended without reading it.
+        let _ = input.write_all(PASSPHRASE.as_bytes());
+        child
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Said {
+        let output = self.start(args).wait_with_output().expect("ends");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let json = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        Said { code: output.status.code(), json, error: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// Runs a command that must succeed.
+    pub fn done(&self, args: &[&str]) -> Value {
+        let said = self.run(args);
+        assert_eq!(said.code, Some(0), "{args:?}: {}", said.error);
+        said.json
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub fn serve(&self, role: &str) -> Server {
+        let mut child = self.start(&[role, "serve"]);
+        let mut lines = BufReader::new(child.stdout.take().expect("standard output"));
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("reads");
+        let Ok(ready) = serde_json::from_str(&line) else {
+            let mut error = String::new();
+            let _ = child.stderr.take().expect("standard error").read_to_string(&mut error);
+            panic!("{role} does not start: {error}");
+        };
+        Server { child, ready }
+    }
+
+    /// Starts bank, log and shop.
+    pub fn open(&self) -> [Server; 3] {
+        ["log", "bank", "shop"].map(|role| self.serve(role))
+    }
+}
+
+impl Server {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop, and says with which code it ended.
+    pub fn stop(mut self) -> Option<i32> {
+        signal("-TERM", self.id());
+        self.child.wait().expect("ends").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process by its id.
+pub fn signal(name: &str, id: u32) {
+    let sent = Command::new("kill").args([name, &id.to_string()]).status().expect("runs");
+    assert!(sent.success());
+}
