@@ -5,8 +5,8 @@ use std::sync::Arc;
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
 use naulon_exchange::{
-    Audit, AuditReport, Decided, Discrepancy, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request, Rules, View,
-    decide,
+    Audit, AuditReport, Decided, Discrepancy, Header, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request,
+    Rules, View, decide,
 };
 use naulon_statement::{SecretKey, Signed, Timestamp};
 use naulon_wire::{BankCall, BankReply, Problem};
@@ -197,12 +197,12 @@ impl<S: BankStore> Bank<S> {
                     plans.push(plan);
                     writers.push(*index);
                 }
-                Err(refusal) => refused.push((*index, refusal)),
+                Err(refusal) => refused.push((*index, view, refusal)),
             }
         }
         let lost = self.write(&plans, &writers, now, answers);
-        for (index, refusal) in refused {
-            let kept = self.keep_what_is_told(&refusal, calls[index].task(), now);
+        for (index, view, refusal) in refused {
+            let kept = self.keep_what_is_told(&refusal, view, calls[index].task(), now);
             answers[index] = Some(Err(match kept {
                 Ok(()) => refusal.into(),
                 Err(error) => self.unavailable(&error),
@@ -249,21 +249,22 @@ impl<S: BankStore> Bank<S> {
 
     /// Writes down what a refusal rests on before it is said. A refusal for good that rests on the clock must not become
     /// wrong by a restart with a clock that was set back; a log's breach of the protocol is kept for the judge.
-    fn keep_what_is_told(&mut self, refusal: &Refusal, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+    fn keep_what_is_told(
+        &mut self,
+        refusal: &Refusal,
+        view: &View,
+        task: &Task,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let rests_on_clock = matches!(refusal, Refusal::BrandClosed | Refusal::ExpiryTooSoon { .. });
         if rests_on_clock && self.kept < now {
             self.sound()?.keep_time(now)?;
             self.kept = now;
         }
-        let breaks_protocol = matches!(refusal, Refusal::KeyMismatch | Refusal::Contradiction(_));
-        if let (true, Task::Request(request)) = (breaks_protocol, task)
-            && let Request::Decision(decision) = request.as_ref()
-        {
-            let code = refusal.code().to_owned();
-            let decision = ProvenDecision::clone(decision);
-            self.sound()?.keep_log_fault(&LogFault { purchase: decision.decision().a, code, decision })?;
+        match breach(refusal, view, task) {
+            Some(fault) => self.sound()?.keep_log_fault(&fault),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The store, as long as it is known what is in it.
@@ -309,4 +310,26 @@ fn decide_task(rules: &Rules, view: &View, task: &Task, now: Timestamp) -> Resul
         },
     };
     Ok(Outcome::Answer(answer))
+}
+
+/// The decision that was refused, if its log has broken the protocol by it: it decided otherwise before, it committed to a
+/// key that does not open c, or it decided on this very header outside of its time.
+fn breach(refusal: &Refusal, view: &View, task: &Task) -> Option<LogFault> {
+    let Task::Request(request) = task else { return None };
+    let Request::Decision(decision) = request.as_ref() else { return None };
+    let is_breach = match refusal {
+        Refusal::KeyMismatch | Refusal::Contradiction(_) => true,
+        Refusal::DecisionMisfit => {
+            let record = view.record.as_ref()?;
+            let header = Header::of(&record.exchange, record.id())?;
+            decision.decision().signer() == header.log && decision.decision().header == header.digest()
+        }
+        _ => false,
+    };
+    let fault = LogFault {
+        purchase: decision.decision().a,
+        code: refusal.code().to_owned(),
+        decision: ProvenDecision::clone(decision),
+    };
+    is_breach.then_some(fault)
 }

@@ -21,7 +21,7 @@ pub struct MemoryStore {
     faults: Faults,
 }
 
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 struct Books {
     records: BTreeMap<RequestId, Arc<Record>>,
     marks: BTreeMap<Digest, RequestId>,
@@ -48,10 +48,15 @@ impl MemoryStore {
         MemoryStore { books: Arc::new(Mutex::new(self.lock().clone())), faults: Faults::none() }
     }
 
-    /// Whether everything in the books is the same.
+    /// Whether everything in the books is the same: all but the clock and what is kept about logs.
     pub fn has_same_books(&self, other: &MemoryStore) -> bool {
         let ours = self.lock().clone();
-        ours == *other.lock()
+        let theirs = other.lock();
+        ours.records == theirs.records
+            && ours.marks == theirs.marks
+            && ours.balances == theirs.balances
+            && ours.journal == theirs.journal
+            && ours.brands == theirs.brands
     }
 
     /// No code panics under this lock, so a poisoned one still holds sound books.

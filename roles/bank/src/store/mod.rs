@@ -29,7 +29,7 @@ pub enum Written {
 pub struct LogFault {
     /// The purchase.
     pub purchase: RequestId,
-    /// The code of the refusal: `log_contradiction` or `key_mismatch`.
+    /// The code of the refusal: `log_contradiction`, `key_mismatch` or `decision_misfit`.
     pub code: String,
     /// The decision that was refused.
     pub decision: ProvenDecision,
