@@ -53,6 +53,16 @@ impl Kind {
     pub const ALL: [Kind; 7] =
         [Kind::OneToOne, Kind::Decision, Kind::EightToEight, Kind::Withdraw, Kind::Deposit, Kind::Lock, Kind::Settle];
 
+    /// Those that an area's name stands for: all of them for `exchange`, one for its own name, and with a settlement the lock
+    /// that it settles. None if there is no such area.
+    pub fn of_area(area: &str) -> Vec<Kind> {
+        let wanted = |kind: &Kind| match kind {
+            Kind::Lock => [Kind::Lock, Kind::Settle].iter().any(|kind| kind.name() == area),
+            kind => kind.name() == area,
+        };
+        Kind::ALL.into_iter().filter(|kind| area == "exchange" || wanted(kind)).collect()
+    }
+
     /// The beginning of its figures' names.
     pub fn name(self) -> &'static str {
         match self {
@@ -335,4 +345,17 @@ fn in_parallel<T: Send>(numbers: &[u64], make: impl Fn(u64) -> Result<T> + Sync)
         }
         Ok(all)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas() {
+        assert_eq!(Kind::of_area("exchange"), Kind::ALL);
+        assert_eq!(Kind::of_area("log.decision"), [Kind::Decision]);
+        assert_eq!(Kind::of_area("exchange.settle"), [Kind::Lock, Kind::Settle]);
+        assert_eq!(Kind::of_area("mix"), []);
+    }
 }

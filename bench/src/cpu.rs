@@ -23,6 +23,7 @@ pub struct Usage(BTreeMap<u32, Thread>);
 struct Thread {
     name: String,
     used: Duration,
+    switches: u64,
 }
 
 impl Usage {
@@ -35,7 +36,9 @@ impl Usage {
             let Some(id) = task.file_name().to_str().and_then(|id| id.parse().ok()) else { continue };
             // A thread may end between the listing and the reading.
             let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
-            threads.insert(id, Thread { name: name.trim_end().to_owned(), used: used(&task.path())? });
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let (name, switches) = (name.trim_end().to_owned(), switches(&status));
+            threads.insert(id, Thread { name, used: used(&task.path())?, switches });
         }
         Ok(Usage(threads))
     }
@@ -53,6 +56,18 @@ impl Usage {
         }
         by_name
     }
+
+    /// How often a processor was given to one of the threads since then.
+    pub fn switches_since(&self, earlier: &Usage) -> u64 {
+        let before = |id| earlier.0.get(id).map(|thread| thread.switches).unwrap_or_default();
+        self.0.iter().map(|(id, thread)| thread.switches.saturating_sub(before(id))).sum()
+    }
+}
+
+/// The lines `voluntary_ctxt_switches: 1` and `nonvoluntary_ctxt_switches: 2`, added up.
+fn switches(status: &str) -> u64 {
+    let lines = status.lines().filter(|line| line.contains("voluntary_ctxt_switches:"));
+    lines.filter_map(|line| line.rsplit(':').next()?.trim().parse::<u64>().ok()).sum()
 }
 
 /// The kernel's most exact account of a thread that there is: nanoseconds where it keeps them, else hundredths of a
@@ -98,6 +113,7 @@ mod tests {
         assert_eq!(sched(sched_text), Some(Duration::from_micros(12_500)));
         let stat_text = "9 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 3 0 1 2 3\n";
         assert_eq!(stat(stat_text), Some(Duration::from_secs(2)));
+        assert_eq!(switches("Name:\tx\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t30\n"), 42);
         for text in ["", "x", "1 (a) S"] {
             assert_eq!((sched(text), stat(text)), (None, None));
         }
@@ -105,10 +121,15 @@ mod tests {
 
     #[test]
     fn threads_of_one_kind_are_added_up() {
-        let thread = |name: &str, used| Thread { name: name.to_owned(), used: Duration::from_millis(used) };
+        let thread = |name: &str, used| {
+            let (name, switches) = (name.to_owned(), 10 * used);
+            Thread { name, used: Duration::from_millis(used), switches }
+        };
         let before = Usage([(1, thread("main", 5)), (2, thread("http-0", 10))].into());
         let after = [thread("main", 6), thread("http-0", 30), thread("http-1", 7), thread("bank-store", 4)];
-        let since = Usage((1..).zip(after).collect()).since(&before);
+        let after = Usage((1..).zip(after).collect());
+        assert_eq!(after.switches_since(&before), 10 * (1 + 20 + 7 + 4));
+        let since = after.since(&before);
         let expected = [("bank-store", 4), ("http", 27), ("main", 1)];
         assert_eq!(since, expected.map(|(name, used)| (name.to_owned(), Duration::from_millis(used))).into());
     }

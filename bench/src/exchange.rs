@@ -19,6 +19,7 @@ use crate::primitives::{self, Primitives};
 use crate::rows::Mirror;
 use crate::samples::Samples;
 use crate::server::{Role, Server};
+use crate::steps::{self, Steps};
 
 /// Rounds that count.
 pub const ROUNDS: usize = 7;
@@ -33,8 +34,8 @@ struct Measured {
     mirror: Mirror,
 }
 
-/// Measures everything and gives the figures. `rounds` and `scale` (a divisor of the calls a round) are smaller in tests.
-pub fn run(rounds: usize, scale: usize) -> Result<Vec<Figure>> {
+/// Measures these kinds of calls and gives the figures.
+pub fn run(kinds: &[Kind], rounds: usize) -> Result<Vec<Figure>> {
     let folders = tempfile::tempdir()?;
     let folder = |name: &str| -> Result<_> {
         let folder = folders.path().join(name);
@@ -53,21 +54,26 @@ pub fn run(rounds: usize, scale: usize) -> Result<Vec<Figure>> {
     let mut log = start_log(&folder("log")?)?;
 
     let primitives = Primitives::new(&brand, &house::brand_secret()?, &maker.header(u64::MAX))?;
+    let mut steps = Steps::new(brand.brand().clone(), &folder("steps")?)?;
     let mut warm_up = Samples::default();
     let mut samples = Samples::default();
     for round in 0..=rounds {
         let samples = if round == 0 { &mut warm_up } else { &mut samples };
         eprintln!("round {round} of {rounds}: primitives");
         primitives.measure(samples);
-        for kind in Kind::ALL {
+        steps.measure(kinds, &mut maker, samples)?;
+        for &kind in kinds {
             eprintln!("round {round} of {rounds}: {}", kind.name());
-            let requests = maker.make(kind, (kind.calls() / scale).max(1))?;
+            let requests = maker.make(kind, kind.calls())?;
             let measured = if kind.is_for_log() { &mut log } else { &mut bank };
             measure(kind, requests, measured, &echo, samples).with_context(|| kind.name())?;
         }
     }
     let mut figures = primitives::figures(&samples);
-    figures.extend(Kind::ALL.iter().flat_map(|kind| figures_of(*kind, &samples)));
+    for kind in kinds {
+        figures.extend(figures_of(*kind, &samples));
+        figures.extend(steps::figures(*kind, &samples));
+    }
     Ok(figures)
 }
 
@@ -109,6 +115,7 @@ fn measure(
     for part in [Part::Http, Part::Crypto, Part::Store] {
         add(part.name(), used.get(&part).copied().unwrap_or_default());
     }
+    add("switches", after.switches_since(&before) as f64 / calls as f64);
     add("throughput", calls as f64 / loaded.elapsed.as_secs_f64());
 
     let echoes = vec![as_echo(&request, loaded.first_body.len())?; ECHOES];
@@ -194,6 +201,7 @@ fn figures_of(kind: Kind, samples: &Samples) -> Vec<Figure> {
         against(Part::Crypto.name(), "operations", "its RSA and Ed25519 operations"),
         against(Part::Store.name(), "rows", "its rows written durably in batches of 100"),
         bare("rows.count", "rows"),
+        bare("switches", "switches"),
         bare("throughput", A_SECOND),
     ]
 }

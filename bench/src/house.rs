@@ -79,6 +79,13 @@ pub fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
+/// A bank of this brand over a SQLite store in the folder.
+pub fn bank_over(brand: Brand, folder: &Path) -> Result<Bank<naulon_bank::SqliteStore>> {
+    let store = naulon_bank::SqliteStore::open(&bank_file(folder))?;
+    let signatory = Arc::new(KeyRing::new([brand_secret()?]));
+    Ok(Bank::open(BankKeys { bank: bank_key() }, rules(brand)?, signatory, store)?)
+}
+
 /// Serves the bank over its SQLite store in the folder.
 pub fn serve_bank(
     runtime: &Runtime,
@@ -86,10 +93,7 @@ pub fn serve_bank(
     folder: &Path,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let secret = brand_secret()?;
-    let rules = rules(&secret)?;
-    let store = naulon_bank::SqliteStore::open(&bank_file(folder))?;
-    let bank = Bank::open(BankKeys { bank: bank_key() }, rules, Arc::new(KeyRing::new([secret])), store)?;
+    let bank = bank_over(fresh_brand()?, folder)?;
     let front = Arc::new(BankFront::start(bank, FrontLimits::default()));
     runtime.block_on(serve::serve(listener, Arc::clone(&front), stop))?;
     Ok(front.stop()?)
@@ -107,9 +111,10 @@ pub fn serve_log(
     Ok(front.stop()?)
 }
 
-fn rules(secret: &IssuerSecret) -> Result<Rules> {
+/// A brand that began yesterday.
+fn fresh_brand() -> Result<Brand> {
     let now = now();
-    let brand = Brand {
+    Ok(Brand {
         bank: bank_key().public(),
         currency: currency()?,
         denomination: denomination()?,
@@ -119,8 +124,11 @@ fn rules(secret: &IssuerSecret) -> Result<Rules> {
         withdraw_until: now.plus(Duration::days(1)),
         spend_until: now.plus(Duration::days(30)),
         redeem_until: now.plus(Duration::days(60)),
-        key: *secret.public().spki(),
-    };
+        key: *brand_secret()?.public().spki(),
+    })
+}
+
+fn rules(brand: Brand) -> Result<Rules> {
     let known = Arc::new(KnownBrand::new(brand)?);
     let log = log_keys()?;
     let identity = LogIdentity { key: log.statements.public(), checkpoints: log.checkpoints.verifier().clone() };

@@ -18,17 +18,21 @@ mod primitives;
 mod rows;
 mod samples;
 mod server;
+mod steps;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use calls::Kind;
 use figure::Figure;
 use server::Role;
 
 const USAGE: &str = "\
-naulon-bench [AREA] [--json]     figures as ratios measured in one run; areas: exchange";
+naulon-bench [AREA] [--json]     figures as ratios measured in one run
+areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exchange.withdraw, exchange.deposit,
+exchange.lock, exchange.settle, log.decision";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,8 +43,10 @@ fn main() -> ExitCode {
             Some(role) => server::run(role, Path::new(folder)),
             None => return usage(),
         },
-        [] | ["exchange"] => measure(false),
-        ["--json"] | ["exchange", "--json"] | ["--json", "exchange"] => measure(true),
+        [] => measure("exchange", false),
+        ["--json"] => measure("exchange", true),
+        [area] => measure(area, false),
+        [area, "--json"] | ["--json", area] => measure(area, true),
         _ => return usage(),
     };
     match outcome {
@@ -57,8 +63,10 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn measure(as_json: bool) -> Result<()> {
-    print(&exchange::run(exchange::ROUNDS, 1)?, as_json)
+fn measure(area: &str, as_json: bool) -> Result<()> {
+    let kinds = Kind::of_area(area);
+    ensure!(!kinds.is_empty(), "there is no area {area}\n{USAGE}");
+    print(&exchange::run(&kinds, exchange::ROUNDS)?, as_json)
 }
 
 #[allow(clippy::print_stdout)] // The figures are what this program is for.
