@@ -210,7 +210,7 @@ struct Case {
     goods_q: Option<Signed<GoodsQ>>,
     /// An authorization whose id is the header's a. The header may still say something else than it asks for.
     authorization_q: Option<Joint<Exchange>>,
-    /// The bank's promise that belongs to its header.
+    /// The bank's promise on that header.
     authorization_b: Option<Signed<AuthorizationB>>,
     decisions: Vec<ProvenDecision>,
 }
@@ -219,7 +219,6 @@ impl Case {
     /// Messages belong together if they agree on (n, expiry, M, L), which the header binds; goods_m if it agrees on n, M and c.
     fn of(parts: Parts, judgement: &mut Judgement) -> Option<Case> {
         let Parts { goods_m, goods_q, authorization_q, header, authorization_b, decisions } = parts;
-        let by_bank = header.is_some();
         let asked = || authorization_q.as_ref().and_then(|joint| Header::of(joint, joint.id()));
         let header = header.map(Signed::into_body).or_else(asked)?;
         let digest = header.digest();
@@ -229,8 +228,8 @@ impl Case {
             }
             belongs
         };
-        let is_promise =
-            |promise: &Signed<AuthorizationB>| by_bank && promise.header == digest && promise.signer() == header.bank;
+        // The promise names the header by its digest, so it binds the bank to it also where the bank's own copy is missing.
+        let is_promise = |promise: &Signed<AuthorizationB>| promise.header == digest && promise.signer() == header.bank;
         let is_offer =
             |offer: &Signed<GoodsM>| offer.n == header.n && offer.merchant == header.merchant && offer.c == header.c;
         let is_decision = |proven: &ProvenDecision| {
