@@ -170,12 +170,14 @@ fn purchases_have_a_form() {
     refused("brand_closed", seconds(1_500), set(|c| c.expiry = seconds(1_700)));
     // 60 seconds before the fives' last day, and not one less, so that they are worth something after an abort.
     refused("expiry_too_late", seconds(1_400), set(|c| c.expiry = Timestamp(1_940_001)));
-    let with_change_of_five = with(&|e| {
-        e.inputs = [0, 1, 2, 3].map(token).into_iter().chain([token(8), token(4)]).collect();
-        e.outputs = vec![credit(3, 5), change(9)];
-        e.condition.as_mut().expect("a purchase").expiry = Timestamp(1_940_001);
-    });
-    refused("expiry_too_late", seconds(999), with_change_of_five);
+    let with_change_of_five = |expiry| {
+        let condition = condition(3, 7, Timestamp(expiry), 0, None);
+        sign(exchange((0..6).map(token).collect(), vec![credit(3, 1), change(9)], Some(condition)))
+    };
+    refused("expiry_too_late", seconds(999), with_change_of_five(1_940_001));
+    let mut books = bank_with_money();
+    send(&mut books, with_change_of_five(1_940_000), seconds(999)).expect("what comes back is worth something");
+    send(&mut bank_with_money(), with(&|_| {}), Timestamp(40_000)).expect("exactly the shortest lock is left");
 }
 
 #[test]
@@ -253,6 +255,15 @@ fn decisions_must_hold() {
         refuse("bad_decision", changed);
     }
     ask(&mut books, authenticate_decision(rules(), proven()), Timestamp(0)).expect("the honest one settles");
+}
+
+/// The right keys, each with a sound signature, but over another exchange.
+#[test]
+fn signatures_are_over_this_exchange() {
+    let [mine, other] = [0, 3].map(|to| sign(exchange(vec![token(0)], vec![credit(to, 1)], None)));
+    let signatures: Vec<&[u8]> = other.signatures().iter().map(|signature| signature.bytes()).collect();
+    let forged = UnverifiedJoint::<Exchange>::parse(mine.payload(), &signatures).expect("parses");
+    assert_eq!(authenticate(rules(), forged).expect_err("forged").code(), "bad_signature");
 }
 
 /// The cheap checks come first, and a check of one kind never shadows that another bank is meant: a misrouted request says
