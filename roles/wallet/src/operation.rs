@@ -157,8 +157,6 @@ pub(crate) struct Purchase {
     pub place: Option<String>,
     /// Why the bank did not lock.
     pub refused: Option<String>,
-    /// Decisions that contradict the buyer's, or commit to a wrong key: evidence against the log.
-    pub contested: Vec<Vec<u8>>,
 }
 
 impl Purchase {
@@ -259,8 +257,6 @@ struct PurchaseRow {
     place: Option<String>,
     #[n(7)]
     refused: Option<String>,
-    #[n(8)]
-    contested: Vec<minicbor::bytes::ByteVec>,
 }
 
 impl PurchaseRow {
@@ -273,7 +269,6 @@ impl PurchaseRow {
             settled: purchase.settled,
             place: purchase.place.clone(),
             refused: purchase.refused.clone(),
-            contested: purchase.contested.iter().cloned().map(Into::into).collect(),
         }
     }
 
@@ -287,7 +282,6 @@ impl PurchaseRow {
             settled: self.settled,
             place: self.place,
             refused: self.refused,
-            contested: self.contested.into_iter().map(Into::into).collect(),
         })
     }
 }

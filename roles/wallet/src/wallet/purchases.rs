@@ -80,7 +80,6 @@ impl<S: WalletStore> Wallet<S> {
             settled: false,
             place: None,
             refused: None,
-            contested: Vec::new(),
         }));
         let (id, mut changes) = self.begin(bank, now, entropy, work);
         let reserve = |held: Held| Change::Token(Held { state: TokenState::Reserved(id), ..held });
@@ -146,8 +145,8 @@ impl<S: WalletStore> Wallet<S> {
         Ok(now.plus(wanted).max(earliest).min(latest))
     }
 
-    /// The tokens that can pay now and are worth something still when the lock expires: free ones, and those set aside
-    /// for this purchase.
+    /// The tokens that can pay now and that the bank locks for so long, so that they are worth something still after an
+    /// abort: free ones, and those set aside for this purchase.
     fn spendable(
         &self,
         bank: &PublicKey,
@@ -156,13 +155,14 @@ impl<S: WalletStore> Wallet<S> {
         expiry: Timestamp,
         now: Timestamp,
     ) -> Vec<Held> {
+        let margin = self.terms.get(bank).map_or(SLACK, |terms| terms.locks().min);
         self.usable(bank, &offer.currency, |held, brand| {
             let state = match held.state {
                 TokenState::Free => true,
                 TokenState::Reserved(op) => for_this == Some(op),
                 TokenState::Spent => false,
             };
-            state && brand.spendable_at(now) && brand.redeem_until >= expiry
+            state && brand.spendable_at(now) && brand.redeem_until >= expiry.plus(margin)
         })
     }
 
@@ -170,7 +170,7 @@ impl<S: WalletStore> Wallet<S> {
     pub(super) fn advance(&mut self, id: OperationId, now: Timestamp) -> Result<(), WalletError> {
         while let Some(operation) = self.operations.get(&id).cloned() {
             let Work::Purchase(purchase) = &operation.work else { return Ok(()) };
-            let went_on = match next_step(purchase, now) {
+            let went_on = match purchase.buyer.next(now) {
                 Step::Fetch => self.check_goods(&operation, purchase, now)?,
                 Step::Authorize => self.authorize(operation, now)?,
                 Step::Deliver => self.deliver(&operation, purchase, now)?,
@@ -269,7 +269,7 @@ impl<S: WalletStore> Wallet<S> {
         let buyer = &purchase.buyer;
         let other_way = self.tracks.get(&operation.id).is_some_and(|track| track.other_way);
         let mut calls = Vec::new();
-        match next_step(purchase, now) {
+        match purchase.buyer.next(now) {
             Step::Fetch => calls.extend(self.fetch_ask(operation.id, purchase, now)?),
             Step::Lock => calls.extend(buyer.authorization_q().cloned().map(|authorization_q| {
                 (operation.bank, AnyCall::Bank(BankCall::Exchange(UnverifiedJoint::from(authorization_q))))
@@ -321,14 +321,6 @@ impl<S: WalletStore> Wallet<S> {
     }
 }
 
-/// The buyer's next step. A purchase that ended as a fraud is still settled, for the change.
-pub(super) fn next_step(purchase: &Purchase, now: Timestamp) -> Step {
-    match purchase.buyer.next(now) {
-        Step::Done(Ending::Cheated) if !purchase.settled => Step::Settle,
-        step => step,
-    }
-}
-
 fn pay_call(buyer: &Buyer) -> Option<(PublicKey, AnyCall)> {
     let (header, authorization_b) = buyer.promise()?;
     let payment = UnverifiedPayment {
@@ -345,7 +337,8 @@ fn decision_call(purchase: &Purchase) -> Option<(PublicKey, AnyCall)> {
     Some((purchase.log, AnyCall::Log(LogCall::Decision(header.digest()))))
 }
 
-/// Hands the decision to the bank; or, when the bank holds another one, asks for what it did by that.
+/// Hands the decision to the bank; or, when the bank says that it holds another one and does not show it, asks for what it
+/// did.
 fn settle_call(operation: &Operation, purchase: &Purchase, by_id: bool) -> Option<(PublicKey, AnyCall)> {
     let call = match (by_id, purchase.buyer.authorization_q()) {
         (true, Some(authorization_q)) => BankCall::Status(authorization_q.id()),

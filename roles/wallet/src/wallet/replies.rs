@@ -2,20 +2,16 @@
 
 use naulon_exchange::{Header, Outcome, State, UnverifiedDecision, UnverifiedRecord};
 use naulon_purchase::{BuyerError, Step};
-use naulon_statement::{PublicKey, Timestamp, cbor};
+use naulon_statement::{PublicKey, Timestamp};
 use naulon_wire::{AnyReply, BankReply, CallError, ExchangeReply, LogReply, Problem, ShopReply};
 
 use super::Wallet;
-use super::purchases::next_step;
 use crate::change::Change;
 use crate::error::WalletError;
 use crate::event::Event;
 use crate::operation::{End, Exchanging, Operation, OperationId, Purchase, Why, Work};
 use crate::store::WalletStore;
 use crate::token::{Held, TokenState};
-
-/// The most contradicting decisions that are kept of one purchase.
-const MAX_CONTESTED: usize = 4;
 
 /// The bank's refusals after which it can never lock this authorization. Not among them are final refusals that another
 /// party may have given to an earlier call of the same purchase.
@@ -25,7 +21,6 @@ const NEVER_LOCKED: &[&str] = &[
     "too_long",
     "wrong_signer",
     "bad_signature",
-    "wrong_bank",
     "wrong_currency",
     "exchange_size",
     "signature_missing",
@@ -40,10 +35,11 @@ const NEVER_LOCKED: &[&str] = &[
     "condition_outputs",
     "expiry_too_soon",
     "order_used",
+    "spent",
 ];
 
 /// Refusals that a bank gives before it looks at the expiry. They may pass; but not after the expiry.
-const NEVER_LOCKED_AFTER_EXPIRY: &[&str] = &["unknown_brand", "brand_not_issuing", "unknown_log"];
+const NEVER_LOCKED_AFTER_EXPIRY: &[&str] = &["unknown_brand", "brand_not_issuing"];
 
 impl<S: WalletStore> Wallet<S> {
     pub(super) fn take_answer(
@@ -149,6 +145,10 @@ impl<S: WalletStore> Wallet<S> {
         let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
         let Some(a) = before.buyer.authorization_q().map(naulon_statement::Joint::id) else { return Ok(()) };
         if let Err(why) = self.read_bank_reply(a, purchase, &reply) {
+            // What convicts the log is kept.
+            if purchase.buyer != before.buyer {
+                self.commit(vec![Change::Operation(Box::new(operation))])?;
+            }
             self.emit(id, Event::Distrusted(why));
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl<S: WalletStore> Wallet<S> {
                 _ => events.push(Event::Distrusted("the bank's blind signatures do not hold")),
             }
         }
-        if purchase.buyer != before.buyer || purchase.contested != before.contested {
+        if purchase.buyer != before.buyer {
             changes.push(Change::Operation(Box::new(operation)));
             self.commit(changes)?;
         }
@@ -204,16 +204,14 @@ impl<S: WalletStore> Wallet<S> {
         }
         let decision = reply.decision.as_ref().ok_or("the bank has settled and shows no decision")?;
         let log = self.peers.logs.get(&purchase.log).ok_or("the log is not one of this wallet's")?;
-        let is_first = purchase.buyer.decision().is_none();
-        let outcome = decision.decision.claimed_body().outcome;
-        let fits = purchase.buyer.decided(decision.clone(), log);
-        fits.map_err(|_| "the decision that the bank shows does not hold")?;
-        if (reply.state == State::Committed) != matches!(outcome, Outcome::Commit { .. }) {
+        let taken = match purchase.buyer.decided(decision.clone(), log) {
+            // The log has signed both. The bank's first recorded outcome is final.
+            Err(BuyerError::Contradiction) => purchase.buyer.overruled(decision.clone(), log),
+            taken => taken,
+        };
+        taken.map_err(|_| "the decision that the bank shows does not hold")?;
+        if (reply.state == State::Committed) != purchase.buyer.key().is_some() {
             return Err("the bank has settled otherwise than the decision says");
-        }
-        // The bank's first recorded outcome is final; if it is another one than ours, the log has signed both.
-        if !is_first && outcome_of(purchase) != Some(outcome) {
-            contest(purchase, cbor::to_vec(decision));
         }
         Ok(())
     }
@@ -246,32 +244,23 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<(), WalletError> {
         let id = operation.id;
         let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
-        let before = outcome_of(purchase);
-        let outcome = decision.decision.claimed_body().outcome;
-        let bytes = cbor::to_vec(&decision);
+        let before = purchase.buyer.clone();
         let taken = match self.peers.logs.get(&purchase.log) {
             Some(log) => purchase.buyer.decided(decision, log),
             None => Err(BuyerError::DecisionMisfit),
         };
-        // Both prove something against the log: two outcomes, and a commit to a key that opens nothing.
-        let contested = match taken {
-            Ok(()) => before.is_some_and(|first| first != outcome) && contest(purchase, bytes),
-            Err(BuyerError::KeyMismatch) => contest(purchase, bytes),
-            Err(_) => false,
-        };
-        if contested || (taken.is_ok() && before.is_none()) {
+        let outcome = outcome_of(purchase).filter(|_| before.decision().is_none());
+        // Also after an error: a decision by which the log has broken its rules is kept.
+        if purchase.buyer != before {
             self.commit(vec![Change::Operation(Box::new(operation.clone()))])?;
         }
-        match (taken, before) {
-            (Ok(()), None) => {
-                self.track(id).other_way = false;
-                self.emit(id, decided_event(outcome));
-            }
-            (Ok(()), Some(_)) => {}
-            (Err(_), _) => {
-                self.go_the_other_way(&operation, now);
-                self.emit(id, Event::Distrusted("a decision that does not hold, or is on another purchase"));
-            }
+        if let Some(outcome) = outcome {
+            self.track(id).other_way = false;
+            self.emit(id, decided_event(outcome));
+        }
+        if taken.is_err() {
+            self.go_the_other_way(&operation, now);
+            self.emit(id, Event::Distrusted("a decision that does not hold, or is not the first"));
         }
         Ok(())
     }
@@ -281,16 +270,14 @@ impl<S: WalletStore> Wallet<S> {
         match &operation.work {
             Work::OpenAccount(_) | Work::Exchange(_) => {
                 let spent = self.proven_spent(&operation, problem);
-                let never = problem.is_final() && problem.code != "not_found"
-                    || !spent.is_empty()
-                    || self.is_out_of_date(&operation, problem, now);
+                let never = problem.is_final() || self.is_out_of_date(&operation, problem, now);
                 if !never {
                     return Ok(());
                 }
                 let events = spent_event(&spent);
                 self.end(operation, End::Refused(problem.code.clone()), now, mark_spent(spent), events)
             }
-            Work::Purchase(purchase) => match next_step(purchase, now) {
+            Work::Purchase(purchase) => match purchase.buyer.next(now) {
                 Step::Lock => self.lock_refused(operation, problem, now),
                 Step::Settle | Step::Deliver if problem.code == "log_contradiction" => {
                     self.take_contradiction(operation, problem)
@@ -331,18 +318,15 @@ impl<S: WalletStore> Wallet<S> {
         Ok(())
     }
 
-    /// The bank holds another decision than ours: the log has signed both. What the bank did by it is asked for next.
+    /// The bank holds another decision than ours: the log has signed both, and the bank's is final. If the bank does not
+    /// show it, it is asked what it did.
     fn take_contradiction(&mut self, mut operation: Operation, problem: &Problem) -> Result<(), WalletError> {
         let id = operation.id;
-        self.track(id).other_way = true;
         let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
-        let shown =
-            problem.evidence.as_ref().and_then(|evidence| cbor::from_slice::<UnverifiedDecision>(&evidence.0).ok());
-        let Some((shown, log)) = shown.zip(self.peers.logs.get(&purchase.log)) else { return Ok(()) };
-        let outcome = shown.decision.claimed_body().outcome;
-        let bytes = cbor::to_vec(&shown);
-        let is_other = purchase.buyer.decided(shown, log).is_ok() && outcome_of(purchase) != Some(outcome);
-        if is_other && contest(purchase, bytes) {
+        let shown = problem.decision().zip(self.peers.logs.get(&purchase.log));
+        let overruled = shown.is_some_and(|(decision, log)| purchase.buyer.overruled(decision, log).is_ok());
+        self.track(id).other_way = !overruled;
+        if overruled {
             self.commit(vec![Change::Operation(Box::new(operation))])?;
         }
         Ok(())
@@ -388,7 +372,7 @@ impl<S: WalletStore> Wallet<S> {
 
     /// Where there are two parties to ask, the other one is next.
     fn go_the_other_way(&mut self, operation: &Operation, now: Timestamp) {
-        let step = operation.purchase().map(|purchase| next_step(purchase, now));
+        let step = operation.purchase().map(|purchase| purchase.buyer.next(now));
         let track = self.track(operation.id);
         track.other_way = matches!(step, Some(Step::Pay | Step::Abort)) && !track.other_way;
     }
@@ -416,15 +400,6 @@ fn spent_event(spent: &[Held]) -> Vec<Event> {
 
 fn outcome_of(purchase: &Purchase) -> Option<Outcome> {
     purchase.buyer.decision().map(|proven| proven.decision().outcome)
-}
-
-/// Keeps a decision as evidence against the log. True if it was not there yet.
-fn contest(purchase: &mut Purchase, decision: Vec<u8>) -> bool {
-    let is_new = !purchase.contested.contains(&decision) && purchase.contested.len() < MAX_CONTESTED;
-    if is_new {
-        purchase.contested.push(decision);
-    }
-    is_new
 }
 
 fn mark_spent(spent: Vec<Held>) -> Vec<Change> {

@@ -6,7 +6,6 @@ use naulon_money::{Amount, Currency};
 use naulon_purchase::{Ending, Evidence, Step};
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
-use super::purchases::next_step;
 use super::{Wallet, read_operation};
 use crate::error::WalletError;
 use crate::operation::{Ended, Operation, OperationId, OperationKind, Work};
@@ -169,10 +168,7 @@ impl<S: WalletStore> Wallet<S> {
             Some(operation) => operation.clone(),
             None => self.past(op)?.ok_or(WalletError::UnknownOperation(op))?,
         };
-        let purchase = operation.purchase().ok_or(WalletError::NotNow(op))?;
-        let mut evidence = purchase.buyer.evidence();
-        evidence.decisions.extend(purchase.contested.iter().cloned());
-        Ok(evidence)
+        operation.purchase().map(|purchase| purchase.buyer.evidence()).ok_or(WalletError::NotNow(op))
     }
 
     fn entry(&self, operation: &Operation, now: Timestamp) -> Entry {
@@ -207,7 +203,7 @@ impl<S: WalletStore> Wallet<S> {
                 entry.expiry = purchase.buyer.authorization_q().and_then(|a| a.condition.as_ref()).map(|c| c.expiry);
                 entry.place = purchase.place.clone();
                 entry.refused = purchase.refused.clone().or(entry.refused);
-                entry.step = step_name(next_step(purchase, now));
+                entry.step = step_name(purchase.buyer.next(now));
             }
         }
         if entry.ended.is_some() {

@@ -1,0 +1,208 @@
+//! A bank: the protocol's `authenticate` and `decide` over maps.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose};
+use naulon_exchange::*;
+use naulon_money::Amount;
+use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, Problem};
+
+use super::{DAY, START, eur};
+
+pub const DENOMINATIONS: [&str; 6] = ["0.50", "1", "2", "5", "10", "20"];
+
+pub struct Bank {
+    pub key: SecretKey,
+    pub rules: Rules,
+    pub brands: Vec<Signed<Brand>>,
+    secrets: BTreeMap<Digest, IssuerSecret>,
+    records: BTreeMap<RequestId, Arc<Record>>,
+    holders: BTreeMap<Mark, RequestId>,
+    balances: BTreeMap<PublicKey, Amount>,
+    transfers: Vec<Transfer>,
+}
+
+/// The fixed test keys, read once.
+pub fn brand_key(n: usize) -> IssuerSecret {
+    static KEYS: OnceLock<Vec<IssuerSecret>> = OnceLock::new();
+    let read = |n: usize| {
+        let path = format!("{}/../../vectors/brand-keys/test-only-{n:02}.pkcs8.der", env!("CARGO_MANIFEST_DIR"));
+        IssuerSecret::from_der(&std::fs::read(path).expect("a key file")).expect("a key")
+    };
+    KEYS.get_or_init(|| (0..16).map(read).collect())[n].clone()
+}
+
+impl Bank {
+    pub fn new(key: SecretKey, log: LogIdentity) -> Self {
+        let rules = Rules {
+            bank: key.public(),
+            operator: SecretKey::from_seed(&[99; 32]).public(),
+            currency: "EUR".parse().expect("a currency"),
+            brands: BTreeMap::new(),
+            logs: BTreeMap::from([(log.key, log)]),
+            locks: LockLimits::default(),
+        };
+        let mut bank = Bank {
+            key,
+            rules,
+            brands: Vec::new(),
+            secrets: BTreeMap::new(),
+            records: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            balances: BTreeMap::new(),
+            transfers: Vec::new(),
+        };
+        bank.issue(0, START.minus(naulon_statement::Duration::days(1)));
+        bank
+    }
+
+    /// Makes a period's brands with the keys from `first` on.
+    pub fn issue(&mut self, first: usize, from: Timestamp) {
+        for (n, denomination) in DENOMINATIONS.iter().enumerate() {
+            let secret = brand_key(first + n);
+            let brand = self.brand(&secret, denomination, from);
+            self.secrets.insert(Digest(brand.key_id()), secret);
+            let known = KnownBrand::new(brand.clone()).expect("a brand");
+            self.rules.brands.insert(Digest(brand.key_id()), Arc::new(known));
+            self.brands.push(Signed::sign(&self.key, brand));
+        }
+    }
+
+    pub fn brand(&self, secret: &IssuerSecret, denomination: &str, from: Timestamp) -> Brand {
+        Brand {
+            bank: self.key.public(),
+            currency: self.rules.currency.clone(),
+            denomination: eur(denomination),
+            method: Method::BlindRsa2048,
+            purpose: Purpose::Money,
+            issue_from: from,
+            withdraw_until: Timestamp(from.0 + 10 * DAY),
+            spend_until: Timestamp(from.0 + 20 * DAY),
+            redeem_until: Timestamp(from.0 + 30 * DAY),
+            key: *secret.public().spki(),
+        }
+    }
+
+    pub fn description(&self) -> BankDescription {
+        BankDescription {
+            bank: self.key.public(),
+            currency: self.rules.currency.clone(),
+            brands: self.brands.iter().map(Unverified::from).collect(),
+            logs: self.rules.logs.keys().copied().collect(),
+            locks: self.rules.locks,
+        }
+    }
+
+    pub fn open(&mut self, account: PublicKey) {
+        self.balances.entry(account).or_default();
+    }
+
+    pub fn pay_in(&mut self, account: PublicKey, amount: Amount) {
+        let balance = self.balances.get_mut(&account).expect("an open account");
+        *balance = balance.checked_add(amount).expect("little");
+    }
+
+    pub fn balance(&self, account: &PublicKey) -> Option<Amount> {
+        self.balances.get(account).copied()
+    }
+
+    /// What the bank owes the holders of tokens.
+    pub fn outstanding(&self) -> Amount {
+        let sum = |chosen: fn(&Transfer) -> &LedgerAccount| {
+            let lines = self.transfers.iter().filter(|line| matches!(chosen(line), LedgerAccount::Tokens(_)));
+            lines.map(|line| line.amount.micros()).sum::<u64>()
+        };
+        Amount::from_micros(sum(|line| &line.to) - sum(|line| &line.from))
+    }
+
+    /// How many requests it has accepted.
+    pub fn accepted(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn call(&mut self, call: &BankCall, now: Timestamp) -> Result<BankReply, Problem> {
+        let request = match call {
+            BankCall::Describe => return Ok(BankReply::Description(self.description())),
+            BankCall::Balance(query) => {
+                let account = query.claimed_body().account;
+                query.clone().verify(&account)?;
+                let balance = self.balances.get(&account).copied();
+                return balance.map(BankReply::Balance).ok_or_else(|| Problem::new("unknown_account", ""));
+            }
+            BankCall::Status(id) => {
+                let record = self.records.get(id).cloned();
+                let record = record.ok_or_else(|| Problem::new("unknown_purchase", ""))?;
+                return Ok(BankReply::Exchange(Box::new(self.reply(&record))));
+            }
+            BankCall::OpenAccount(request) => authenticate_account(&self.rules, request.clone())?,
+            BankCall::Exchange(request) => authenticate(&self.rules, request.clone())?,
+            BankCall::Settle(decision) => authenticate_decision(&self.rules, decision.clone())?,
+        };
+        let view = self.view(&request.needs());
+        let record = match decide(&self.rules, &view, &request, now)? {
+            Decided::Replay(record) => record,
+            Decided::Nothing => return Ok(BankReply::Opened),
+            Decided::Write(plan) => match self.write(plan) {
+                Some(record) => record,
+                None => return Ok(BankReply::Opened),
+            },
+        };
+        Ok(BankReply::Exchange(Box::new(self.reply(&record))))
+    }
+
+    fn view(&self, needs: &Needs) -> View {
+        let record = |id: &RequestId| self.records.get(id).cloned();
+        let holder = |mark: &Mark| self.holders.get(mark).and_then(record).map(|record| (*mark, record));
+        let balance = |account: &PublicKey| self.balances.get(account).map(|balance| (*account, *balance));
+        View {
+            record: needs.record.as_ref().and_then(record),
+            holders: needs.marks.iter().filter_map(holder).collect(),
+            balances: needs.accounts.iter().filter_map(balance).collect(),
+        }
+    }
+
+    fn write(&mut self, plan: Plan) -> Option<Arc<Record>> {
+        let record = match plan.record {
+            RecordWrite::Open(account) => {
+                self.open(account);
+                return None;
+            }
+            RecordWrite::Insert(record) | RecordWrite::Settle(record) => record,
+        };
+        for mark in plan.marks {
+            assert!(self.holders.insert(mark, record.id()).is_none(), "a mark is held once");
+        }
+        for mark in plan.freed {
+            self.holders.remove(&mark);
+        }
+        for line in &plan.transfers {
+            if let LedgerAccount::Customer(account) = line.from {
+                let balance = self.balances.get_mut(&account).expect("open");
+                *balance = balance.checked_sub(line.amount).expect("guarded");
+            }
+            if let LedgerAccount::Customer(account) = line.to {
+                self.pay_in(account, line.amount);
+            }
+        }
+        self.transfers.extend(plan.transfers);
+        self.records.insert(record.id(), record.clone());
+        Some(record)
+    }
+
+    fn reply(&self, record: &Record) -> ExchangeReply {
+        let delivered = matches!(record.state, State::Done | State::Committed);
+        let blinded = record.exchange.blinded().filter(|_| delivered);
+        let header = Header::of(&record.exchange, record.id());
+        let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
+        ExchangeReply {
+            request: record.id(),
+            state: record.state,
+            signatures: blinded.map(|(brand, b)| self.secrets[brand].blind_sign(b).expect("signed")).collect(),
+            header: header.map(|header| Unverified::from(&Signed::sign(&self.key, header))),
+            authorization_b: promise.map(|promise| Unverified::from(&Signed::sign(&self.key, promise))),
+            decision: record.decision.as_ref().map(UnverifiedDecision::from),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A log whose every decision stands in a tree of its own: enough for whoever only checks decisions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use naulon_exchange::{Header, LogDecision, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision};
+use naulon_purchase::log::{authenticate_abort, authenticate_commit, decide};
+use naulon_purchase::{AuthorizationM, LogRequest, LogRules};
+use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_tlog::{Checkpoint, CheckpointSigner, InclusionProof, leaf_hash};
+use naulon_wire::{LogCall, LogReply, Problem};
+
+pub struct Log {
+    pub key: SecretKey,
+    rules: LogRules,
+    signer: CheckpointSigner,
+    decisions: BTreeMap<Digest, ProvenDecision>,
+}
+
+impl Log {
+    pub fn new(key: SecretKey, bank: PublicKey) -> Self {
+        let rules = LogRules { log: key.public(), banks: BTreeSet::from([bank]), retention: Duration::days(30) };
+        let signer = CheckpointSigner::new("log.example/test", &[77; 32]).expect("a signer");
+        Log { key, rules, signer, decisions: BTreeMap::new() }
+    }
+
+    pub fn identity(&self) -> LogIdentity {
+        LogIdentity { key: self.key.public(), checkpoints: self.signer.verifier().clone() }
+    }
+
+    pub fn call(&mut self, call: &LogCall, now: Timestamp) -> Result<LogReply, Problem> {
+        let request = match call {
+            LogCall::Commit { header, authorization } => {
+                authenticate_commit(&self.rules, header.clone(), authorization.clone())?
+            }
+            LogCall::Abort { header } => authenticate_abort(&self.rules, header.clone())?,
+            LogCall::Decision(subject) => {
+                let found = self.decisions.get(subject).ok_or_else(|| Problem::new("undecided", "nothing yet"))?;
+                return Ok(LogReply::Decision(Box::new(found.into())));
+            }
+            LogCall::Describe | LogCall::Public(_) => return Err(Problem::new("not_found", "not here")),
+        };
+        self.decide(&request, now).map(|decision| LogReply::Decision(Box::new(decision)))
+    }
+
+    pub fn commit(
+        &mut self,
+        header: &Signed<Header>,
+        m: &SecretKey,
+        k: [u8; 32],
+        now: Timestamp,
+    ) -> Result<UnverifiedDecision, Problem> {
+        let authorization = Signed::sign(m, AuthorizationM { a: header.a, k });
+        let request = authenticate_commit(&self.rules, Unverified::from(header), Unverified::from(&authorization))?;
+        self.decide(&request, now)
+    }
+
+    fn decide(&mut self, request: &LogRequest, now: Timestamp) -> Result<UnverifiedDecision, Problem> {
+        let subject = request.subject();
+        if !self.decisions.contains_key(&subject) {
+            let decision = decide(&self.rules, request, now)?;
+            let proven = self.sign(decision);
+            self.decisions.insert(subject, proven);
+        }
+        Ok((&self.decisions[&subject]).into())
+    }
+
+    /// Signs whatever decision, also one that it should not.
+    pub fn sign(&self, decision: LogDecision) -> ProvenDecision {
+        let signed = Signed::sign(&self.key, decision);
+        let root = leaf_hash(&signed.entry(signed.bytes()));
+        let checkpoint = Checkpoint { origin: "log.example/test".into(), size: 1, root };
+        let note = self.signer.sign(&checkpoint).expect("its own origin").into_string();
+        ProvenDecision::by_own_log(signed, InclusionProof { index: 0, size: 1, path: Vec::new() }, note)
+    }
+
+    /// A log that decides twice: another outcome on what was decided already.
+    pub fn also(&self, header: &Header, outcome: Outcome, time: Timestamp) -> UnverifiedDecision {
+        (&self.sign(LogDecision::on(header, time, outcome))).into()
+    }
+}

@@ -1,0 +1,116 @@
+//! A shop with one item.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use naulon_exchange::{LogIdentity, SaleNumber, key_commitment};
+use naulon_money::Amount;
+use naulon_purchase::goods::{CHUNK_LEN, FileKey, GoodsHasher, MerchandiseKey, Sealer};
+use naulon_purchase::{Contract, GoodsM, MerchantRules};
+use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp};
+use naulon_wire::{Problem, ShopCall, ShopReply};
+
+use super::{Log, piece};
+
+const SECRET: &[u8] = b"the shop's secret";
+
+pub struct Shop {
+    pub key: SecretKey,
+    pub rules: MerchantRules,
+    pub plain: Vec<u8>,
+    pub sealed: Vec<u8>,
+    pub title: String,
+    /// A shop that answers payments with nothing.
+    pub is_silent: bool,
+    /// How many payments it has released a key for.
+    pub sales: BTreeSet<SaleNumber>,
+    file_key: FileKey,
+    offers: u64,
+}
+
+impl Shop {
+    pub fn new(key: SecretKey, bank: PublicKey, log: LogIdentity) -> Self {
+        let rules = MerchantRules {
+            merchant: key.public(),
+            banks: BTreeSet::from([bank]),
+            logs: BTreeMap::from([(log.key, log)]),
+            release_margin: Duration::seconds(20),
+        };
+        let file_key = FileKey::derive(SECRET, &Digest::of(&[b"item"]), &Digest::of(&[b"version"]));
+        let mut shop = Shop {
+            key,
+            rules,
+            plain: Vec::new(),
+            sealed: Vec::new(),
+            title: "A song.txt".into(),
+            is_silent: false,
+            sales: BTreeSet::new(),
+            file_key,
+            offers: 0,
+        };
+        shop.stock((0..3 * CHUNK_LEN + 77).map(|i| (i % 251) as u8).collect());
+        shop
+    }
+
+    pub fn stock(&mut self, plain: Vec<u8>) {
+        let mut sealer = Sealer::new(self.file_key.clone());
+        let chunks: Vec<&[u8]> = plain.chunks(CHUNK_LEN).collect();
+        let last = chunks.len() - 1;
+        self.sealed = chunks.iter().enumerate().flat_map(|(i, chunk)| sealer.seal(chunk, i == last)).collect();
+        self.plain = plain;
+    }
+
+    pub fn offer(&mut self, price: Amount, now: Timestamp) -> Signed<GoodsM> {
+        let body = self.draft(price, now);
+        Signed::sign(&self.key, body)
+    }
+
+    /// An offer that may be changed before it is signed.
+    pub fn draft(&mut self, price: Amount, now: Timestamp) -> GoodsM {
+        self.offers += 1;
+        let mut n = SaleNumber::default();
+        n[..8].copy_from_slice(&self.offers.to_be_bytes());
+        let k = MerchandiseKey::derive(SECRET, &n);
+        let mut hasher = GoodsHasher::default();
+        hasher.update(&self.sealed);
+        let contract = Contract {
+            title: self.title.clone(),
+            description: "what it is".into(),
+            size: self.plain.len() as u64,
+            digest: Digest::of(&[&self.plain]),
+        };
+        GoodsM {
+            contract,
+            price,
+            currency: "EUR".parse().expect("a currency"),
+            merchant: self.key.public(),
+            n,
+            goods: hasher.finish(),
+            c: key_commitment(&n, k.reveal()),
+            wrapped_key: k.wrap(&n, &self.file_key),
+            banks: self.rules.banks.iter().copied().collect(),
+            logs: self.rules.logs.keys().copied().collect(),
+            valid_until: now.plus(Duration::seconds(3_600)),
+            release_margin: self.rules.release_margin,
+            two_sided: false,
+        }
+    }
+
+    pub fn call(&mut self, call: &ShopCall, log: &mut Log, now: Timestamp) -> Result<ShopReply, Problem> {
+        match call {
+            ShopCall::Goods { range, .. } => Ok(piece(&self.sealed, *range)),
+            ShopCall::Pay(_) if self.is_silent => Ok(ShopReply::Pending),
+            ShopCall::Pay(payment) => {
+                let payment = payment.as_ref().clone().verify(&self.rules)?;
+                let n = payment.goods_m.n;
+                if !self.sales.contains(&n) {
+                    payment.check_margin(&self.rules, now)?;
+                    self.sales.insert(n);
+                }
+                let k = *MerchandiseKey::derive(SECRET, &n).reveal();
+                let decision = log.commit(&payment.header, &self.key, k, now)?;
+                Ok(ShopReply::Decision(Box::new(decision)))
+            }
+            ShopCall::Describe | ShopCall::Offer { .. } => Err(Problem::new("not_found", "not here")),
+        }
+    }
+}
