@@ -249,12 +249,17 @@ fn only_an_authorization_for_this_offer_is_signed_into_it() {
     assert!(refused(&|_| {}, Some(Signed::sign(&key(9), GoodsQ::to(&deal.goods_m)))));
     let other = Plan { n: [8; 16], ..plan.clone() }.deal();
     assert!(refused(&|_| {}, other.goods_q));
+    let nameless = |body: &mut Exchange| body.condition.as_mut().expect("a purchase").q = None;
+    assert!(refused(&nameless, None), "a two-sided purchase names Q");
     // A buyer that does not want to be known does not name its Q.
     let plain = Plan::default().deal();
     let mut buyer = new(&plain);
     fetch(&plain, &mut buyer).expect("in turn");
     let named = Some(Signed::sign(&tokens()[0], GoodsQ::to(&plain.goods_m)));
     assert_eq!(buyer.authorize(plain.authorization_q.clone(), named), Err(BuyerError::OtherAuthorization));
+    let mut body = Plan::default().authorization(&plain.goods_m);
+    body.condition.as_mut().expect("a purchase").q = Some(tokens()[0].public());
+    assert_eq!(buyer.authorize(Joint::sign(body, &tokens()), None), Err(BuyerError::OtherAuthorization));
 }
 
 #[test]
@@ -292,6 +297,16 @@ fn a_decision_on_something_else_says_nothing() {
     assert_eq!(buyer.decided(prove(1, deal.commit()), &log_identity(1)), Err(BuyerError::DecisionMisfit));
     assert_eq!(buyer.decided(prove(1, deal.commit()), &log_identity(0)), Err(BuyerError::DecisionMisfit));
     assert_eq!(buyer, before);
+}
+
+#[test]
+fn the_first_decision_is_kept() {
+    let deal = Plan::default().deal();
+    let mut buyer = locked(&deal);
+    decide(&deal, &mut buyer, deal.commit()).expect("the first");
+    let first = buyer.clone();
+    decide(&deal, &mut buyer, LogDecision { time: Timestamp(5), ..deal.commit() }).expect("the same outcome");
+    assert_eq!(buyer, first);
 }
 
 /// Whatever the log does against its rules leaves the buyer where it is, with the evidence in its hands.
@@ -338,6 +353,12 @@ fn both_outcomes_are_evidence_and_the_banks_counts() {
     assert_eq!(buyer.next(NOW), Step::Settle);
     buyer.settled().expect("in turn");
     assert_eq!(buyer.next(NOW), Step::Done(Ending::Aborted));
+    // What convicts the log is not lost by it.
+    let mut buyer = locked(&deal);
+    let wrong_key = LogDecision { outcome: Outcome::Commit { k: [0; 32] }, ..deal.commit() };
+    decide(&deal, &mut buyer, wrong_key).expect_err("not the key");
+    buyer.overruled(deal.prove(deal.commit()), &log).expect("the bank's");
+    assert_eq!(buyer.evidence().decisions.len(), 2);
     // A bank cannot overrule with a decision that the log may not make.
     let late = LogDecision { time: EXPIRY, ..deal.commit() };
     assert_eq!(buyer.overruled(deal.prove(late), &log), Err(BuyerError::DecisionMisfit));

@@ -8,3 +8,4 @@ mod cast;
 mod judge;
 mod log;
 mod merchant;
+mod vectors;
