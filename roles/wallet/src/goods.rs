@@ -1,7 +1,9 @@
 //! Where encrypted and plain goods are kept.
 
+mod folder;
 mod memory;
 
+pub use folder::FolderGoods;
 pub use memory::MemoryGoods;
 
 use naulon_durable::StoreError;

@@ -33,11 +33,11 @@ mod wallet;
 
 pub use error::WalletError;
 pub use event::{Event, Watch};
-pub use goods::{GoodsDir, MemoryGoods};
+pub use goods::{FolderGoods, GoodsDir, MemoryGoods};
 pub use operation::{End, Ended, OperationId, OperationKind};
 pub use peers::{BankTerms, BrandProof, Peers, PinnedBank};
 pub use seed::{Seed, WORD_COUNT, Words, WordsError};
-pub use store::{Kind, MemoryStore, Row, WalletStore, Write};
+pub use store::{Kind, MemoryStore, Row, SealedStore, SealedStoreError, WalletStore, Write};
 pub use token::TokenState;
 pub use wallet::{
     Accepted, Balance, BrandRefusal, BuyOptions, DEFAULT_LOCK, DepositAmount, Entropy, Entry, MAX_FETCHES, TokenEntry,

@@ -1,8 +1,10 @@
 //! The wallet's rows.
 
 mod memory;
+mod sealed;
 
 pub use memory::MemoryStore;
+pub use sealed::{SealedStore, SealedStoreError};
 
 use naulon_durable::StoreError;
 
