@@ -1,1 +1,35 @@
 //! The whole world in one process on simulated time.
+//!
+//! Bank, log, shops and wallets are the services that the programs run, over memory stores; the messages between them are
+//! the very HTTP messages that the programs send. A run is decided by its number and its campaign's seed, so it can be
+//! played again. In it messages are lost, delayed, doubled and corrupted, parties are killed before and after every write
+//! and started again from their stores, and somebody may cheat. At the end of every run
+//!
+//! - every purchase has ended in commit or abort for all,
+//! - the bank's auditor agrees, money is conserved, and the wallets hold what the bank owes,
+//! - whoever bought has the goods, byte by byte, and whoever sold has the money, once,
+//! - each party holds the evidence that AAT §4 promises it, and the judge agrees.
+//!
+//! [`Sabotage`] puts bugs in on purpose: a simulator that does not find them is worth nothing.
+//!
+//! In scope: purchases. Out of scope: the programs as processes (`naulon/tests`), speed (`naulon-bench`).
+
+mod asking;
+mod campaign;
+mod cheat;
+mod check;
+mod fault;
+mod keys;
+mod network;
+mod party;
+mod sabotage;
+mod world;
+
+pub use campaign::{Campaign, Outcome};
+pub use cheat::Cheat;
+pub use check::Tally;
+pub use fault::Fault;
+pub use network::Place;
+pub use party::Want;
+pub use sabotage::Sabotage;
+pub use world::{Report, Run};

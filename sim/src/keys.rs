@@ -1,0 +1,98 @@
+//! The fixed keys of the simulated world. They are test keys: everybody can read them in `vectors/brand-keys`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use naulon_bank::{Signatory, SignatoryError};
+use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose};
+use naulon_money::{Amount, Currency};
+use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Timestamp};
+
+/// When every simulated world begins.
+pub const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
+
+/// What the bank's tokens are worth, in cents.
+const DENOMINATIONS: [u64; 8] = [10, 20, 50, 100, 200, 500, 1_000, 2_000];
+
+static SECRETS: LazyLock<Vec<IssuerSecret>> = LazyLock::new(|| {
+    let keys: [&[u8]; 8] = [
+        include_bytes!("../../vectors/brand-keys/test-only-00.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-01.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-02.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-03.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-04.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-05.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-06.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-07.pkcs8.der"),
+    ];
+    keys.iter().filter_map(|key| IssuerSecret::from_der(key).ok()).collect()
+});
+
+/// The secret key of a named party.
+pub fn secret_key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&Digest::of(&[b"naulon/sim/", name.as_bytes()]).0)
+}
+
+/// The bank's currency.
+pub fn currency() -> Currency {
+    match "EUR".parse() {
+        Ok(currency) => currency,
+        Err(never) => unreachable!("EUR names a currency: {never}"),
+    }
+}
+
+/// The bank's brands: one period, which covers every run.
+pub fn brands(bank: PublicKey) -> BTreeMap<Digest, Arc<KnownBrand>> {
+    let brand = |(secret, cents): (&IssuerSecret, u64)| {
+        let known = KnownBrand::new(Brand {
+            bank,
+            currency: currency(),
+            denomination: Amount::from_micros(cents * 10_000),
+            method: Method::BlindRsa2048,
+            purpose: Purpose::Money,
+            issue_from: BEGINNING.minus(Duration::days(1)),
+            withdraw_until: BEGINNING.plus(Duration::days(30)),
+            spend_until: BEGINNING.plus(Duration::days(60)),
+            redeem_until: BEGINNING.plus(Duration::days(90)),
+            key: *secret.public().spki(),
+        })
+        .ok()?;
+        Some((Digest(*known.key_id()), Arc::new(known)))
+    };
+    SECRETS.iter().zip(DENOMINATIONS).filter_map(brand).collect()
+}
+
+/// Signs like a bank's key ring, and remembers what it has signed: the runs repeat the same withdrawals, and a blind
+/// signature is a function of key and message.
+pub struct RememberingSignatory {
+    keys: BTreeMap<Digest, IssuerSecret>,
+    signed: Mutex<BTreeMap<(Digest, BlindedMessage), BlindSignature>>,
+}
+
+/// The most signatures that are remembered; beyond it they are made anew.
+const MAX_REMEMBERED: usize = 200_000;
+
+/// The one signatory of all runs of this process.
+pub fn signatory() -> Arc<RememberingSignatory> {
+    static SIGNATORY: LazyLock<Arc<RememberingSignatory>> = LazyLock::new(|| {
+        let keys = SECRETS.iter().map(|secret| (Digest(*secret.public().key_id()), secret.clone())).collect();
+        Arc::new(RememberingSignatory { keys, signed: Mutex::default() })
+    });
+    SIGNATORY.clone()
+}
+
+impl Signatory for RememberingSignatory {
+    fn blind_sign(&self, brand: &Digest, message: &BlindedMessage) -> Result<BlindSignature, SignatoryError> {
+        let known = || self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signature) = known().get(&(*brand, *message)) {
+            return Ok(*signature);
+        }
+        let secret = self.keys.get(brand).ok_or(SignatoryError::Missing)?;
+        let signature = secret.blind_sign(message)?;
+        let mut signed = known();
+        if signed.len() < MAX_REMEMBERED {
+            signed.insert((*brand, *message), signature);
+        }
+        Ok(signature)
+    }
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask sim purchase --runs N --seed S [--json]`.
+#![allow(clippy::print_stdout)] // A program prints.
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use naulon_sim::{Campaign, Outcome, Sabotage};
+
+/// Plays the world on simulated time, with faults and cheats, and checks every claim at the end of each run.
+#[derive(Parser)]
+struct Arguments {
+    /// What is simulated.
+    story: Story,
+    /// How many runs.
+    #[arg(long, default_value_t = 20_000)]
+    runs: u64,
+    /// Decides all that is random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Plays the one run with this number again, and prints everything that happens in it.
+    #[arg(long)]
+    replay: Option<u64>,
+    /// Puts a bug in on purpose.
+    #[arg(long, value_enum)]
+    sabotage: Option<Sabotage>,
+    /// Prints one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Story {
+    /// Withdraw, buy, refresh, deposit.
+    Purchase,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Story::Purchase = arguments.story;
+    let campaign = Campaign::new(arguments.seed, arguments.sabotage);
+    match arguments.replay {
+        Some(number) => replay(&campaign, number),
+        None => play(&campaign, &arguments),
+    }
+}
+
+fn play(campaign: &Campaign, arguments: &Arguments) -> ExitCode {
+    let step = (arguments.runs / 10).max(1);
+    let outcome = campaign.play(0..arguments.runs, |done| {
+        if done % step == 0 {
+            eprintln!("sim purchase: {done} of {} runs", arguments.runs);
+        }
+    });
+    for (number, run, violations) in &outcome.violations {
+        eprintln!("run {number}: {:?}, {:?}", run.faults, run.cheat);
+        violations.iter().for_each(|violation| eprintln!("  {violation}"));
+        eprintln!("  again: cargo xtask sim purchase --seed {} --replay {number}", arguments.seed);
+    }
+    report(&outcome, arguments);
+    if outcome.violated == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report(outcome: &Outcome, arguments: &Arguments) {
+    let Outcome { runs, enumerated, violated, tally, .. } = outcome;
+    if arguments.json {
+        let line = serde_json::json!({
+            "sim": "purchase",
+            "runs": runs,
+            "seed": arguments.seed,
+            "enumerated": enumerated,
+            "violations": violated,
+            "ok": *violated == 0,
+            "counts": tally.counts,
+        });
+        println!("{line}");
+    } else {
+        println!("{runs} runs ({enumerated} of them enumerate single faults), {violated} violations");
+        for (what, count) in &tally.counts {
+            println!("{count:>9}  {what}");
+        }
+    }
+}
+
+fn replay(campaign: &Campaign, number: u64) -> ExitCode {
+    let run = campaign.run(number);
+    println!("run {number}: {run:#?}");
+    let report = run.play(true);
+    report.trace.iter().for_each(|line| println!("{line}"));
+    for violation in &report.violations {
+        println!("VIOLATED: {violation}");
+    }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

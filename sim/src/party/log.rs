@@ -1,0 +1,86 @@
+//! The log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use naulon_durable::fault::Faults;
+use naulon_exchange::{LogDecision, LogIdentity};
+use naulon_log::{Log, LogKeys, LogStore, MemoryStore};
+use naulon_purchase::LogRules;
+use naulon_statement::{Digest, Duration, Timestamp, Unverified};
+use naulon_wire::{HttpRequest, HttpResponse, LogCall};
+
+use super::{BankParty, Process, respond};
+use crate::fault::Fault;
+use crate::network::Place;
+use crate::sabotage::{LogBooks, Sabotage};
+
+const ORIGIN: &str = "sim.naulon/log";
+
+/// The log, its store, and its process.
+pub struct LogParty {
+    store: MemoryStore,
+    sabotage: Option<Sabotage>,
+    process: Process<Log<LogBooks<MemoryStore>>>,
+}
+
+fn keys() -> LogKeys {
+    let mut secret = [0; 64];
+    secret[..32].copy_from_slice(&Digest::of(&[b"naulon/sim/log statements"]).0);
+    secret[32..].copy_from_slice(&Digest::of(&[b"naulon/sim/log checkpoints"]).0);
+    match LogKeys::from_secret(&secret, ORIGIN) {
+        Ok(keys) => keys,
+        Err(never) => unreachable!("the simulated log's origin is a good one: {never}"),
+    }
+}
+
+impl LogParty {
+    /// A log that takes the headers of the simulated bank.
+    pub fn new(faults: &[Fault], sabotage: Option<Sabotage>) -> Self {
+        let store = MemoryStore::new(Faults::none());
+        let process = Process::new(Place::Log, faults, store.faults().clone());
+        LogParty { store, sabotage, process }
+    }
+
+    /// How others know the log.
+    pub fn identity() -> LogIdentity {
+        let keys = keys();
+        LogIdentity { key: keys.statements.public(), checkpoints: keys.checkpoints.verifier().clone() }
+    }
+
+    /// Starts the process.
+    pub fn start(&mut self) {
+        let keys = keys();
+        let rules = LogRules {
+            log: keys.statements.public(),
+            banks: BTreeSet::from([BankParty::key()]),
+            retention: Duration::days(30),
+        };
+        let store = LogBooks::new(self.store.clone(), self.sabotage);
+        self.process.start(|| Log::open(keys, rules, ORIGIN, store));
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process<Log<LogBooks<MemoryStore>>> {
+        &mut self.process
+    }
+
+    /// Answers a request; a dead process does not.
+    pub fn serve(&mut self, request: &HttpRequest, now: Timestamp) -> Option<HttpResponse> {
+        let log = self.process.alive()?;
+        let response = respond::<LogCall>(request, |call| log.handle(call, now));
+        (!self.process.is_dead()).then_some(response)
+    }
+
+    /// Every decision that the log has published, by the digest of its header.
+    pub fn published(&self) -> BTreeMap<Digest, Vec<LogDecision>> {
+        let mut published: BTreeMap<Digest, Vec<LogDecision>> = BTreeMap::new();
+        let bodies = (0u64..).map_while(|index| self.store.body(index).ok().flatten());
+        for body in bodies {
+            if let Ok(decision) = Unverified::<LogDecision>::parse(&body) {
+                let decision = decision.claimed_body().clone();
+                published.entry(decision.header).or_default().push(decision);
+            }
+        }
+        published
+    }
+}

@@ -1,0 +1,167 @@
+//! A shop: answers buyers, and asks log and bank.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use naulon_durable::fault::Faults;
+use naulon_money::Amount;
+use naulon_purchase::{MerchantRules, SaleStep};
+use naulon_shop::{MemoryShelf, MemoryStore, SaleId, Shelf, Shop, ShopKeys, ShopStore, Terms};
+use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
+use naulon_wire::{Ask, CallError, HttpRequest, HttpResponse, ShopCall};
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+
+use super::{BankParty, LogParty, Process, respond};
+use crate::asking::Asking;
+use crate::check::ALL;
+use crate::fault::Fault;
+use crate::keys;
+use crate::network::{AskId, Place};
+
+/// What a shop asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// Its account.
+    Account,
+    /// A sale.
+    Sale(SaleId),
+}
+
+/// A shop, its store, its shelf, and its process.
+pub struct ShopParty {
+    number: usize,
+    store: MemoryStore,
+    shelf: MemoryShelf,
+    two_sided: bool,
+    process: Process<Shop<MemoryStore, MemoryShelf>>,
+    asking: Asking<About>,
+    account_open: bool,
+}
+
+/// What the simulated shops sell: id, plain goods, price in cents.
+pub const GOODS: [(&str, &[u8], u64); 3] =
+    [("poem", b"The fare is an obol, laid under the tongue.", 370), ("map", &[7; 70_000], 250), ("nothing", b"", 10)];
+
+fn keys(number: usize) -> ShopKeys {
+    let mut secret = [0; 64];
+    secret[..32].copy_from_slice(&Digest::of(&[b"naulon/sim/shop", &[number as u8]]).0);
+    secret[32..].copy_from_slice(&Digest::of(&[b"naulon/sim/shop goods", &[number as u8]]).0);
+    ShopKeys::from_secret(&secret)
+}
+
+impl ShopParty {
+    /// A shop with the simulated goods.
+    pub fn new(number: usize, two_sided: bool, faults: &[Fault]) -> Self {
+        let store = MemoryStore::new(Faults::none());
+        let shelf = MemoryShelf::new(&keys(number).goods);
+        for (item, plain, cents) in GOODS {
+            shelf.add(item, item, "goods of the simulated shop", Amount::from_micros(cents * 10_000), plain);
+        }
+        let process = Process::new(Place::Shop(number), faults, store.faults().clone());
+        ShopParty { number, store, shelf, two_sided, process, asking: Asking::new(), account_open: false }
+    }
+
+    /// M: the shop's key.
+    pub fn key(number: usize) -> PublicKey {
+        keys(number).merchant.public()
+    }
+
+    /// The shop's private key, for a shop that cheats.
+    pub fn secret(number: usize) -> naulon_statement::SecretKey {
+        keys(number).merchant
+    }
+
+    /// Starts the process; what the one before had in flight is forgotten.
+    pub fn start(&mut self) {
+        let keys = keys(self.number);
+        let log = LogParty::identity();
+        let rules = MerchantRules {
+            merchant: keys.merchant.public(),
+            banks: BTreeSet::from([BankParty::key()]),
+            logs: BTreeMap::from([(log.key, log)]),
+            release_margin: Duration::seconds(10),
+        };
+        let terms =
+            Terms { currency: keys::currency(), offer_valid_for: Duration::seconds(3_600), two_sided: self.two_sided };
+        self.asking = Asking::new();
+        let (shelf, store) = (self.shelf.clone(), self.store.clone());
+        self.process.start(|| Shop::open(keys, rules, terms, shelf, store));
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process<Shop<MemoryStore, MemoryShelf>> {
+        &mut self.process
+    }
+
+    /// Answers a request; a dead process does not.
+    pub fn serve(&mut self, request: &HttpRequest, now: Timestamp, rng: &mut ChaCha8Rng) -> Option<HttpResponse> {
+        let shop = self.process.alive()?;
+        let response = respond::<ShopCall>(request, |call| shop.handle(call, now, &mut |bytes| rng.fill_bytes(bytes)));
+        (!self.process.is_dead()).then_some(response)
+    }
+
+    /// What to send now.
+    pub fn asks(&mut self, now: Timestamp, next_id: &mut AskId) -> Vec<(AskId, PublicKey, HttpRequest)> {
+        for about in self.asking.overdue(now) {
+            self.answered(about, Err(CallError::Unreachable("it".to_owned(), "no answer".to_owned())), now);
+        }
+        let Some(shop) = self.process.alive() else { return Vec::new() };
+        let openings = shop.openings().into_iter().filter(|_| !self.account_open).map(|ask| (About::Account, ask));
+        let sales = shop.asks(now).into_iter().map(|(sale, ask)| (About::Sale(sale), ask));
+        let wanted: Vec<(About, Ask)> = openings.chain(sales).collect();
+        let mut sent = Vec::new();
+        for (about, ask) in wanted {
+            if self.asking.may_ask(about, ask.to, now) {
+                *next_id += 1;
+                let to = ask.to;
+                sent.push((*next_id, to, self.asking.send(*next_id, about, ask, now)));
+            }
+        }
+        sent
+    }
+
+    /// Takes a response.
+    pub fn receive(&mut self, id: AskId, response: &HttpResponse, now: Timestamp) {
+        if let Some((about, answer)) = self.asking.read(id, response) {
+            self.answered(about, answer, now);
+            self.asking.close(id);
+        }
+    }
+
+    fn answered(&mut self, about: About, answer: Result<naulon_wire::AnyReply, CallError>, now: Timestamp) {
+        match about {
+            About::Account => self.account_open |= answer.is_ok(),
+            About::Sale(sale) => {
+                if let Some(shop) = self.process.alive() {
+                    // A refusal is named in the answer to the shop's keeper; the sale is as before and asked about again.
+                    let _ = shop.answered(sale, answer, now);
+                }
+            }
+        }
+    }
+
+    /// Whether the shop has nothing left to do.
+    pub fn is_done(&mut self) -> bool {
+        self.account_open && self.asking.is_idle() && self.store.open_sales().is_ok_and(|open| open.is_empty())
+    }
+
+    /// Every sale, and whether it is over.
+    pub fn sales(&self) -> Vec<(SaleId, naulon_purchase::Sale)> {
+        self.store.newest_sales(usize::MAX).unwrap_or_default()
+    }
+
+    /// The encrypted goods of this digest, if they are this shop's.
+    pub fn sealed(&self, goods: &Digest) -> Option<Vec<u8>> {
+        self.shelf.read(goods, ALL).ok().map(|bytes| bytes.to_vec())
+    }
+
+    /// What the shop can show a judge.
+    pub fn evidence(&mut self, sale: &SaleId) -> Option<naulon_purchase::Evidence> {
+        self.process.alive()?.evidence(sale).ok().flatten()
+    }
+}
+
+/// Whether a sale is settled at the bank.
+pub fn is_over(sale: &naulon_purchase::Sale) -> bool {
+    sale.next() == SaleStep::Done
+}
