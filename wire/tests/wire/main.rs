@@ -1,0 +1,11 @@
+//! The contract of the wire: every call and reply is read back as it was written, every refusal has its page, rubbish is
+//! refused by name, and server and client keep their promises over real sockets.
+
+// What helps a test may panic as the test does.
+#![allow(clippy::panic)]
+
+mod calls;
+mod codes;
+mod loopback;
+mod rubbish;
+mod samples;

@@ -1,0 +1,242 @@
+//! One of everything that travels. Signatures of tokens and proofs are rubbish: nothing here looks at them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, Method, Purpose, TOKEN_LEN, Token};
+use naulon_exchange::{
+    AuthorizationB, BalanceQuery, Condition, Exchange, Header, Input, LockLimits, LogDecision, OpenAccount, Outcome,
+    Output, ProvenDecision, Record, State, UnverifiedDecision,
+};
+use naulon_money::{Amount, Currency};
+use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPayment};
+use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
+use naulon_tlog::InclusionProof;
+use naulon_wire::{
+    BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, Range, ShopCall,
+    ShopDescription, ShopReply,
+};
+
+pub fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn euros() -> Currency {
+    "EUR".parse().expect("a currency")
+}
+
+fn amount() -> Amount {
+    Amount::from_micros(1_234_567)
+}
+
+pub fn exchange() -> Joint<Exchange> {
+    let mut token = [9; TOKEN_LEN];
+    token[..2].copy_from_slice(&[0, 2]);
+    token[2..34].copy_from_slice(key(5).public().as_bytes());
+    let body = Exchange {
+        bank: key(1).public(),
+        currency: euros(),
+        inputs: vec![Input::Token { token: Token::parse(&token).expect("parses") }],
+        outputs: vec![
+            Output::Account { account: key(2).public(), amount: amount() },
+            Output::Blinded { brand: Digest([3; 32]), message: BlindedMessage([4; 256]) },
+        ],
+        condition: Some(Condition {
+            n: [7; 16],
+            merchant: key(2).public(),
+            expiry: Timestamp(100),
+            log: key(3).public(),
+            c: Digest([8; 32]),
+            q: Some(key(5).public()),
+        }),
+    };
+    Joint::sign(body, [&key(5)])
+}
+
+pub fn header() -> Signed<Header> {
+    let exchange = exchange();
+    Signed::sign(&key(1), Header::of(&exchange, exchange.id()).expect("a purchase"))
+}
+
+fn promise() -> Signed<AuthorizationB> {
+    Signed::sign(&key(1), AuthorizationB::of(&exchange(), &header()).expect("a purchase"))
+}
+
+pub fn decision() -> ProvenDecision {
+    let decision = LogDecision::on(&header(), Timestamp(99), Outcome::Commit { k: [6; 32] });
+    let inclusion = InclusionProof { index: 1, size: 4, path: vec![[1; 32], [2; 32]] };
+    ProvenDecision::by_own_log(Signed::sign(&key(3), decision), inclusion, "log.example\n4\n…\n".to_owned())
+}
+
+pub fn record() -> Arc<Record> {
+    let decision = Some(decision());
+    Arc::new(Record { exchange: exchange(), state: State::Committed, accepted: Timestamp(1), decision })
+}
+
+pub fn goods_m() -> Signed<GoodsM> {
+    let contract = Contract {
+        title: "A “thing”".to_owned(),
+        description: "Of\nlines.".to_owned(),
+        size: 5,
+        digest: Digest([1; 32]),
+    };
+    let offer = GoodsM {
+        contract,
+        price: amount(),
+        currency: euros(),
+        merchant: key(2).public(),
+        n: [7; 16],
+        goods: Digest([2; 32]),
+        c: Digest([8; 32]),
+        wrapped_key: [3; 48],
+        banks: vec![key(1).public()],
+        logs: vec![key(3).public()],
+        valid_until: Timestamp(90),
+        release_margin: Duration(10),
+        two_sided: true,
+    };
+    Signed::sign(&key(2), offer)
+}
+
+fn brand() -> Signed<Brand> {
+    let der = include_bytes!("../../../vectors/brand-keys/test-only-00.pkcs8.der");
+    let brand = Brand {
+        bank: key(1).public(),
+        currency: euros(),
+        denomination: amount(),
+        method: Method::BlindRsa2048,
+        purpose: Purpose::Money,
+        issue_from: Timestamp(0),
+        withdraw_until: Timestamp(1),
+        spend_until: Timestamp(2),
+        redeem_until: Timestamp(3),
+        key: *IssuerSecret::from_der(der).expect("a key").public().spki(),
+    };
+    Signed::sign(&key(1), brand)
+}
+
+fn payment(two_sided: bool) -> UnverifiedPayment {
+    UnverifiedPayment {
+        goods_m: Unverified::from(&goods_m()),
+        header: Unverified::from(&header()),
+        authorization_b: Unverified::from(&promise()),
+        goods_q: two_sided.then(|| Unverified::from(&Signed::sign(&key(5), GoodsQ::to(&goods_m())))),
+    }
+}
+
+fn exchange_reply(state: State, settled: bool) -> BankReply {
+    BankReply::Exchange(Box::new(ExchangeReply {
+        request: exchange().id(),
+        state,
+        signatures: if settled { vec![BlindSignature([5; 256]), BlindSignature([6; 256])] } else { Vec::new() },
+        header: settled.then(|| Unverified::from(&header())),
+        authorization_b: settled.then(|| Unverified::from(&promise())),
+        decision: settled.then(|| UnverifiedDecision::from(&decision())),
+    }))
+}
+
+/// Every call to a bank, with replies to it. The match names every variant, so that a new one is not forgotten.
+pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
+    let open = OpenAccount { bank: key(1).public(), account: key(4).public() };
+    let query = BalanceQuery { bank: key(1).public(), account: key(4).public(), at: Timestamp(5) };
+    let description = |brands| BankDescription {
+        bank: key(1).public(),
+        currency: euros(),
+        brands,
+        logs: vec![key(3).public(), key(6).public()],
+        locks: LockLimits::default(),
+    };
+    let calls = [
+        BankCall::Describe,
+        BankCall::OpenAccount(Unverified::from(&Signed::sign(&key(4), open))),
+        BankCall::Balance(Unverified::from(&Signed::sign(&key(4), query))),
+        BankCall::Exchange(UnverifiedJoint::from(exchange())),
+        BankCall::Status(exchange().id()),
+        BankCall::Settle(UnverifiedDecision::from(&decision())),
+    ];
+    let with_replies = |call: BankCall| {
+        let replies = match &call {
+            BankCall::Describe => [vec![], vec![Unverified::from(&brand())]]
+                .map(|brands| BankReply::Description(description(brands)))
+                .into(),
+            BankCall::OpenAccount(_) => vec![BankReply::Opened],
+            BankCall::Balance(_) => [Amount::ZERO, amount(), Amount::MAX].map(BankReply::Balance).into(),
+            BankCall::Exchange(_) | BankCall::Status(_) | BankCall::Settle(_) => {
+                [State::Done, State::Locked, State::Committed, State::Aborted]
+                    .into_iter()
+                    .flat_map(|state| [exchange_reply(state, false), exchange_reply(state, true)])
+                    .collect()
+            }
+        };
+        (call, replies)
+    };
+    calls.into_iter().map(with_replies).collect()
+}
+
+/// Every call to a log, with replies to it.
+pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
+    let authorization = Signed::sign(&key(2), AuthorizationM { a: exchange().id(), k: [6; 32] });
+    let calls = [
+        LogCall::Describe,
+        LogCall::Commit { header: Unverified::from(&header()), authorization: Unverified::from(&authorization) },
+        LogCall::Abort { header: Unverified::from(&header()) },
+        LogCall::Decision(header().digest()),
+        LogCall::Public("/checkpoint".to_owned()),
+        LogCall::Public("/tile/0/x001/067.p/3".to_owned()),
+        LogCall::Public("/tile/entries/000".to_owned()),
+    ];
+    let with_replies = |call: LogCall| {
+        let replies = match &call {
+            LogCall::Describe => vec![LogReply::Description(LogDescription {
+                log: key(3).public(),
+                checkpoints: "log.example+00000000+AA==".to_owned(),
+                banks: vec![key(1).public()],
+                retention_ms: 5,
+            })],
+            LogCall::Commit { .. } | LogCall::Abort { .. } | LogCall::Decision(_) => {
+                vec![LogReply::Decision(Box::new(UnverifiedDecision::from(&decision())))]
+            }
+            LogCall::Public(_) => vec![LogReply::Public(Vec::new()), LogReply::Public(vec![0, 255, b'\n'])],
+        };
+        (call, replies)
+    };
+    calls.into_iter().map(with_replies).collect()
+}
+
+/// Every call to a shop, with replies to it.
+pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
+    let calls = [
+        ShopCall::Describe,
+        ShopCall::Offer { item: "ein \"Ding\"".to_owned() },
+        ShopCall::Goods { digest: Digest([2; 32]), range: Range { offset: 5, len: 7 } },
+        ShopCall::Pay(Box::new(payment(false))),
+        ShopCall::Pay(Box::new(payment(true))),
+    ];
+    let item = Item {
+        item: "a".to_owned(),
+        title: "A thing".to_owned(),
+        description: String::new(),
+        price: amount(),
+        currency: euros(),
+        size: u64::MAX,
+    };
+    let with_replies = |call: ShopCall| {
+        let replies = match &call {
+            ShopCall::Describe => vec![ShopReply::Description(ShopDescription {
+                merchant: key(2).public(),
+                banks: vec![key(1).public()],
+                logs: vec![key(3).public()],
+                items: vec![item.clone()],
+            })],
+            ShopCall::Offer { .. } => vec![ShopReply::Offer(Box::new(Unverified::from(&goods_m())))],
+            ShopCall::Goods { .. } => {
+                vec![ShopReply::Goods(Bytes::new()), ShopReply::Goods(Bytes::from_static(b"\x00\xff"))]
+            }
+            ShopCall::Pay(_) => {
+                vec![ShopReply::Decision(Box::new(UnverifiedDecision::from(&decision()))), ShopReply::Pending]
+            }
+        };
+        (call, replies)
+    };
+    calls.into_iter().map(with_replies).collect()
+}
