@@ -23,14 +23,14 @@ mod steps;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use calls::Kind;
 use figure::Figure;
 use server::Role;
 
 const USAGE: &str = "\
-naulon-bench [AREA] [--json]     figures as ratios measured in one run
+naulon-bench [AREA] [--rounds N] [--json]     figures as ratios measured in one run
 areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exchange.withdraw, exchange.deposit,
 exchange.lock, exchange.settle, log.decision";
 
@@ -43,11 +43,10 @@ fn main() -> ExitCode {
             Some(role) => server::run(role, Path::new(folder)),
             None => return usage(),
         },
-        [] => measure("exchange", false),
-        ["--json"] => measure("exchange", true),
-        [area] => measure(area, false),
-        [area, "--json"] | ["--json", area] => measure(area, true),
-        _ => return usage(),
+        words => match Wanted::of(words) {
+            Some(wanted) => measure(&wanted),
+            None => return usage(),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,15 +57,36 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    kinds: Vec<Kind>,
+    rounds: usize,
+    as_json: bool,
+}
+
+impl Wanted {
+    fn of(words: &[&str]) -> Option<Wanted> {
+        let mut wanted = Wanted { kinds: Kind::of_area("exchange"), rounds: exchange::ROUNDS, as_json: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--json" => wanted.as_json = true,
+                "--rounds" => wanted.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
+                area => wanted.kinds = Kind::of_area(area),
+            }
+        }
+        Some(wanted).filter(|wanted| !wanted.kinds.is_empty())
+    }
+}
+
 fn usage() -> ExitCode {
     eprintln!("{USAGE}");
     ExitCode::from(2)
 }
 
-fn measure(area: &str, as_json: bool) -> Result<()> {
-    let kinds = Kind::of_area(area);
-    ensure!(!kinds.is_empty(), "there is no area {area}\n{USAGE}");
-    print(&exchange::run(&kinds, exchange::ROUNDS)?, as_json)
+fn measure(wanted: &Wanted) -> Result<()> {
+    print(&exchange::run(&wanted.kinds, wanted.rounds)?, wanted.as_json)
 }
 
 #[allow(clippy::print_stdout)] // The figures are what this program is for.
@@ -79,4 +99,20 @@ fn print(figures: &[Figure], as_json: bool) -> Result<()> {
         println!("{}", figure::table(figures));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line() {
+        let all = Wanted { kinds: Kind::ALL.to_vec(), rounds: exchange::ROUNDS, as_json: false };
+        assert_eq!(Wanted::of(&[]), Some(all));
+        let one = Wanted { kinds: vec![Kind::Decision], rounds: 2, as_json: true };
+        assert_eq!(Wanted::of(&["--json", "log.decision", "--rounds", "2"]), Some(one));
+        for bad in [&["mix"][..], &["--rounds"], &["--rounds", "0"], &["--peers"]] {
+            assert_eq!(Wanted::of(bad), None, "{bad:?}");
+        }
+    }
 }

@@ -87,19 +87,38 @@ pub fn figures(samples: &Samples) -> Vec<Figure> {
     figures
 }
 
+/// The mean over places of the stack: vector and multi-word code can take twice as long where its stores and its loads
+/// happen to lie a multiple of 4 KiB apart, which is chance in one place, and in a server is different in every thread.
 fn time(operation: &Operation) -> f64 {
     let begun = cpu::of_this_thread();
     let mut count = 0_u32;
     loop {
-        for _ in 0..16 {
-            black_box(operation());
+        for depth in 0..DEPTHS {
+            repeat_at(depth, operation);
+            count += REPETITIONS;
         }
-        count += 16;
         let used = cpu::of_this_thread() - begun;
         if used >= SPAN {
             return used.as_secs_f64() * 1e6 / f64::from(count);
         }
     }
+}
+
+/// How many places of the stack, a little more than 256 bytes apart: together more than 4 KiB.
+const DEPTHS: usize = 16;
+/// How often the operation is repeated in each.
+const REPETITIONS: u32 = 4;
+
+#[inline(never)]
+fn repeat_at(depth: usize, operation: &Operation) {
+    let room = black_box([0_u8; 256]);
+    match depth.checked_sub(1) {
+        Some(less) => repeat_at(less, operation),
+        None => (0..REPETITIONS).for_each(|_| {
+            black_box(operation());
+        }),
+    }
+    black_box(&room);
 }
 
 fn rsa(secret: &IssuerSecret) -> Result<Vec<(&'static str, Operation)>> {
