@@ -3,12 +3,14 @@
 
 mod world;
 
+use naulon_durable::StoreError;
 use naulon_durable::fault::When;
 use naulon_exchange::{AuthorizationB, Outcome, State, key_commitment};
 use naulon_money::Amount;
 use naulon_purchase::{GoodsM, GoodsQ, Sale, UnverifiedPayment};
 use naulon_shop::{
-    FIRST_PAUSE, LONGEST_PAUSE, MemoryShelf, MemoryStore, OpenError, SaleId, SaleState, Shelf, Shop, SqliteStore, Terms,
+    CommitError, FIRST_PAUSE, LONGEST_PAUSE, MemoryShelf, MemoryStore, OpenError, SaleId, SaleState, SaleWrite, Shelf,
+    Shop, ShopStore, SqliteStore, Terms,
 };
 use naulon_statement::{Digest, Duration, SecretKey, Signed, Timestamp};
 use naulon_wire::{AnyCall, AnyReply, BankReply, CallError, Circuit, LogCall, LogReply, Problem, Range};
@@ -471,4 +473,54 @@ fn sales_keep_their_evidence() {
     let sale: Sale = shop.sale(&id).unwrap().unwrap();
     assert_eq!(sale.payment.goods_m, offer);
     assert_eq!(shop.evidence(&id).unwrap().unwrap(), sale.evidence());
+}
+
+/// A store whose disk is full at one write.
+struct FullAt(MemoryStore, u32);
+
+impl ShopStore for FullAt {
+    fn sale(&self, id: &SaleId) -> Result<Option<Sale>, StoreError> {
+        self.0.sale(id)
+    }
+    fn open_sales(&self) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+        self.0.open_sales()
+    }
+    fn newest_sales(&self, limit: usize) -> Result<Vec<(SaleId, Sale)>, StoreError> {
+        self.0.newest_sales(limit)
+    }
+    fn commit(&mut self, writes: &[SaleWrite]) -> Result<(), CommitError> {
+        self.1 = self.1.wrapping_sub(1);
+        if self.1 == 0 { Err(StoreError::Full.into()) } else { self.0.commit(writes) }
+    }
+}
+
+/// A write that surely did not happen leaves the sale where it was: nobody is told of it, and it is done again.
+#[test]
+fn what_was_not_written_is_not_said_and_done_again() {
+    let mut log = FakeLog::default();
+    for full_at in 1..=3 {
+        let mut shop = open(FullAt(memory(), full_at)).unwrap();
+        let offer = offer_of(&mut shop, "poem", 1);
+        let id = header_for(&offer).digest();
+        if full_at == 1 {
+            assert_eq!(code(pay(&mut shop, payment_for(&offer), NOW)), "unavailable");
+            assert!(shop.asks(NOW).is_empty(), "no key for a sale that is not written");
+        }
+        assert!(matches!(pay(&mut shop, payment_for(&offer), NOW), Ok(ShopReply::Pending)));
+        let (_, ask) = shop.asks(NOW).pop().unwrap();
+        if full_at == 2 {
+            assert_eq!(code(shop.answered(id, Ok(log.answer(&ask, NOW)), NOW)), "unavailable");
+            assert!(matches!(pay(&mut shop, payment_for(&offer), NOW), Ok(ShopReply::Pending)));
+            assert!(matches!(shop.asks(NOW)[..], [(_, naulon_wire::Ask { call: AnyCall::Log(_), .. })]));
+        }
+        shop.answered(id, Ok(log.answer(&ask, NOW)), NOW).unwrap();
+        let (_, ask) = shop.asks(NOW).pop().unwrap();
+        if full_at == 3 {
+            assert_eq!(code(shop.answered(id, Ok(settle(&ask)), NOW)), "unavailable");
+            assert_eq!(shop.asks(NOW).len(), 1);
+        }
+        shop.answered(id, Ok(settle(&ask)), NOW).unwrap();
+        assert!(!shop.is_halted() && shop.asks(NOW).is_empty());
+        assert_eq!(shop.sales(1).unwrap()[0].state, SaleState::Paid);
+    }
 }
