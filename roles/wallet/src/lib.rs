@@ -15,11 +15,33 @@
 //! that uses it (docs/spec/wallet.md). Account operations go out on the account's own circuit; refreshing and each
 //! purchase on an anonymous one of its own.
 //!
+//! ```
+//! use naulon_durable::fault::Faults;
+//! use naulon_statement::{SecretKey, Timestamp};
+//! use naulon_wallet::{MemoryGoods, MemoryStore, Peers, Wallet, Words};
+//!
+//! // Person: a bank she trusts, by its key, and 24 words that she writes down.
+//! let bank = SecretKey::from_seed(&[1; 32]).public();
+//! let words = Words::new(&[7; 32]); // in a program: fresh from the system
+//! let store = MemoryStore::new(Faults::none());
+//! let goods = MemoryGoods::new(Faults::none());
+//! let mut wallet = Wallet::create(store.clone(), &words.seed(), Peers::new([bank], [], []), goods.clone())?;
+//! let operation = wallet.open_account(bank, Timestamp(0))?;
+//! drop(wallet); // the process is killed
+//!
+//! // Driver: after a restart the same request comes again.
+//! let mut wallet = Wallet::open(store, Peers::new([bank], [], []), goods)?;
+//! let asks = wallet.asks(Timestamp(1))?;
+//! assert_eq!((asks.len(), asks[0].0, asks[0].1.to), (1, operation, bank));
+//! # Ok::<(), naulon_wallet::WalletError>(())
+//! ```
+//!
 //! In scope: derivation, choice of tokens, the buyer's part of a purchase, keeping goods ([`GoodsDir`]), the sealed store
 //! ([`SealedStore`]). Out of scope: what a purchase is (`naulon-purchase`), what a bank takes (`naulon-exchange`), where
 //! parties live and what a person types (`naulon`).
 
 mod change;
+pub mod driver;
 mod error;
 mod event;
 mod goods;
@@ -31,6 +53,7 @@ mod store;
 mod token;
 mod wallet;
 
+pub use driver::{Driver, DriverError, Outcome};
 pub use error::WalletError;
 pub use event::{Event, Watch};
 pub use goods::{FolderGoods, GoodsDir, MemoryGoods};

@@ -9,7 +9,7 @@ use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp, Unverified};
 use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, Problem};
 
-use super::{DAY, START, eur};
+use super::{DAY, eur};
 
 pub const DENOMINATIONS: [&str; 6] = ["0.50", "1", "2", "5", "10", "20"];
 
@@ -35,7 +35,7 @@ pub fn brand_key(n: usize) -> IssuerSecret {
 }
 
 impl Bank {
-    pub fn new(key: SecretKey, log: LogIdentity) -> Self {
+    pub fn new(key: SecretKey, log: LogIdentity, now: Timestamp) -> Self {
         let rules = Rules {
             bank: key.public(),
             operator: SecretKey::from_seed(&[99; 32]).public(),
@@ -54,7 +54,7 @@ impl Bank {
             balances: BTreeMap::new(),
             transfers: Vec::new(),
         };
-        bank.issue(0, START.minus(naulon_statement::Duration::days(1)));
+        bank.issue(0, now.minus(naulon_statement::Duration::days(1)));
         bank
     }
 

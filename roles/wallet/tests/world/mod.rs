@@ -10,7 +10,7 @@ use naulon_durable::fault::Faults;
 use naulon_money::Amount;
 use naulon_statement::{PublicKey, SecretKey, Timestamp, Unverified};
 use naulon_wallet::*;
-use naulon_wire::{AnyCall, AnyReply, Ask, CallError, Circuit, Range, ShopCall, ShopReply};
+use naulon_wire::{AnyCall, AnyReply, Ask, CallError, Circuit, Problem, Range, ShopCall, ShopReply};
 
 pub use bank::Bank;
 pub use log::Log;
@@ -36,11 +36,16 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::at(START)
+    }
+
+    /// A world that begins at this time.
+    pub fn at(now: Timestamp) -> Self {
         let [bank, log, shop] = [1, 2, 3].map(|n| SecretKey::from_seed(&[n; 32]));
         let log = Log::new(log, bank.public());
-        let bank = Bank::new(bank, log.identity());
+        let bank = Bank::new(bank, log.identity(), now);
         let shop = Shop::new(shop, bank.key.public(), log.identity());
-        let mut world = World { now: START, bank, log, shop, asked: Vec::new(), draws: 0 };
+        let mut world = World { now, bank, log, shop, asked: Vec::new(), draws: 0 };
         world.bank.open(world.shop.key.public());
         world
     }
@@ -58,10 +63,14 @@ impl World {
 
     /// What the asked party answers.
     pub fn answer(&mut self, ask: &Ask) -> Result<AnyReply, CallError> {
-        let (now, World { bank, log, shop, .. }) = (self.now, self);
-        let known = [bank.key.public(), log.key.public(), shop.key.public()];
+        let known = [self.bank.key.public(), self.log.key.public(), self.shop.key.public()];
         assert!(known.contains(&ask.to), "asks only parties that exist");
-        match &ask.call {
+        self.call(&ask.call).map_err(CallError::from)
+    }
+
+    pub fn call(&mut self, call: &AnyCall) -> Result<AnyReply, Problem> {
+        let (now, World { bank, log, shop, .. }) = (self.now, self);
+        match call {
             AnyCall::Bank(call) => Ok(AnyReply::Bank(bank.call(call, now)?)),
             AnyCall::Log(call) => Ok(AnyReply::Log(log.call(call, now)?)),
             AnyCall::Shop(call) => Ok(AnyReply::Shop(shop.call(call, log, now)?)),

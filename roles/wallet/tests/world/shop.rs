@@ -6,8 +6,8 @@ use naulon_exchange::{LogIdentity, SaleNumber, key_commitment};
 use naulon_money::Amount;
 use naulon_purchase::goods::{CHUNK_LEN, FileKey, GoodsHasher, MerchandiseKey, Sealer};
 use naulon_purchase::{Contract, GoodsM, MerchantRules};
-use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp};
-use naulon_wire::{Problem, ShopCall, ShopReply};
+use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_wire::{Item, Problem, ShopCall, ShopDescription, ShopReply};
 
 use super::{Log, piece};
 
@@ -19,6 +19,8 @@ pub struct Shop {
     pub plain: Vec<u8>,
     pub sealed: Vec<u8>,
     pub title: String,
+    /// What it costs in the catalogue.
+    pub price: Amount,
     /// A shop that answers payments with nothing.
     pub is_silent: bool,
     /// How many payments it has released a key for.
@@ -42,6 +44,7 @@ impl Shop {
             plain: Vec::new(),
             sealed: Vec::new(),
             title: "A song.txt".into(),
+            price: Amount::from_micros(3_500_000),
             is_silent: false,
             sales: BTreeSet::new(),
             file_key,
@@ -110,7 +113,23 @@ impl Shop {
                 let decision = log.commit(&payment.header, &self.key, k, now)?;
                 Ok(ShopReply::Decision(Box::new(decision)))
             }
-            ShopCall::Describe | ShopCall::Offer { .. } => Err(Problem::new("not_found", "not here")),
+            ShopCall::Offer { item } if *item == self.title => {
+                Ok(ShopReply::Offer(Box::new(Unverified::from(&self.offer(self.price, now)))))
+            }
+            ShopCall::Offer { .. } => Err(Problem::new("unknown_item", "no such item")),
+            ShopCall::Describe => Ok(ShopReply::Description(ShopDescription {
+                merchant: self.key.public(),
+                banks: self.rules.banks.iter().copied().collect(),
+                logs: self.rules.logs.keys().copied().collect(),
+                items: vec![Item {
+                    item: self.title.clone(),
+                    title: self.title.clone(),
+                    description: "what it is".into(),
+                    price: self.price,
+                    currency: "EUR".parse().expect("a currency"),
+                    size: self.plain.len() as u64,
+                }],
+            })),
         }
     }
 }

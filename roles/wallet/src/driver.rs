@@ -1,0 +1,287 @@
+//! Carries a wallet's asks over HTTP.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use naulon_money::Amount;
+use naulon_purchase::GoodsM;
+use naulon_statement::{PublicKey, Timestamp, Unverified};
+use naulon_wire::{
+    AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, ClientError, Clients, Problem, ShopCall,
+    ShopDescription, ShopReply,
+};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::error::WalletError;
+use crate::event::{Event, Watch};
+use crate::operation::{OperationId, OperationKind};
+use crate::store::WalletStore;
+use crate::wallet::{Accepted, Entropy, Entry, Wallet};
+
+/// How long to wait after a round of asks that brought nothing; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest wait between two rounds.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// A wallet and the ways to the parties. Clones drive the same wallet.
+///
+/// Whatever the wallet does (signing, unblinding, hashing, decrypting, writing) is done on threads that may block.
+pub struct Driver<S: WalletStore + 'static> {
+    wallet: Arc<Mutex<Wallet<S>>>,
+    clients: Clients,
+    addresses: Arc<BTreeMap<PublicKey, String>>,
+}
+
+/// Where an operation stands when [`Driver::run`] returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The operation; it has ended, or goes on when it is run again.
+    pub entry: Entry,
+    /// The last refusal, if that is what it waits for.
+    pub refused: Option<Problem>,
+    /// Whether somebody could not be reached the last time.
+    pub unreachable: Option<String>,
+}
+
+/// Why the driver cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The wallet refuses, or its store has failed.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// No address is known for a party.
+    #[error("no address is known for {0}: add it to the settings")]
+    NoAddress(PublicKey),
+    /// An address cannot be used.
+    #[error(transparent)]
+    Address(#[from] ClientError),
+    /// A party refused, or cannot be reached.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A party answered something else than what it was asked, or calls itself by another key.
+    #[error("{0} answers something that was not asked, or is somebody else")]
+    Misfit(PublicKey),
+    /// The wallet's thread has died.
+    #[error("the wallet's thread has died: start the program again")]
+    Died,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Entropy(getrandom::Error),
+}
+
+/// The time by this machine's clock.
+pub fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)).min(Timestamp::MAX)
+}
+
+/// Fresh entropy from the system.
+pub fn entropy() -> Result<Entropy, getrandom::Error> {
+    let mut entropy = Entropy::default();
+    getrandom::fill(&mut entropy)?;
+    Ok(entropy)
+}
+
+impl<S: WalletStore + 'static> Driver<S> {
+    /// Drives this wallet. `addresses` says where each party is.
+    pub fn new(wallet: Wallet<S>, clients: Clients, addresses: BTreeMap<PublicKey, String>) -> Self {
+        Driver { wallet: Arc::new(Mutex::new(wallet)), clients, addresses: Arc::new(addresses) }
+    }
+
+    /// The wallet, for a short look or to begin an operation. Do not hold it over an `.await`.
+    pub fn wallet(&self) -> MutexGuard<'_, Wallet<S>> {
+        self.wallet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has every event told to `watch` as it happens, on the thread on which it happens.
+    pub fn watch(&self, watch: Option<Watch>) {
+        self.wallet().watch(watch);
+    }
+
+    /// Does something with the wallet on a thread that may block. The time and fresh entropy come along.
+    pub async fn with<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Wallet<S>, Timestamp, &Entropy) -> R + Send + 'static,
+    ) -> Result<R, DriverError> {
+        let wallet = self.wallet.clone();
+        let entropy = entropy().map_err(DriverError::Entropy)?;
+        let locked = move || work(&mut wallet.lock().unwrap_or_else(PoisonError::into_inner), clock(), &entropy);
+        tokio::task::spawn_blocking(locked).await.map_err(|_| DriverError::Died)
+    }
+
+    /// Carries the asks of one operation until it has ended, or until the deadline; or, for all but purchases, until the
+    /// bank has refused it for a reason that does not pass by itself.
+    pub async fn run(&self, op: OperationId, until: Option<Instant>) -> Result<Outcome, DriverError> {
+        let mut outcomes = self.run_these(Some(BTreeSet::from([op])), until).await?;
+        outcomes.pop().ok_or(DriverError::Wallet(WalletError::UnknownOperation(op)))
+    }
+
+    /// Carries the asks of all operations under way, as [`run`](Self::run) those of one.
+    pub async fn run_all(&self, until: Option<Instant>) -> Result<Vec<Outcome>, DriverError> {
+        self.run_these(None, until).await
+    }
+
+    /// Fetches a bank's description, anonymously, and has the wallet accept it.
+    pub async fn learn(&self, bank: PublicKey) -> Result<Accepted, DriverError> {
+        match self.ask_anonymously(bank, AnyCall::Bank(BankCall::Describe)).await? {
+            AnyReply::Bank(BankReply::Description(description)) if description.bank == bank => {
+                Ok(self.with(move |wallet, _, _| wallet.accept_description(description)).await??)
+            }
+            _ => Err(DriverError::Misfit(bank)),
+        }
+    }
+
+    /// Asks for the balance of the wallet's account at a bank.
+    pub async fn account_balance(&self, bank: PublicKey) -> Result<Amount, DriverError> {
+        let ask = self.with(move |wallet, now, _| wallet.balance_ask(bank, now)).await??;
+        match self.carry(&ask).await?? {
+            AnyReply::Bank(BankReply::Balance(balance)) => Ok(balance),
+            _ => Err(DriverError::Misfit(bank)),
+        }
+    }
+
+    /// Fetches what a shop sells, anonymously.
+    pub async fn catalogue(&self, shop: PublicKey) -> Result<ShopDescription, DriverError> {
+        match self.ask_anonymously(shop, AnyCall::Shop(ShopCall::Describe)).await? {
+            AnyReply::Shop(ShopReply::Description(description)) if description.merchant == shop => Ok(description),
+            _ => Err(DriverError::Misfit(shop)),
+        }
+    }
+
+    /// Fetches a fresh offer for an item, anonymously. The wallet verifies it when it buys.
+    pub async fn offer(&self, shop: PublicKey, item: String) -> Result<Unverified<GoodsM>, DriverError> {
+        match self.ask_anonymously(shop, AnyCall::Shop(ShopCall::Offer { item })).await? {
+            AnyReply::Shop(ShopReply::Offer(offer)) if offer.claimed_body().merchant == shop => Ok(*offer),
+            _ => Err(DriverError::Misfit(shop)),
+        }
+    }
+
+    /// Asks on a circuit that is used for this one call.
+    async fn ask_anonymously(&self, to: PublicKey, call: AnyCall) -> Result<AnyReply, DriverError> {
+        let [a, b, c, d, e, f, g, h, ..] = entropy().map_err(DriverError::Entropy)?;
+        let circuit = Circuit::Anonymous(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+        let answer = self.carry(&Ask { to, circuit, call }).await?;
+        self.clients.close(circuit);
+        Ok(answer?)
+    }
+
+    async fn carry(&self, ask: &Ask) -> Result<Result<AnyReply, CallError>, DriverError> {
+        let address = self.addresses.get(&ask.to).ok_or(DriverError::NoAddress(ask.to))?;
+        let client = self.clients.on(ask.circuit, address)?;
+        Ok(ask.call.ask(&client).await)
+    }
+
+    async fn run_these(
+        &self,
+        wanted: Option<BTreeSet<OperationId>>,
+        until: Option<Instant>,
+    ) -> Result<Vec<Outcome>, DriverError> {
+        let mut round = Round::default();
+        let mut pause = FIRST_PAUSE;
+        let ops: Vec<OperationId> = match wanted {
+            Some(wanted) => wanted.into_iter().collect(),
+            None => self.wallet().under_way(clock()).iter().map(|entry| entry.id).collect(),
+        };
+        loop {
+            let asks = self.with(move |wallet, now, _| wallet.asks(now)).await??;
+            let entries = self.entries(&ops).await?;
+            let open: BTreeSet<OperationId> =
+                entries.iter().filter(|entry| round.is_open(entry)).map(|e| e.id).collect();
+            let over = until.is_some_and(|until| Instant::now() >= until);
+            if open.is_empty() || over {
+                round.circuits.iter().for_each(|circuit| self.clients.close(*circuit));
+                return Ok(entries.into_iter().map(|entry| round.outcome(entry)).collect());
+            }
+            let asks = asks.into_iter().filter(|(op, _)| open.contains(op)).collect();
+            let has_progressed = self.carry_round(asks, &mut round, until).await?;
+            if has_progressed {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            let wake = Instant::now() + pause;
+            tokio::time::sleep_until(until.map_or(wake, |until| wake.min(until))).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Carries these asks at the same time and takes their answers; true if one of the operations got further. At the
+    /// deadline what is on its way is left: asking again is always safe.
+    async fn carry_round(
+        &self,
+        asks: Vec<(OperationId, Ask)>,
+        round: &mut Round,
+        until: Option<Instant>,
+    ) -> Result<bool, DriverError> {
+        let mut calls = JoinSet::new();
+        for (op, ask) in asks {
+            if let Circuit::Anonymous(_) = ask.circuit {
+                round.circuits.insert(ask.circuit);
+            }
+            let driver = self.clone();
+            calls.spawn(async move { (op, driver.carry(&ask).await) });
+        }
+        let mut has_progressed = false;
+        let far = Instant::now() + Duration::from_secs(86_400);
+        while let Ok(Some(joined)) = tokio::time::timeout_at(until.unwrap_or(far), calls.join_next()).await {
+            let (op, answer) = joined.map_err(|_| DriverError::Died)?;
+            let answer = answer?;
+            let events = self.with(move |wallet, now, entropy| wallet.answered(op, answer, now, entropy)).await??;
+            has_progressed |= events.iter().any(Event::is_progress);
+            round.note(op, &events);
+        }
+        Ok(has_progressed)
+    }
+
+    async fn entries(&self, ops: &[OperationId]) -> Result<Vec<Entry>, DriverError> {
+        let ops = ops.to_vec();
+        let look = move |wallet: &mut Wallet<S>, now: Timestamp, _: &Entropy| {
+            let entry = |op: &OperationId| wallet.operation(*op, now)?.ok_or(WalletError::UnknownOperation(*op));
+            ops.iter().map(entry).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(self.with(look).await??)
+    }
+}
+
+impl<S: WalletStore + 'static> Clone for Driver<S> {
+    fn clone(&self) -> Self {
+        Driver { wallet: self.wallet.clone(), clients: self.clients.clone(), addresses: self.addresses.clone() }
+    }
+}
+
+/// What the driver has noticed.
+#[derive(Default)]
+struct Round {
+    refused: BTreeMap<OperationId, Problem>,
+    unreachable: BTreeMap<OperationId, String>,
+    /// The anonymous circuits that were used.
+    circuits: BTreeSet<Circuit>,
+}
+
+impl Round {
+    fn note(&mut self, op: OperationId, events: &[Event]) {
+        self.refused.remove(&op);
+        self.unreachable.remove(&op);
+        for event in events {
+            match event {
+                Event::Refused(problem) => drop(self.refused.insert(op, problem.clone())),
+                Event::Unreachable(why) => drop(self.unreachable.insert(op, why.clone())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether to go on asking. A purchase goes on whatever is said: it ends by itself. Others wait for the person when
+    /// the bank names a reason that does not pass by itself.
+    fn is_open(&self, entry: &Entry) -> bool {
+        let waits = self.refused.get(&entry.id).is_some_and(|problem| problem.retry_after.is_none());
+        entry.ended.is_none() && (entry.kind == OperationKind::Purchase || !waits)
+    }
+
+    fn outcome(&self, entry: Entry) -> Outcome {
+        let refused = self.refused.get(&entry.id).cloned();
+        let unreachable = self.unreachable.get(&entry.id).cloned();
+        Outcome { entry, refused, unreachable }
+    }
+}
