@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{self, Output};
-use crate::parties::{PartyFolder, audit_bank};
+use crate::parties::{PartyFolder, bank_room};
 
 /// What `naulon audit` is asked.
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,7 @@ pub fn run(audit: &Audit, output: Output) -> anyhow::Result<Exit> {
 
 /// The books of the bank in this folder.
 pub fn books(folder: &PartyFolder) -> anyhow::Result<Books> {
-    match audit_bank(folder)? {
+    match bank_room::audit(folder)? {
         Ok(report) => Ok(Books {
             agree: true,
             requests: report.records,

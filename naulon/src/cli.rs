@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::Audit;
+use crate::demo::Demo;
 use crate::inspect::Inspect;
-use crate::parties::{BankCommand, LogCommand, ShopCommand};
+use crate::parties::{BankCommand, LogCommand, ShopCommand, WalletCommand};
 use crate::passphrase::PassphraseFrom;
 use crate::verify::Verify;
 
@@ -43,6 +44,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See all of it at work: bank, log, shop and wallet on this machine, over real HTTP
+    Demo(Demo),
     /// A bank: keeps accounts, and issues tokens that it cannot recognise again
     #[command(subcommand)]
     Bank(BankCommand),
@@ -52,6 +55,9 @@ pub enum Command {
     /// A shop: sells the files of a folder
     #[command(subcommand)]
     Shop(ShopCommand),
+    /// A wallet: tokens, purchases, and what was bought
+    #[command(subcommand)]
+    Wallet(WalletCommand),
     /// Judge an evidence file offline: who may claim what, and who has broken a rule
     Verify(Verify),
     /// Say what a string or a file is

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use naulon_wallet::WalletError;
 use naulon_wire::CallError;
 
 /// The exit codes.
@@ -46,11 +47,6 @@ impl fmt::Display for Ends {
 
 impl std::error::Error for Ends {}
 
-/// A refusal in these words.
-pub fn refused(words: impl fmt::Display) -> anyhow::Error {
-    Ends(Exit::Refused, words.to_string()).into()
-}
-
 /// The code of an error: what it says itself, or what a party's refusal means.
 pub fn code_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
@@ -60,6 +56,18 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
         if let Some(CallError::Problem(_)) = cause.downcast_ref() {
             return Exit::Refused;
         }
+        if let Some(error) = cause.downcast_ref::<WalletError>() {
+            return of_wallet(error);
+        }
     }
     Exit::Failed
+}
+
+/// What a wallet refuses by itself is a refusal; that it cannot be read or written is a failure.
+fn of_wallet(error: &WalletError) -> Exit {
+    use WalletError::{Damaged, Exists, NoWallet, Reopen, Store};
+    match error {
+        Store(_) | Reopen | NoWallet | Exists | Damaged(_) => Exit::Failed,
+        _ => Exit::Refused,
+    }
 }

@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(&Identity::find(trust.to_str().unwrap(), Role::Log).unwrap(), log);
         let json = dir.path().join("trust.json");
         std::fs::write(&json, format!("{{\"trust\": [\"{bank}\"]}}")).unwrap();
-        assert_eq!(read_all(json.to_str().unwrap()).unwrap(), [bank.clone()]);
+        assert_eq!(&read_all(json.to_str().unwrap()).unwrap()[0], bank);
         std::fs::write(&json, "{\"trusts\": []}").unwrap();
         assert!(read_all(json.to_str().unwrap()).is_err());
     }
@@ -248,7 +248,7 @@ mod tests {
             format!("naulon:teller:{key}@http://127.0.0.1:1"),
             format!("naulon:bank:{key}"),
             format!("naulon:bank:{key}@ftp://127.0.0.1"),
-            format!("naulon:bank:AAAA@http://127.0.0.1:1"),
+            "naulon:bank:AAAA@http://127.0.0.1:1".to_owned(),
             format!("naulon:bank:{}@http://127.0.0.1:1", PublicKey([0; 32])),
             format!("naulon:log:{key}@http://127.0.0.1:1"),
             format!("{bank}#{}", log.checkpoints.as_ref().unwrap()),

@@ -5,6 +5,7 @@
 //! | `cli` | the command line |
 //! | `config` | settings: environment over `naulon.toml` over defaults |
 //! | `identity` | who a party is, in one line |
+//! | `demo` | all of it at work, with a tap on every line |
 //! | `parties` | bank, log, shop and wallet as programs |
 //! | `inspect`, `verify` | what a string or file is; what evidence proves |
 //! | `audit` | whether a bank's books agree |
@@ -14,6 +15,7 @@ mod audit;
 mod cli;
 mod clock;
 mod config;
+mod demo;
 mod exit;
 mod identity;
 mod inspect;
@@ -60,9 +62,11 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn run(cli: Cli, output: Output) -> anyhow::Result<Exit> {
     config::check_environment()?;
     match cli.command {
+        Command::Demo(demo) => demo::run(&demo, output),
         Command::Bank(command) => command.run(cli.passphrase, output),
         Command::Log(command) => command.run(cli.passphrase, output),
         Command::Shop(command) => command.run(cli.passphrase, output),
+        Command::Wallet(command) => command.run(cli.passphrase, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Inspect(inspect) => inspect::run(&inspect, output),
         Command::Audit(audit) => audit::run(&audit, output),

@@ -33,13 +33,6 @@ impl Output {
         }
     }
 
-    /// A remark for people: on standard error, and nothing with `--json`.
-    pub fn remark(&self, words: impl Display) {
-        if !self.json {
-            note(words);
-        }
-    }
-
     /// A progress bar over this many bytes or steps; hidden unless a person watches.
     pub fn bar(&self, total: u64, what: &'static str, unit: Unit) -> ProgressBar {
         if self.json || !io::stderr().is_terminal() {

@@ -23,7 +23,9 @@ Examples:
   naulon wallet evidence 1 --out sale.evidence.json
   naulon wallet show --trust > trust.toml
   naulon verify sale.evidence.json --trust trust.toml
-  naulon verify sale.evidence.json --trust bank --trust log --trust shop --goods wallet/goods/sealed/FILE")]
+  naulon verify sale.evidence.json --trust bank --trust log --trust shop --goods ENCRYPTED
+
+A wallet keeps the encrypted goods of a purchase only where the shop has cheated: wallet/goods/*/.encrypted")]
 pub struct Verify {
     /// The evidence file.
     file: PathBuf,

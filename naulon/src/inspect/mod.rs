@@ -78,15 +78,15 @@ pub fn run(inspect: &Inspect, output: Output) -> anyhow::Result<Exit> {
         text::recognise(inspect.what.trim())
     };
     let found = found.context("this is nothing that Naulon knows; if it is a file, check its name")?;
-    output.result(&found, |found| lines(found, 0))?;
+    output.result(&found, lines)?;
     Ok(Exit::Ok)
 }
 
-fn lines(found: &Found, depth: usize) -> String {
+fn lines(found: &Found) -> String {
     let pairs = found.fields.iter().map(|(name, value)| (*name, value.clone()));
     let mut text = format!("{}\n{}", found.kind, indented(&output::list(pairs), 2));
     for (name, part) in &found.parts {
-        text.push_str(&format!("\n  {name}: {}", indented(&lines(part, depth + 1), 4).trim_start()));
+        text.push_str(&format!("\n  {name}: {}", indented(&lines(part), 4).trim_start()));
     }
     text
 }

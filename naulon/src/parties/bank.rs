@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use naulon_exchange::{Exchange, Input, Order, Output as Wanted, State};
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, Joint, PublicKey, UnverifiedJoint};
+use naulon_statement::{Digest, Joint, PublicKey, SecretKey, UnverifiedJoint};
 use naulon_wire::{BankCall, BankReply, CallError, Circuit, Clients};
 
 use super::brand_keys::{self, BrandKeys};
@@ -15,7 +15,7 @@ use super::serving::{self, Serving};
 use super::{PartyFolder, bank_room};
 use crate::config::{BankSettings, add_to_list};
 use crate::exit::Exit;
-use crate::identity::{self, Role};
+use crate::identity::{self, Identity, Role};
 use crate::output::Output;
 use crate::passphrase::PassphraseFrom;
 
@@ -193,24 +193,8 @@ impl Credit {
             Some(text) => text.clone(),
             None => hex::encode(*super::folder::random::<16>()?),
         };
-        let exchange = Exchange {
-            bank: bank.key,
-            currency: settings.currency.parse()?,
-            inputs: vec![Input::Outside { amount: self.amount, reference: order(&reference) }],
-            outputs: vec![Wanted::Account { account: self.account, amount: self.amount }],
-            condition: None,
-        };
-        let call = BankCall::Exchange(UnverifiedJoint::from(Joint::sign(exchange, [&operator])));
-        let client = Clients::default().on(Circuit::Identified(operator.public()), &bank.url)?;
-        let answer = serving::runtime()?.block_on(client.call(&call));
-        let reply = answer.map_err(|error| match error {
-            CallError::Problem(problem) => anyhow::Error::new(CallError::Problem(problem)),
-            unsure => anyhow::Error::new(unsure).context(format!(
-                "it is not known whether the account was credited; repeat with --reference '{reference}', and it is once"
-            )),
-        })?;
-        let BankReply::Exchange(reply) = reply else { anyhow::bail!("the bank gave another answer than expected") };
-        anyhow::ensure!(reply.state == State::Done, "the bank has not done it");
+        let credited = credit(&bank, &operator, &settings.currency, (self.account, self.amount), &reference);
+        serving::runtime()?.block_on(credited)?;
         let report = serde_json::json!({
             "account": self.account.to_string(), "credited": self.amount.to_string(), "currency": settings.currency,
             "reference": reference,
@@ -227,6 +211,35 @@ impl Show {
         let settings: BankSettings = folder.settings()?;
         let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
         super::show(self.trust, &folder.identity()?, &[("logs", &logs)], output)
+    }
+}
+
+/// Has a running bank credit an account with money that came in from outside.
+pub async fn credit(
+    bank: &Identity,
+    operator: &SecretKey,
+    currency: &str,
+    (account, amount): (PublicKey, Amount),
+    reference: &str,
+) -> anyhow::Result<()> {
+    let exchange = Exchange {
+        bank: bank.key,
+        currency: currency.parse()?,
+        inputs: vec![Input::Outside { amount, reference: order(reference) }],
+        outputs: vec![Wanted::Account { account, amount }],
+        condition: None,
+    };
+    let call = BankCall::Exchange(UnverifiedJoint::from(Joint::sign(exchange, [operator])));
+    let client = Clients::default().on(Circuit::Identified(operator.public()), &bank.url)?;
+    let reply = client.call(&call).await.map_err(|error| match error {
+        CallError::Problem(problem) => anyhow::Error::new(CallError::Problem(problem)),
+        unsure => anyhow::Error::new(unsure).context(format!(
+            "it is not known whether the account was credited; repeat with --reference '{reference}', and it is once"
+        )),
+    })?;
+    match reply {
+        BankReply::Exchange(reply) if reply.state == State::Done => Ok(()),
+        _ => anyhow::bail!("the bank gave another answer than expected"),
     }
 }
 

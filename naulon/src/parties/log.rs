@@ -136,7 +136,7 @@ impl Serve {
         let settings: LogSettings = folder.settings()?;
         serving::start_logging(&settings.log_level)?;
         let passphrase = passphrase.open("the log's keys")?;
-        let front = start(&folder, &settings, &passphrase)?;
+        let front = LogFront::start(open(&folder, &settings, &passphrase)?);
         let runtime = serving::runtime()?;
         runtime.block_on(async {
             let listener = serving::listen(settings.listen.parse()?).await?;
@@ -174,12 +174,12 @@ pub fn make(folder: &PartyFolder, mut settings: LogSettings, passphrase: &Passph
     Ok(identity)
 }
 
-/// Opens the log of a folder and puts it on its thread.
-pub fn start(folder: &PartyFolder, settings: &LogSettings, passphrase: &Passphrase) -> anyhow::Result<LogFront> {
+/// Opens the log of a folder.
+pub fn open(folder: &PartyFolder, settings: &LogSettings, passphrase: &Passphrase) -> anyhow::Result<Log<SqliteStore>> {
     let secret = folder.unseal::<LOG_SECRET_LEN>(KEY_FILE, passphrase)?;
     let keys = LogKeys::from_secret(&secret, &settings.origin).context("the setting origin")?;
     let banks = identity::pinned(&settings.banks, Role::Bank, "banks")?.into_iter().map(|bank| bank.key).collect();
     let rules = LogRules { log: keys.statements.public(), banks, retention: settings.retention.0 };
     let store = SqliteStore::open(&folder.path(STORE_FILE))?;
-    Ok(LogFront::start(Log::open(keys, rules, &settings.origin, store)?))
+    Ok(Log::open(keys, rules, &settings.origin, store)?)
 }

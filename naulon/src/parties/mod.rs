@@ -8,23 +8,25 @@
 //! | `*.sqlite` | the store |
 
 mod bank;
-mod bank_room;
-mod brand_keys;
-mod folder;
-mod log;
-mod serving;
-mod shop;
+pub mod bank_room;
+pub mod brand_keys;
+pub mod folder;
+pub mod log;
+pub mod serving;
+pub mod shop;
+mod wallet;
+pub mod wallet_room;
 
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub use bank::BankCommand;
-pub use bank_room::audit as audit_bank;
+pub use bank::{BankCommand, credit};
 pub use folder::PartyFolder;
 pub use log::LogCommand;
 pub use shop::ShopCommand;
+pub use wallet::WalletCommand;
 
 use crate::exit::Exit;
 use crate::identity::{self, Identity};

@@ -103,7 +103,7 @@ impl House {
         let Ok(ready) = serde_json::from_str(&line) else {
             let mut error = String::new();
             let _ = child.stderr.take().expect("standard error").read_to_string(&mut error);
-            panic!("{role} does not start: {error}");
+            unreachable!("{role} does not start: {error}");
         };
         Server { child, ready }
     }
@@ -118,6 +118,11 @@ impl Server {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it has ended, as it does after a signal.
+    pub fn wait(&mut self) {
+        self.child.wait().expect("ends");
     }
 
     /// Asks it to stop, and says with which code it ended.

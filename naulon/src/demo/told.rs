@@ -1,0 +1,219 @@
+//! What a message tells whoever gets it: its name in the paper, and what it reveals of a purchase (AAT, table 1).
+
+use naulon_exchange::{AuthorizationB, Exchange, Header, Input, LogDecision, Output, State, UnverifiedDecision};
+use naulon_purchase::GoodsM;
+use naulon_wire::{BankCall, BankReply, Call, CallError, ExchangeReply, LogCall, LogReply, ShopCall, ShopReply};
+
+/// The columns of table 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// Who sells.
+    Merchant,
+    /// Who buys.
+    Consumer,
+    /// When.
+    Date,
+    /// For how much.
+    Amount,
+    /// What.
+    Item,
+}
+
+/// What one message says.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Its name, in the paper's words where it has any.
+    pub words: String,
+    /// What its fields reveal.
+    pub facts: Vec<Fact>,
+    /// Whether it belongs to a purchase: only then does table 1 speak of it.
+    pub purchase: bool,
+    /// The statements in it, to be searched for what nobody may learn.
+    pub statements: Vec<u8>,
+}
+
+/// A call that can be told about.
+pub trait Told: Call {
+    /// What the call says to whom it reaches.
+    fn told(&self) -> Said;
+
+    /// What its answer says to whom it reaches.
+    fn answered(&self, reply: Result<Self::Reply, CallError>) -> Said;
+}
+
+impl Said {
+    fn aside(words: impl Into<String>) -> Said {
+        Said { words: words.into(), ..Said::default() }
+    }
+
+    fn of_purchase(words: impl Into<String>) -> Said {
+        Said { purchase: true, ..Said::aside(words) }
+    }
+
+    fn header(mut self, header: &Header) -> Said {
+        let Header { bank: _, merchant: _, n: _, expiry: _, log: _, a: _, c: _, q: _ } = header;
+        self.facts.extend([Fact::Merchant, Fact::Date]);
+        self
+    }
+
+    fn promise(mut self, promise: &AuthorizationB) -> Said {
+        let AuthorizationB { header: _, value: _, currency: _ } = promise;
+        self.facts.push(Fact::Amount);
+        self
+    }
+
+    fn offer(mut self, offer: &GoodsM) -> Said {
+        let GoodsM { merchant: _, price: _, contract: _, .. } = offer;
+        self.facts.extend([Fact::Merchant, Fact::Amount, Fact::Item]);
+        self
+    }
+
+    /// A decision names neither merchant nor amount; it comes at the time of the purchase.
+    fn decision(mut self, decision: &LogDecision) -> Said {
+        let LogDecision { a: _, header: _, expiry: _, q: _, time: _, outcome: _ } = decision;
+        self.facts.push(Fact::Date);
+        self
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Said {
+        self.statements.extend_from_slice(bytes);
+        self
+    }
+}
+
+impl Told for BankCall {
+    fn told(&self) -> Said {
+        match self {
+            BankCall::Describe => Said::aside("your brands?"),
+            BankCall::OpenAccount(open) => Said::aside("open an account").bytes(open.bytes()),
+            BankCall::Balance(query) => Said::aside("my balance?").bytes(query.bytes()),
+            BankCall::Exchange(joint) => exchange(joint.claimed_body()).bytes(joint.payload()),
+            BankCall::Status(_) => Said::of_purchase("the answer to that authorization again?"),
+            BankCall::Settle(decision) => decided("", decision, ", with its proof"),
+        }
+    }
+
+    fn answered(&self, reply: Result<BankReply, CallError>) -> Said {
+        match reply {
+            Ok(BankReply::Description(_)) => Said::aside("brands, signed"),
+            Ok(BankReply::Opened) => Said::aside("open"),
+            Ok(BankReply::Balance(_)) => Said::aside("balance"),
+            Ok(BankReply::Exchange(reply)) => settled(&reply),
+            Err(error) => refusal(&error, matches!(self, BankCall::Status(_) | BankCall::Settle(_))),
+        }
+    }
+}
+
+impl Told for LogCall {
+    fn told(&self) -> Said {
+        match self {
+            LogCall::Describe => Said::aside("who are you?"),
+            LogCall::Commit { header, authorization } => {
+                let said = Said::of_purchase("authorization_m with k, header (P4, CD5)").header(header.claimed_body());
+                said.bytes(header.bytes()).bytes(authorization.bytes())
+            }
+            LogCall::Abort { header } => {
+                let said = Said::of_purchase("header: expired, abort it");
+                said.header(header.claimed_body()).bytes(header.bytes())
+            }
+            LogCall::Decision(_) => Said::of_purchase("decided?"),
+            LogCall::Public(path) => Said::aside(format!("GET {path}")),
+        }
+    }
+
+    fn answered(&self, reply: Result<LogReply, CallError>) -> Said {
+        match reply {
+            Ok(LogReply::Description(_)) => Said::aside("keys"),
+            Ok(LogReply::Decision(decision)) => decided("", &decision, " (P5, CD6)"),
+            Ok(LogReply::Public(_)) => Said::aside("tree"),
+            Err(error) => refusal(&error, true),
+        }
+    }
+}
+
+impl Told for ShopCall {
+    fn told(&self) -> Said {
+        match self {
+            ShopCall::Describe => Said::aside("what do you sell?"),
+            ShopCall::Offer { .. } => Said { facts: vec![Fact::Item], ..Said::of_purchase("an offer for this item?") },
+            ShopCall::Goods { .. } => Said::of_purchase("encrypted goods?"),
+            ShopCall::Pay(payment) => {
+                let words = match &payment.goods_q {
+                    Some(_) => "goods_q (CD2), header, authorization_b (CD4)",
+                    None => "header, authorization_b (P3)",
+                };
+                let said = Said::of_purchase(words).header(payment.header.claimed_body());
+                let said = said.offer(payment.goods_m.claimed_body()).promise(payment.authorization_b.claimed_body());
+                let goods_q = payment.goods_q.as_ref().map_or(&[][..], |goods_q| goods_q.bytes());
+                said.bytes(payment.goods_m.bytes())
+                    .bytes(payment.header.bytes())
+                    .bytes(payment.authorization_b.bytes())
+                    .bytes(goods_q)
+            }
+        }
+    }
+
+    fn answered(&self, reply: Result<ShopReply, CallError>) -> Said {
+        match reply {
+            Ok(ShopReply::Description(_)) => Said::aside("catalogue"),
+            Ok(ShopReply::Offer(offer)) => {
+                Said::of_purchase("goods_m (P1, CD1)").offer(offer.claimed_body()).bytes(offer.bytes())
+            }
+            Ok(ShopReply::Goods(bytes)) => Said::of_purchase(format!("{} bytes of encrypted goods", bytes.len())),
+            Ok(ShopReply::Decision(decision)) => decided("", &decision, ", with its proof"),
+            Ok(ShopReply::Pending) => Said::of_purchase("pending"),
+            Err(error) => refusal(&error, true),
+        }
+    }
+}
+
+fn exchange(exchange: &Exchange) -> Said {
+    if exchange.condition.is_some() {
+        let tokens = exchange.tokens().count();
+        let words = format!("authorization_q by {tokens} token{} (P2)", if tokens == 1 { "" } else { "s" });
+        return Said { facts: vec![Fact::Merchant, Fact::Date, Fact::Amount], ..Said::of_purchase(words) };
+    }
+    let from_account = exchange.inputs.iter().any(|input| matches!(input, Input::Account { .. }));
+    let from_outside = exchange.inputs.iter().any(|input| matches!(input, Input::Outside { .. }));
+    let to_account = exchange.outputs.iter().any(|output| matches!(output, Output::Account { .. }));
+    Said::aside(match (from_outside, from_account, to_account) {
+        (true, _, _) => "credit an account: money came in",
+        (_, true, _) => "withdraw: blinded tokens, please (fig. 1)",
+        (_, _, true) => "deposit tokens",
+        _ => "tokens for fresh ones (fig. 2)",
+    })
+}
+
+fn settled(reply: &ExchangeReply) -> Said {
+    let signatures = match reply.signatures.len() {
+        0 => String::new(),
+        1 => ", 1 blind signature".to_owned(),
+        count => format!(", {count} blind signatures"),
+    };
+    match (&reply.header, &reply.authorization_b, reply.state) {
+        (Some(header), Some(promise), State::Locked) => {
+            let said = Said::of_purchase("locked: header, authorization_b (for P3)");
+            said.header(header.claimed_body())
+                .promise(promise.claimed_body())
+                .bytes(header.bytes())
+                .bytes(promise.bytes())
+        }
+        (_, _, State::Committed) => Said::of_purchase(format!("spent{signatures}")),
+        (_, _, State::Aborted) => Said::of_purchase("tokens unlocked"),
+        _ => Said::aside(format!("done{signatures}")),
+    }
+}
+
+fn decided(before: &str, decision: &UnverifiedDecision, after: &str) -> Said {
+    let body = decision.decision.claimed_body();
+    let outcome = if body.key().is_some() { "commit with k" } else { "abort" };
+    Said::of_purchase(format!("{before}{outcome}{after}")).decision(body).bytes(decision.decision.bytes())
+}
+
+fn refusal(error: &CallError, purchase: bool) -> Said {
+    let words = match error {
+        CallError::Problem(problem) => format!("refused: {}", problem.code),
+        CallError::Unreachable(..) | CallError::BadReply(_) => "an answer that cannot be read".to_owned(),
+    };
+    if purchase { Said::of_purchase(words) } else { Said::aside(words) }
+}

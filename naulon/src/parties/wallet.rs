@@ -1,0 +1,530 @@
+//! `naulon wallet …`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand};
+use naulon_money::Amount;
+use naulon_purchase::Ending;
+use naulon_wallet::{BuyOptions, DepositAmount, Entry, OperationId, Words};
+use naulon_wire::EvidenceFile;
+use serde::Serialize;
+
+use super::PartyFolder;
+use super::wallet_room::{self, Room, Went};
+use crate::clock::{now, utc};
+use crate::config::{Span, WalletSettings, add_to_list};
+use crate::exit::{Ends, Exit};
+use crate::identity::{self, Identity, Role};
+use crate::output::{self, Output};
+use crate::passphrase::PassphraseFrom;
+
+/// `naulon wallet …`
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Every command first goes on with what is under way, so a wallet that was killed anywhere just carries on. Its folder is
+./wallet unless --dir says otherwise.
+
+Examples:
+  naulon wallet init --bank bank --log log --shop shop
+  naulon wallet open-account
+  naulon wallet withdraw 10.00
+  naulon wallet items
+  naulon wallet buy song.flac --max-price 5")]
+pub enum WalletCommand {
+    /// Make a wallet, and show its 24 words once
+    Init(Init),
+    /// Open the wallet's account at its bank, and print its key
+    OpenAccount(Plain),
+    /// Turn money of the account into tokens
+    Withdraw(Withdraw),
+    /// Print what is in the wallet and in the account
+    Balance(Plain),
+    /// List what a shop sells
+    Items(Items),
+    /// Buy an item with tokens: the file is here in the end, or the tokens are
+    Buy(Buy),
+    /// Exchange all tokens for fresh ones
+    Refresh(Plain),
+    /// Give tokens back to the account
+    Deposit(Deposit),
+    /// List everything that was begun
+    History(Plain),
+    /// Go on with what is under way
+    Resume(Plain),
+    /// Write what a purchase proves into a file, for `naulon verify`
+    Evidence(Evidence),
+    /// Print whom the wallet deals with
+    Show(Show),
+}
+
+/// The folder of a wallet, and how long it tries.
+#[derive(Debug, Args)]
+pub struct Folder {
+    /// The wallet's folder.
+    #[arg(long, value_name = "DIR", default_value = "wallet")]
+    dir: PathBuf,
+    /// How long to try on while nothing moves; then what is under way is left for `resume`.
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    patience: Span,
+}
+
+/// A command without arguments of its own.
+#[derive(Debug, Args)]
+pub struct Plain {
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The wallet's folder.
+    #[arg(long, value_name = "DIR", default_value = "wallet")]
+    dir: PathBuf,
+    /// The bank that keeps the account: its folder, identity file or naulon: line.
+    #[arg(long)]
+    bank: String,
+    /// A log that may decide on purchases: its folder, identity file or naulon: line. May be given again.
+    #[arg(long, value_name = "LOG", required = true)]
+    log: Vec<String>,
+    /// A shop to buy from: its folder, identity file or naulon: line. May be given again, also later (`buy --shop`).
+    #[arg(long, value_name = "SHOP")]
+    shop: Vec<String>,
+}
+
+/// `naulon wallet withdraw`
+#[derive(Debug, Args)]
+pub struct Withdraw {
+    /// How much, such as 10 or 12.50.
+    amount: Amount,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet items`
+#[derive(Debug, Args)]
+pub struct Items {
+    /// The shop, if the wallet knows several: its folder, identity file or naulon: line.
+    #[arg(long)]
+    shop: Option<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet buy`
+#[derive(Debug, Args)]
+pub struct Buy {
+    /// The item, by the name that `naulon wallet items` shows.
+    item: String,
+    /// The shop, if the wallet knows several or not yet this one: its folder, identity file or naulon: line.
+    #[arg(long)]
+    shop: Option<String>,
+    /// Sign for what is delivered, even if the shop does not ask.
+    #[arg(long)]
+    two_sided: bool,
+    /// Pay no more than this.
+    #[arg(long, value_name = "AMOUNT")]
+    max_price: Option<Amount>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet deposit`
+#[derive(Debug, Args)]
+pub struct Deposit {
+    /// How much; all tokens if left out.
+    amount: Option<Amount>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet evidence`
+#[derive(Debug, Args)]
+pub struct Evidence {
+    /// The purchase, by the number that `naulon wallet history` shows.
+    operation: u64,
+    /// Where the evidence goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet show`
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    folder: Folder,
+    /// Print a file for `naulon verify --trust`: bank, logs and shops.
+    #[arg(long)]
+    trust: bool,
+}
+
+/// An operation for people and programs.
+#[derive(Serialize)]
+pub struct Line {
+    operation: u64,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    begun: String,
+    step: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiry: Option<String>,
+}
+
+impl WalletCommand {
+    /// Does it.
+    pub fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let folder = match self {
+            WalletCommand::Init(init) => return init.run(passphrase, output),
+            WalletCommand::Show(show) => return show.run(output),
+            WalletCommand::OpenAccount(Plain { folder })
+            | WalletCommand::Balance(Plain { folder })
+            | WalletCommand::Refresh(Plain { folder })
+            | WalletCommand::History(Plain { folder })
+            | WalletCommand::Resume(Plain { folder })
+            | WalletCommand::Withdraw(Withdraw { folder, .. })
+            | WalletCommand::Items(Items { folder, .. })
+            | WalletCommand::Buy(Buy { folder, .. })
+            | WalletCommand::Deposit(Deposit { folder, .. })
+            | WalletCommand::Evidence(Evidence { folder, .. }) => folder,
+        };
+        let shop = match self {
+            WalletCommand::Buy(Buy { shop, .. }) | WalletCommand::Items(Items { shop, .. }) => shop.as_deref(),
+            _ => None,
+        };
+        let shop = shop.map(|shop| learn_shop(folder, shop)).transpose()?;
+        let party = PartyFolder::open(&folder.dir);
+        let settings: WalletSettings = party.settings()?;
+        let passphrase = passphrase.open("the wallet")?;
+        let mut room = wallet_room::open(&party, settings, &passphrase, output)?;
+        super::serving::runtime()?.block_on(self.run_in(&mut room, shop, folder.patience, output))
+    }
+
+    async fn run_in(
+        &self,
+        room: &mut Room,
+        shop: Option<Identity>,
+        patience: Span,
+        output: Output,
+    ) -> anyhow::Result<Exit> {
+        let patience = Duration::from_millis(patience.0.0);
+        if let WalletCommand::Resume(_) = self {
+            return resume(room, patience, output).await;
+        }
+        room.take_up().await?;
+        let operation = match self {
+            WalletCommand::Balance(_) => return balance(room, output).await,
+            WalletCommand::History(_) => return history(room, output),
+            WalletCommand::Evidence(evidence) => return evidence.run(room, output),
+            WalletCommand::Items(_) => return items(room, shop, output).await,
+            WalletCommand::OpenAccount(_) => room.wallet.open_account(room.bank.key, now())?,
+            WalletCommand::Withdraw(withdraw) => {
+                room.describe().await?;
+                room.wallet.withdraw(room.bank.key, withdraw.amount, now(), &*entropy()?)?
+            }
+            WalletCommand::Refresh(_) => {
+                room.describe().await?;
+                room.wallet.refresh(room.bank.key, now(), &*entropy()?)?
+            }
+            WalletCommand::Deposit(deposit) => {
+                room.describe().await?;
+                let amount = deposit.amount.map_or(DepositAmount::All, DepositAmount::Exactly);
+                room.wallet.deposit(room.bank.key, amount, now(), &*entropy()?)?
+            }
+            WalletCommand::Buy(buy) => buy.begin(room, shop).await?,
+            WalletCommand::Init(_) | WalletCommand::Show(_) | WalletCommand::Resume(_) => {
+                unreachable!("these are handled without a way through here")
+            }
+        };
+        let went = room.see_through(Some(operation), patience).await?;
+        report(room, operation, went, output)
+    }
+}
+
+impl Init {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let settings = WalletSettings {
+            bank: Identity::find(&self.bank, Role::Bank)?.to_string(),
+            logs: identity::lines_of(&self.log, Role::Log)?,
+            shops: identity::lines_of(&self.shop, Role::Shop)?,
+            ..WalletSettings::default()
+        };
+        let words = PartyFolder::create(&self.dir, |folder| {
+            wallet_room::make(folder, &settings, &passphrase.create("the wallet")?)
+        })?;
+        show_words(&self.dir, &words, output)?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Buy {
+    /// Takes an offer and begins to buy it.
+    async fn begin(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<OperationId> {
+        room.describe().await?;
+        let shop = room.shop(shop)?;
+        let offer = room.offer(&shop, &self.item).await?;
+        let options = BuyOptions {
+            two_sided: self.two_sided || room.settings.two_sided,
+            log: None,
+            expiry: room.settings.lock.0,
+            max_price: self.max_price,
+        };
+        Ok(room.wallet.buy(offer, options, now(), &*entropy()?)?)
+    }
+}
+
+impl Evidence {
+    fn run(&self, room: &mut Room, output: Output) -> anyhow::Result<Exit> {
+        let evidence = room.wallet.evidence(OperationId(self.operation))?;
+        let mut file = std::fs::File::create(&self.out).with_context(|| format!("{}", self.out.display()))?;
+        file.write_all(EvidenceFile::write(&evidence).as_bytes())?;
+        output.result(&serde_json::json!({ "evidence": self.out }), |_| {
+            format!("evidence is in {}", self.out.display())
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Show {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let settings: WalletSettings = PartyFolder::open(&self.folder.dir).settings()?;
+        let bank = Identity::find(&settings.bank, Role::Bank).context("the setting bank")?;
+        let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
+        let shops = identity::pinned(&settings.shops, Role::Shop, "shops")?;
+        if self.trust {
+            let all: Vec<Identity> = std::iter::once(bank).chain(logs).chain(shops).collect();
+            output.line(&identity::trust_file(&all))?;
+            return Ok(Exit::Ok);
+        }
+        let texts = |parties: &[Identity]| parties.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let shown = serde_json::json!({ "bank": bank.to_string(), "logs": texts(&logs), "shops": texts(&shops) });
+        output.result(&shown, |_| {
+            let lines = |parties: &[Identity]| texts(parties).join("\n");
+            output::list([("bank", bank.to_string()), ("logs", lines(&logs)), ("shops", lines(&shops))])
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// Goes on with everything that is under way, until all of it has ended or nothing moves any more.
+async fn resume(room: &mut Room, patience: Duration, output: Output) -> anyhow::Result<Exit> {
+    let before: Vec<OperationId> = room.wallet.under_way(now()).iter().map(|entry| entry.id).collect();
+    let went = room.see_through(None, patience).await?;
+    let mut lines = Vec::new();
+    for id in before {
+        lines.extend(room.wallet.operation(id, now())?.map(|entry| line(&entry)));
+    }
+    output.result(&lines, |lines| match lines.is_empty() {
+        true => "nothing is under way".to_owned(),
+        false => listing(lines),
+    })?;
+    Ok(if went == Went::Through { Exit::Ok } else { Exit::UnderWay })
+}
+
+async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
+    room.describe().await?;
+    let account = room.balance().await?;
+    let tokens = room.wallet.balance().remove(&room.bank.key);
+    let (free, reserved, spent, count, currency) = match &tokens {
+        Some(tokens) => {
+            let amounts = [tokens.free, tokens.reserved, tokens.spent].map(|amount| amount.to_string());
+            let [free, reserved, spent] = amounts;
+            (free, reserved, spent, tokens.tokens, tokens.currency.to_string())
+        }
+        None => bail!("the bank has not said which currency it keeps"),
+    };
+    let account = account.map(|account| account.to_string());
+    let report = serde_json::json!({
+        "currency": currency, "tokens": free, "count": count, "reserved": reserved, "spent_elsewhere": spent,
+        "account": account, "account_key": room.wallet.account(&room.bank.key).to_string(),
+    });
+    output.result(&report, |_| {
+        let mut pairs = vec![
+            ("tokens to pay with", format!("{free} {currency} ({count})")),
+            ("set aside", format!("{reserved} {currency}")),
+            ("in the account", account.map_or("no account yet".to_owned(), |amount| format!("{amount} {currency}"))),
+        ];
+        if spent != Amount::ZERO.to_string() {
+            pairs.push(("spent elsewhere", format!("{spent} {currency}, by another copy of this wallet")));
+        }
+        output::list(pairs)
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn history(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
+    let lines: Vec<Line> = room.wallet.history(now())?.iter().map(line).collect();
+    output.result(&lines, |lines| match lines.is_empty() {
+        true => "nothing was begun yet".to_owned(),
+        false => listing(lines),
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn items(room: &mut Room, shop: Option<Identity>, output: Output) -> anyhow::Result<Exit> {
+    let shop = room.shop(shop)?;
+    let items = room.items(&shop).await?;
+    let list: Vec<serde_json::Value> = items
+        .iter()
+        .map(|item| {
+            serde_json::json!({
+                "item": item.item, "title": item.title, "description": item.description, "size": item.size,
+                "price": item.price.to_string(), "currency": item.currency.to_string(),
+            })
+        })
+        .collect();
+    output.result(&list, |_| {
+        let rows = items.iter().map(|item| {
+            let price = format!("{} {}", item.price, item.currency);
+            vec![item.item.clone(), price, item.size.to_string(), item.title.clone()]
+        });
+        output::table(&["item", "price", "bytes", "title"], rows, &[1, 2])
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Says how an operation went, and by which code to end.
+fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -> anyhow::Result<Exit> {
+    let entry = room.wallet.operation(operation, now())?.context("the operation is gone")?;
+    let mut line = line(&entry);
+    let account = (line.kind == "open-account").then(|| room.wallet.account(&room.bank.key).to_string());
+    let mut value = serde_json::to_value(&line)?;
+    if let (Some(value), Some(account)) = (value.as_object_mut(), &account) {
+        value.insert("account".to_owned(), account.clone().into());
+    }
+    let ended = exit_of(&entry);
+    output.result(&value, |_| {
+        if let (Some(account), Exit::Ok) = (&account, ended) {
+            return format!("the account is open: {account}");
+        }
+        match (ended, line.file.take()) {
+            (Exit::Ok, Some(file)) => format!("bought: {file}"),
+            _ => sentence(&entry, &line),
+        }
+    })?;
+    if went == Went::Stuck {
+        let why = room.why_stuck().unwrap_or_else(|| "nothing moves".to_owned());
+        return Err(Ends(Exit::UnderWay, format!("not finished ({why}); `naulon wallet resume` goes on")).into());
+    }
+    Ok(ended)
+}
+
+/// The exit code of an operation that is where it is.
+fn exit_of(entry: &Entry) -> Exit {
+    match (&entry.ended, entry.ending()) {
+        (None, _) => Exit::UnderWay,
+        (Some(_), Some(Ending::Bought)) => Exit::Ok,
+        (Some(_), Some(_)) => Exit::Refused,
+        (Some(ended), None) if ended.how == naulon_wallet::End::Done => Exit::Ok,
+        (Some(_), None) => Exit::Refused,
+    }
+}
+
+fn sentence(entry: &Entry, line: &Line) -> String {
+    let amount = match (&line.amount, &line.currency) {
+        (Some(amount), Some(currency)) => format!(" {amount} {currency}"),
+        _ => String::new(),
+    };
+    let why =
+        line.refused.as_ref().map_or(String::new(), |code| format!(" ({code}; `naulon inspect {code}` explains)"));
+    format!("{}{amount}: {}{why}", entry.kind.as_str(), line.step)
+}
+
+fn line(entry: &Entry) -> Line {
+    let step = match (&entry.ended, entry.ending()) {
+        (None, _) => entry.step.to_owned(),
+        (Some(_), Some(ending)) => match ending {
+            Ending::Bought => "bought".to_owned(),
+            Ending::Aborted => "aborted, the tokens are free".to_owned(),
+            Ending::NotLocked => "not locked, the tokens are free".to_owned(),
+            Ending::GivenUp => "given up, nothing was paid".to_owned(),
+            Ending::Cheated => "cheated: paid, and the goods are not as described; see `evidence`".to_owned(),
+        },
+        (Some(ended), None) => match &ended.how {
+            naulon_wallet::End::Done => "done".to_owned(),
+            naulon_wallet::End::Refused(code) => format!("refused: {code}"),
+            naulon_wallet::End::GivenUp(code) => format!("given up after {code}"),
+            naulon_wallet::End::Purchase(_) => "ended".to_owned(),
+        },
+    };
+    Line {
+        operation: entry.id.0,
+        kind: entry.kind.as_str(),
+        amount: entry.amount.map(|amount| amount.to_string()),
+        currency: entry.currency.as_ref().map(ToString::to_string),
+        title: entry.title.clone(),
+        begun: utc(entry.begun),
+        step,
+        file: entry.place.clone(),
+        refused: entry.refused.clone(),
+        expiry: entry.expiry.map(utc),
+    }
+}
+
+fn listing(lines: &[Line]) -> String {
+    let row = |line: &Line| {
+        let amount = match (&line.amount, &line.currency) {
+            (Some(amount), Some(currency)) => format!("{amount} {currency}"),
+            _ => String::new(),
+        };
+        let what = line.title.clone().unwrap_or_default();
+        vec![line.operation.to_string(), line.kind.to_owned(), amount, line.step.clone(), what, line.begun.clone()]
+    };
+    output::table(&["no", "what", "amount", "stands", "title", "begun"], lines.iter().map(row), &[0, 2])
+}
+
+/// Pins a shop that an option names, so that what is under way with it can go on later.
+fn learn_shop(folder: &Folder, shop: &str) -> anyhow::Result<Identity> {
+    let shop = Identity::find(shop, Role::Shop)?;
+    let settings: WalletSettings = PartyFolder::open(&folder.dir).settings()?;
+    let known = identity::pinned(&settings.shops, Role::Shop, "shops")?;
+    match known.iter().find(|known| known.key == shop.key) {
+        Some(known) => ensure!(
+            known.url == shop.url,
+            "the wallet knows this shop at {}; if it has moved, change the setting shops",
+            known.url
+        ),
+        None => {
+            add_to_list::<WalletSettings>(&folder.dir, "shops", &shop.to_string())?;
+        }
+    }
+    Ok(shop)
+}
+
+fn show_words(dir: &std::path::Path, words: &Words, output: Output) -> anyhow::Result<()> {
+    let revealed = words.reveal();
+    if output.json {
+        return output.line(&serde_json::json!({ "dir": dir, "words": revealed.as_str() }).to_string());
+    }
+    let list: Vec<&str> = revealed.split(' ').collect();
+    let lines: Vec<String> = list
+        .chunks(6)
+        .enumerate()
+        .map(|(line, words)| {
+            let words = words.iter().enumerate().map(|(at, word)| format!("{:>2} {word:<10}", line * 6 + at + 1));
+            words.collect::<Vec<_>>().concat().trim_end().to_owned()
+        })
+        .collect();
+    output.line(&format!(
+        "wallet made in {}. These 24 words are the money in it: write them on paper, they are not shown again.\n\n{}\n",
+        dir.display(),
+        lines.join("\n")
+    ))
+}
+
+fn entropy() -> anyhow::Result<zeroize::Zeroizing<[u8; 32]>> {
+    super::folder::random::<32>()
+}
