@@ -32,7 +32,11 @@ pub struct Driver<S: WalletStore + 'static> {
     wallet: Arc<Mutex<Wallet<S>>>,
     clients: Clients,
     addresses: Arc<BTreeMap<PublicKey, String>>,
+    clock: Clock,
 }
+
+/// A clock to go by.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Where an operation stands when [`Driver::run`] returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +91,18 @@ pub fn entropy() -> Result<Entropy, getrandom::Error> {
 impl<S: WalletStore + 'static> Driver<S> {
     /// Drives this wallet. `addresses` says where each party is.
     pub fn new(wallet: Wallet<S>, clients: Clients, addresses: BTreeMap<PublicKey, String>) -> Self {
-        Driver { wallet: Arc::new(Mutex::new(wallet)), clients, addresses: Arc::new(addresses) }
+        let (wallet, addresses) = (Arc::new(Mutex::new(wallet)), Arc::new(addresses));
+        Driver { wallet, clients, addresses, clock: Arc::new(clock) }
+    }
+
+    /// Goes by another clock than this machine's.
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Driver { clock, ..self }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// The wallet, for a short look or to begin an operation. Do not hold it over an `.await`.
@@ -107,7 +122,8 @@ impl<S: WalletStore + 'static> Driver<S> {
     ) -> Result<R, DriverError> {
         let wallet = self.wallet.clone();
         let entropy = entropy().map_err(DriverError::Entropy)?;
-        let locked = move || work(&mut wallet.lock().unwrap_or_else(PoisonError::into_inner), clock(), &entropy);
+        let now = self.clock.clone();
+        let locked = move || work(&mut wallet.lock().unwrap_or_else(PoisonError::into_inner), now(), &entropy);
         tokio::task::spawn_blocking(locked).await.map_err(|_| DriverError::Died)
     }
 
@@ -182,7 +198,7 @@ impl<S: WalletStore + 'static> Driver<S> {
         let mut pause = FIRST_PAUSE;
         let ops: Vec<OperationId> = match wanted {
             Some(wanted) => wanted.into_iter().collect(),
-            None => self.wallet().under_way(clock()).iter().map(|entry| entry.id).collect(),
+            None => self.wallet().under_way(self.now()).iter().map(|entry| entry.id).collect(),
         };
         loop {
             let asks = self.with(move |wallet, now, _| wallet.asks(now)).await??;
@@ -246,7 +262,12 @@ impl<S: WalletStore + 'static> Driver<S> {
 
 impl<S: WalletStore + 'static> Clone for Driver<S> {
     fn clone(&self) -> Self {
-        Driver { wallet: self.wallet.clone(), clients: self.clients.clone(), addresses: self.addresses.clone() }
+        Driver {
+            wallet: self.wallet.clone(),
+            clients: self.clients.clone(),
+            addresses: self.addresses.clone(),
+            clock: self.clock.clone(),
+        }
     }
 }
 
