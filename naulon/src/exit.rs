@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use naulon_wallet::WalletError;
+use naulon_wallet::{DriverError, WalletError};
 use naulon_wire::CallError;
 
 /// The exit codes.
@@ -55,6 +55,12 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
         }
         if let Some(CallError::Problem(_)) = cause.downcast_ref() {
             return Exit::Refused;
+        }
+        if let Some(DriverError::Call(CallError::Problem(_))) = cause.downcast_ref() {
+            return Exit::Refused;
+        }
+        if let Some(DriverError::Wallet(error)) = cause.downcast_ref() {
+            return of_wallet(error);
         }
         if let Some(error) = cause.downcast_ref::<WalletError>() {
             return of_wallet(error);

@@ -118,13 +118,13 @@ async fn fund(
     checks: &mut Checks,
 ) -> anyhow::Result<()> {
     let (bank, now) = (room.bank.key, room.now());
-    let account = room.wallet.account(&bank);
+    let account = room.wallet().account(&bank);
     trace.watch_for(account.as_bytes());
-    let opening = room.wallet.open_account(bank, now)?;
+    let opening = room.wallet().open_account(bank, now)?;
     room.see_through(Some(opening), PATIENCE).await?;
     town.credit(account, funds).await?;
     room.describe().await?;
-    let withdrawal = room.wallet.withdraw(bank, funds, now, &*random::<32>()?)?;
+    let withdrawal = room.wallet().withdraw(bank, funds, now, &*random::<32>()?)?;
     room.see_through(Some(withdrawal), PATIENCE).await?;
     checks.check(free(room) == funds, &format!("{funds} EUR are in the wallet, as tokens"));
     Ok(())
@@ -140,13 +140,13 @@ async fn buy(room: &mut Room, town: &Town<'_>, two_sided: bool) -> anyhow::Resul
 async fn begin(room: &mut Room, town: &Town<'_>, two_sided: bool) -> anyhow::Result<OperationId> {
     let offer = room.offer(&town.shop, ITEM).await?;
     let options = BuyOptions { two_sided, ..BuyOptions::default() };
-    Ok(room.wallet.buy(offer, options, room.now(), &*random::<32>()?)?)
+    Ok(room.wallet().buy(offer, options, room.now(), &*random::<32>()?)?)
 }
 
 /// The file must be here, byte for byte.
 fn bought(room: &mut Room, operation: OperationId, goods: &PathBuf, checks: &mut Checks) -> anyhow::Result<()> {
     let now = room.now();
-    let entry = room.wallet.operation(operation, now)?;
+    let entry = room.wallet().operation(operation, now)?;
     let place = entry.as_ref().and_then(|entry| entry.place.clone());
     let same = place.is_some_and(|place| std::fs::read(place).ok() == std::fs::read(goods).ok());
     let ended = entry.is_some_and(|entry| entry.ending() == Some(Ending::Bought));
@@ -160,7 +160,7 @@ async fn abort(town: &Town<'_>, mut room: Room, trace: &Trace, checks: &mut Chec
     town.sky.set(Weather::Down("/v1/payments"));
     let operation = begin(&mut room, town, false).await?;
     let went = room.see_through(Some(operation), WITHOUT_HOPE).await?;
-    let expiry = room.wallet.operation(operation, room.now())?.and_then(|entry| entry.expiry);
+    let expiry = room.wallet().operation(operation, room.now())?.and_then(|entry| entry.expiry);
     checks.check(
         went == Went::Stuck && expiry.is_some() && free(&room) < before,
         &format!("the tokens are locked until {}", utc(expiry.unwrap_or_default())),
@@ -173,7 +173,7 @@ async fn abort(town: &Town<'_>, mut room: Room, trace: &Trace, checks: &mut Chec
     town.skip(expiry.unwrap_or(now).plus(naulon_statement::Duration::seconds(1)).since(now));
     room.see_through(Some(operation), PATIENCE).await?;
     let now = room.now();
-    let ending = room.wallet.operation(operation, now)?.and_then(|entry| entry.ending());
+    let ending = room.wallet().operation(operation, now)?.and_then(|entry| entry.ending());
     checks.check(ending == Some(Ending::Aborted), "the log has aborted the purchase");
     checks.check(free(&room) == before, &format!("the tokens are free again: {before} EUR"));
     Ok(operation)
@@ -191,7 +191,7 @@ fn conclude(
     let mut claims = 0;
     let mut consistent = true;
     for (number, operation) in operations.iter().enumerate() {
-        let evidence = room.wallet.evidence(*operation)?;
+        let evidence = room.wallet().evidence(*operation)?;
         let judgement = judge(&evidence, &trust, |_, _| None);
         consistent &= judgement.standing() == Standing::Consistent;
         claims += judgement.claims.len();
@@ -204,7 +204,7 @@ fn conclude(
 
 /// What can be paid with.
 fn free(room: &Room) -> Amount {
-    room.wallet.balance().get(&room.bank.key).map_or(Amount::ZERO, |balance| balance.free)
+    room.wallet().balance().get(&room.bank.key).map_or(Amount::ZERO, |balance| balance.free)
 }
 
 /// The file that is bought.

@@ -11,6 +11,7 @@ use naulon_log::LogFront;
 use naulon_money::Amount;
 use naulon_shop::ShopFront;
 use naulon_statement::Duration;
+use naulon_wallet::driver::Clock;
 use naulon_wire::{BankCall, Call, LogCall, Service, ShopCall};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -233,7 +234,7 @@ fn serve_shared<C: Call, S: Service<C>>(
     })
 }
 
-fn clock_ahead(ahead: &Arc<AtomicU64>) -> wallet_room::Clock {
+fn clock_ahead(ahead: &Arc<AtomicU64>) -> Clock {
     let ahead = Arc::clone(ahead);
     Arc::new(move || clock::now().plus(Duration(ahead.load(Ordering::Relaxed))))
 }

@@ -230,19 +230,19 @@ impl WalletCommand {
             WalletCommand::History(_) => return history(room, output),
             WalletCommand::Evidence(evidence) => return evidence.run(room, output),
             WalletCommand::Items(_) => return items(room, shop, output).await,
-            WalletCommand::OpenAccount(_) => room.wallet.open_account(room.bank.key, now())?,
+            WalletCommand::OpenAccount(_) => room.wallet().open_account(room.bank.key, now())?,
             WalletCommand::Withdraw(withdraw) => {
                 room.describe().await?;
-                room.wallet.withdraw(room.bank.key, withdraw.amount, now(), &*entropy()?)?
+                room.wallet().withdraw(room.bank.key, withdraw.amount, now(), &*entropy()?)?
             }
             WalletCommand::Refresh(_) => {
                 room.describe().await?;
-                room.wallet.refresh(room.bank.key, now(), &*entropy()?)?
+                room.wallet().refresh(room.bank.key, now(), &*entropy()?)?
             }
             WalletCommand::Deposit(deposit) => {
                 room.describe().await?;
                 let amount = deposit.amount.map_or(DepositAmount::All, DepositAmount::Exactly);
-                room.wallet.deposit(room.bank.key, amount, now(), &*entropy()?)?
+                room.wallet().deposit(room.bank.key, amount, now(), &*entropy()?)?
             }
             WalletCommand::Buy(buy) => buy.begin(room, shop).await?,
             WalletCommand::Init(_) | WalletCommand::Show(_) | WalletCommand::Resume(_) => {
@@ -282,13 +282,13 @@ impl Buy {
             expiry: room.settings.lock.0,
             max_price: self.max_price,
         };
-        Ok(room.wallet.buy(offer, options, now(), &*entropy()?)?)
+        Ok(room.wallet().buy(offer, options, now(), &*entropy()?)?)
     }
 }
 
 impl Evidence {
     fn run(&self, room: &mut Room, output: Output) -> anyhow::Result<Exit> {
-        let evidence = room.wallet.evidence(OperationId(self.operation))?;
+        let evidence = room.wallet().evidence(OperationId(self.operation))?;
         let mut file = std::fs::File::create(&self.out).with_context(|| format!("{}", self.out.display()))?;
         file.write_all(EvidenceFile::write(&evidence).as_bytes())?;
         output.result(&serde_json::json!({ "evidence": self.out }), |_| {
@@ -321,11 +321,11 @@ impl Show {
 
 /// Goes on with everything that is under way, until all of it has ended or nothing moves any more.
 async fn resume(room: &mut Room, patience: Duration, output: Output) -> anyhow::Result<Exit> {
-    let before: Vec<OperationId> = room.wallet.under_way(now()).iter().map(|entry| entry.id).collect();
+    let before: Vec<OperationId> = room.wallet().under_way(now()).iter().map(|entry| entry.id).collect();
     let went = room.see_through(None, patience).await?;
     let mut lines = Vec::new();
     for id in before {
-        lines.extend(room.wallet.operation(id, now())?.map(|entry| line(&entry)));
+        lines.extend(room.wallet().operation(id, now())?.map(|entry| line(&entry)));
     }
     output.result(&lines, |lines| match lines.is_empty() {
         true => "nothing is under way".to_owned(),
@@ -337,7 +337,7 @@ async fn resume(room: &mut Room, patience: Duration, output: Output) -> anyhow::
 async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
     room.describe().await?;
     let account = room.balance().await?;
-    let tokens = room.wallet.balance().remove(&room.bank.key);
+    let tokens = room.wallet().balance().remove(&room.bank.key);
     let (free, reserved, spent, count, currency) = match &tokens {
         Some(tokens) => {
             let amounts = [tokens.free, tokens.reserved, tokens.spent].map(|amount| amount.to_string());
@@ -349,7 +349,7 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
     let account = account.map(|account| account.to_string());
     let report = serde_json::json!({
         "currency": currency, "tokens": free, "count": count, "reserved": reserved, "spent_elsewhere": spent,
-        "account": account, "account_key": room.wallet.account(&room.bank.key).to_string(),
+        "account": account, "account_key": room.wallet().account(&room.bank.key).to_string(),
     });
     output.result(&report, |_| {
         let mut pairs = vec![
@@ -366,7 +366,7 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
 }
 
 fn history(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
-    let lines: Vec<Line> = room.wallet.history(now())?.iter().map(line).collect();
+    let lines: Vec<Line> = room.wallet().history(now())?.iter().map(line).collect();
     output.result(&lines, |lines| match lines.is_empty() {
         true => "nothing was begun yet".to_owned(),
         false => listing(lines),
@@ -398,9 +398,9 @@ async fn items(room: &mut Room, shop: Option<Identity>, output: Output) -> anyho
 
 /// Says how an operation went, and by which code to end.
 fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -> anyhow::Result<Exit> {
-    let entry = room.wallet.operation(operation, now())?.context("the operation is gone")?;
+    let entry = room.wallet().operation(operation, now())?.context("the operation is gone")?;
     let mut line = line(&entry);
-    let account = (line.kind == "open-account").then(|| room.wallet.account(&room.bank.key).to_string());
+    let account = (line.kind == "open-account").then(|| room.wallet().account(&room.bank.key).to_string());
     let mut value = serde_json::to_value(&line)?;
     if let (Some(value), Some(account)) = (value.as_object_mut(), &account) {
         value.insert("account".to_owned(), account.clone().into());
@@ -416,7 +416,7 @@ fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -
         }
     })?;
     if went == Went::Stuck {
-        let why = room.why_stuck().unwrap_or_else(|| "nothing moves".to_owned());
+        let why = room.why_stuck().unwrap_or("nothing moves");
         return Err(Ends(Exit::UnderWay, format!("not finished ({why}); `naulon wallet resume` goes on")).into());
     }
     Ok(ended)
