@@ -192,7 +192,7 @@ fn figures_of(kind: Kind, samples: &Samples) -> Vec<Figure> {
     let name = |part: &str| format!("{}.{part}", kind.name());
     let bare = |part: &str, unit| Figure::new(name(part), samples.median(&name(part)), unit);
     let against = |part: &str, other: &str, words: &str| {
-        bare(part, MICROSECONDS).against(words, samples.ratio(&name(part), &name(other)))
+        bare(part, MICROSECONDS).against(words, samples.ratio(&name(part), &[&name(other)]))
     };
     vec![
         against("cpu", "unavoidable", UNAVOIDABLE).at_most(kind.goal()),

@@ -81,9 +81,9 @@ pub fn figures(samples: &Samples) -> Vec<Figure> {
     let mut figures: Vec<Figure> = [RSA_PRIVATE, RSA_PUBLIC].iter().map(bare).collect();
     for (fastest, all) in [(VERIFY, VERIFIERS), (SIGN, SIGNERS)] {
         figures.push(bare(&fastest));
-        figures.extend(all.iter().map(|name| bare(name).against(fastest, samples.ratio(name, fastest))));
+        figures.extend(all.iter().map(|name| bare(name).against(fastest, samples.ratio(name, &[fastest]))));
     }
-    figures.extend(OURS.iter().map(|(name, raw)| bare(name).against(*raw, samples.ratio(name, raw))));
+    figures.extend(OURS.iter().map(|(name, raw)| bare(name).against(*raw, samples.ratio(name, &[raw]))));
     figures
 }
 

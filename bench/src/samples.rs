@@ -17,10 +17,11 @@ impl Samples {
         median(self.of(name))
     }
 
-    /// The median of the rounds' own ratios. Both were measured in the same round, so that noise of the machine which
-    /// outlasts a round is in both.
-    pub fn ratio(&self, name: &str, against: &str) -> f64 {
-        let ratios: Vec<f64> = self.of(name).iter().zip(self.of(against)).map(|(own, other)| own / other).collect();
+    /// The median of the rounds' own ratios to the sum of these. All were measured in the same round, so that noise of the
+    /// machine which outlasts a round is on both sides.
+    pub fn ratio(&self, name: &str, against: &[&str]) -> f64 {
+        let sum = |round: usize| -> f64 { against.iter().filter_map(|other| self.of(other).get(round)).sum() };
+        let ratios: Vec<f64> = self.of(name).iter().enumerate().map(|(round, own)| own / sum(round)).collect();
         median(&ratios)
     }
 
@@ -66,7 +67,8 @@ mod tests {
             samples.add("own", own);
             samples.add("other", other);
         }
-        assert_eq!(samples.ratio("own", "other"), 1.5);
+        assert_eq!(samples.ratio("own", &["other"]), 1.5);
+        assert_eq!(samples.ratio("own", &["other", "other"]), 0.75);
         assert_eq!(samples.median("own"), 31.0);
         assert_eq!(samples.last("own"), 31.0);
         assert_eq!(samples.median("neither"), 0.0);

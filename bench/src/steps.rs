@@ -127,10 +127,9 @@ fn steps(kind: Kind) -> &'static [Step] {
 pub fn figures(kind: Kind, samples: &Samples) -> Vec<Figure> {
     let figure = |step: &Step| {
         let name = format!("{}.step.{}", kind.name(), step.name);
-        let value = samples.median(&name);
-        let figure = Figure::new(name, value, MICROSECONDS);
-        let needed: f64 = step.needs.iter().map(|need| samples.median(need)).sum();
-        if step.needs.is_empty() { figure } else { figure.against(step.needs.join(" + "), value / needed) }
+        let ratio = samples.ratio(&name, step.needs);
+        let figure = Figure::new(&name, samples.median(&name), MICROSECONDS);
+        if step.needs.is_empty() { figure } else { figure.against(step.needs.join(" + "), ratio) }
     };
     steps(kind).iter().map(figure).collect()
 }
