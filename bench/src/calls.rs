@@ -53,8 +53,8 @@ impl Kind {
     pub const ALL: [Kind; 7] =
         [Kind::OneToOne, Kind::Decision, Kind::EightToEight, Kind::Withdraw, Kind::Deposit, Kind::Lock, Kind::Settle];
 
-    /// Those that an area's name stands for: all of them for `exchange`, one for its own name, and with a settlement the lock
-    /// that it settles. None if there is no such area.
+    /// Those that an area's name stands for: all of them for `exchange`, one for its own name, and with a settlement the
+    /// lock that it settles. None if there is no such area.
     pub fn of_area(area: &str) -> Vec<Kind> {
         let wanted = |kind: &Kind| match kind {
             Kind::Lock => [Kind::Lock, Kind::Settle].iter().any(|kind| kind.name() == area),

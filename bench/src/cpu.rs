@@ -16,8 +16,8 @@ pub fn of_this_thread() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// What each thread of a process has used so far. A thread that ends takes its time along, so intervals are kept shorter
-/// than the ten seconds after which idle threads end.
+/// What each thread of a process has used so far. A thread that ends takes its time along, so intervals are kept
+/// shorter than the ten seconds after which idle threads end.
 pub struct Usage(BTreeMap<u32, Thread>);
 
 struct Thread {

@@ -1,7 +1,7 @@
 //! The area `exchange`: bank and log, each call beside what it cannot do without.
 //!
-//! A round measures, one after the other: every primitive, and for every kind of call an HTTP echo of the same size, the
-//! call itself, and its rows written again. The first round warms up and is thrown away.
+//! A round measures, one after the other: every primitive, and for every kind of call the call itself, an HTTP echo of
+//! the same size, and its rows written again. The first round warms up and is thrown away.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! What writing a server's rows costs by itself: the very rows that it has written, written again into a second file,
 //! durably and in batches of the rows of 100 calls.
 //!
-//! The second file has the server's tables and the pragmas of every store of ours, and grows along with the first, so that
-//! both write into trees of the same size. Rows that the server deleted are not deleted again; no measured call does that.
+//! The second file has the server's tables and the pragmas of every store of ours, and grows along with the first, so
+//! that both write into trees of the same size. Rows that the server deleted are not deleted again; no measured call does
+//! that.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,8 +63,8 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Writes again what the store has got since the last time, as rows of this many calls: the processor time of it, and
-    /// how many rows there were.
+    /// Writes again what the store has got since the last time, as rows of this many calls: the processor time of it,
+    /// and how many rows there were.
     pub fn write_again(&mut self, calls: usize) -> Result<(Duration, usize)> {
         let batches = batches(&self.news()?, calls.div_ceil(BATCH).max(1));
         let rows = batches.iter().flatten().map(|write| write.rows.len()).sum();

@@ -17,8 +17,8 @@ impl Samples {
         median(self.of(name))
     }
 
-    /// The median of the rounds' own ratios to the sum of these. All were measured in the same round, so that noise of the
-    /// machine which outlasts a round is on both sides.
+    /// The median of the rounds' own ratios to the sum of these. All were measured in the same round, so that noise of
+    /// the machine which outlasts a round is on both sides.
     pub fn ratio(&self, name: &str, against: &[&str]) -> f64 {
         let sum = |round: usize| -> f64 { against.iter().filter_map(|other| self.of(other).get(round)).sum() };
         let ratios: Vec<f64> = self.of(name).iter().enumerate().map(|(round, own)| own / sum(round)).collect();
