@@ -15,8 +15,8 @@ use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task};
 use crate::signatory::Signatory;
 use crate::store::{BankStore, LogFault, Written};
 
-/// How often a request that lost to others of its batch is decided again. Each time at least one of those that conflict is
-/// written or refused, and those that lose a second time have lost to one that lost itself.
+/// How often a request that lost to others of its batch is decided again. Each time at least one of those that conflict
+/// is written or refused, and those that lose a second time have lost to one that lost itself.
 pub const MAX_REDECIDE: usize = 8;
 
 /// The bank's own private keys; the brands' are behind the [`Signatory`].
@@ -60,8 +60,8 @@ pub enum AuditError {
 }
 
 impl<S: BankStore> Bank<S> {
-    /// Opens the bank over its store. Brands of the rules that the store does not know yet are stated: signed, and written
-    /// down before anybody hears of them. All brands of the store are redeemed, and issued in their time.
+    /// Opens the bank over its store. Brands of the rules that the store does not know yet are stated: signed, and
+    /// written down before anybody hears of them. All brands of the store are redeemed, and issued in their time.
     pub fn open(keys: BankKeys, rules: Rules, signatory: Arc<dyn Signatory>, mut store: S) -> Result<Self, OpenError> {
         if keys.bank.public() != rules.bank {
             return Err(OpenError::OtherKey);
@@ -78,8 +78,8 @@ impl<S: BankStore> Bank<S> {
         Ok(bank)
     }
 
-    /// States new brands, whose private keys the signatory holds by now. When it returns they are durable, and issued from
-    /// their first day on.
+    /// States new brands, whose private keys the signatory holds by now. When it returns they are durable, and issued
+    /// from their first day on.
     pub fn add_brands(&mut self, brands: &[Brand]) -> Result<(), OpenError> {
         let statements: Vec<Signed<Brand>> = brands.iter().map(|brand| self.desk.state_brand(brand)).collect();
         for statement in &statements {
@@ -118,19 +118,19 @@ impl<S: BankStore> Bank<S> {
         self.desk.authenticate(call, now)
     }
 
-    /// Decides a batch of calls on the books and writes what is accepted, all in one transaction. Those that lose to others
-    /// of the batch are decided again by the books as they then are. A problem means that nothing was changed, unless it is
-    /// `unavailable`: then ask again.
+    /// Decides a batch of calls on the books and writes what is accepted, all in one transaction. Those that lose to
+    /// others of the batch are decided again by the books as they then are. A problem means that nothing was changed,
+    /// unless it is `unavailable`: then ask again.
     pub fn apply(&mut self, calls: &[Authenticated], now: Timestamp) -> Vec<Result<Applied, Problem>> {
         let now = self.desk.advance_clock(now);
-        let rules = self.desk.rules();
+        let rulebook = self.desk.rulebook();
         let mut answers: Vec<Option<Result<Applied, Problem>>> = calls.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..calls.len()).collect();
         for _ in 0..=MAX_REDECIDE {
             if open.is_empty() {
                 break;
             }
-            open = self.round(&rules, calls, &open, now, &mut answers);
+            open = self.round(&rulebook.rules, calls, &open, now, &mut answers);
         }
         // Beyond the bound somebody else must be racing: whoever asks again joins a later batch.
         answers
@@ -155,8 +155,8 @@ impl<S: BankStore> Bank<S> {
 
     /// Has the books checked by the independent auditor.
     pub fn audit(&mut self) -> Result<AuditReport, AuditError> {
-        let rules = self.desk.rules();
-        let mut audit = Audit::new(&rules);
+        let rulebook = self.desk.rulebook();
+        let mut audit = Audit::new(&rulebook.rules);
         self.store.audit(&mut audit)?;
         audit.finish().map_err(AuditError::Books)
     }
@@ -247,8 +247,8 @@ impl<S: BankStore> Bank<S> {
         lost
     }
 
-    /// Writes down what a refusal rests on before it is said. A refusal for good that rests on the clock must not become
-    /// wrong by a restart with a clock that was set back; a log's breach of the protocol is kept for the judge.
+    /// Writes down what a refusal rests on before it is said. A refusal for good that rests on the clock must not
+    /// become wrong by a restart with a clock that was set back; a log's breach of the protocol is kept for the judge.
     fn keep_what_is_told(
         &mut self,
         refusal: &Refusal,
@@ -312,8 +312,8 @@ fn decide_task(rules: &Rules, view: &View, task: &Task, now: Timestamp) -> Resul
     Ok(Outcome::Answer(answer))
 }
 
-/// The decision that was refused, if its log has broken the protocol by it: it decided otherwise before, it committed to a
-/// key that does not open c, or it decided on this very header outside of its time.
+/// The decision that was refused, if its log has broken the protocol by it: it decided otherwise before, it committed
+/// to a key that does not open c, or it decided on this very header outside of its time.
 fn breach(refusal: &Refusal, view: &View, task: &Task) -> Option<LogFault> {
     let Task::Request(request) = task else { return None };
     let Request::Decision(decision) = request.as_ref() else { return None };

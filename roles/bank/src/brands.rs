@@ -1,8 +1,9 @@
 //! Which brands a bank must have at a time, and how they come to be.
 //!
-//! Time is cut into periods of equal length, counted from the Unix epoch. A brand is issued from the first day of a period;
-//! there is exactly one for each currency, denomination, purpose and period. The next period's are stated ahead, so that
-//! wallets know them when the period begins. A brand's private key is sealed on disk *before* the brand is stated:
+//! Time is cut into periods of equal length, counted from the Unix epoch. A brand is issued from the first day of a
+//! period; there is exactly one for each currency, denomination, purpose and period. The next period's are stated
+//! ahead, so that wallets know them when the period begins. A brand's private key is sealed on disk *before* the brand
+//! is stated:
 //!
 //! ```
 //! use naulon_bank::{BrandSettings, BrandTerms, generate, missing, periods};
@@ -137,8 +138,8 @@ pub fn missing<'b>(due: Vec<BrandTerms>, existing: impl IntoIterator<Item = &'b 
     missing
 }
 
-/// Makes a key for each of these brands, about 0.2 s each; `progress` hears how many are done, and of how many. Seal the
-/// keys into a file before the brands are stated.
+/// Makes a key for each of these brands, about 0.2 s each; `progress` hears how many are done, and of how many. Seal
+/// the keys into a file before the brands are stated.
 pub fn generate(
     terms: &[BrandTerms],
     bank: PublicKey,

@@ -32,8 +32,8 @@ struct Shared {
 }
 
 /// The rules, and their public face.
-struct Rulebook {
-    rules: Rules,
+pub(crate) struct Rulebook {
+    pub(crate) rules: Rules,
     statements: Vec<Unverified<Brand>>,
 }
 
@@ -167,7 +167,7 @@ impl Desk {
         *rulebook = Arc::new(Rulebook { rules, statements });
     }
 
-    fn rulebook(&self) -> Arc<Rulebook> {
+    pub(crate) fn rulebook(&self) -> Arc<Rulebook> {
         self.shared.rulebook.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

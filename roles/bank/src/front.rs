@@ -33,8 +33,8 @@ impl Default for FrontLimits {
     }
 }
 
-/// A bank in front of which many may stand. Checking and signing run on blocking threads, as many as there are cores; the
-/// bank itself runs on one thread of its own, which writes what has gathered in one transaction.
+/// A bank in front of which many may stand. Checking and signing run on blocking threads, as many as there are cores;
+/// the bank itself runs on one thread of its own, which writes what has gathered in one transaction.
 pub struct BankFront {
     desk: Desk,
     executor: Executor<Job, Done>,
@@ -95,8 +95,8 @@ impl BankFront {
         }
     }
 
-    /// Waits until the store fails in a way that only opening it again helps against. The program then ends, and is started
-    /// again; until then the bank answers `unavailable`.
+    /// Waits until the store fails in a way that only opening it again helps against. The program then ends, and is
+    /// started again; until then the bank answers `unavailable`.
     pub async fn broken(&self) -> StoreError {
         let mut broken = self.broken.clone();
         match broken.wait_for(Option::is_some).await.as_deref() {
@@ -106,8 +106,8 @@ impl BankFront {
         }
     }
 
-    /// Takes no more calls, finishes those accepted, and waits for the bank's thread to end and to let go of the store. It
-    /// blocks.
+    /// Takes no more calls, finishes those accepted, and waits for the bank's thread to end and to let go of the store.
+    /// It blocks.
     pub fn stop(&self) -> Result<(), WorkerDied> {
         self.executor.stop()
     }

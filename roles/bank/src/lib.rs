@@ -8,8 +8,8 @@
 //! 3. [`Desk::complete`] signs the reply, by the brand's RSA key and the bank's Ed25519 key, *after* the write. All that it
 //!    says is recomputed from the stored request, so the same request gets the same bytes, however often it is asked.
 //!
-//! [`Bank::handle`] is the three in a row: what the simulator drives. [`BankFront`] runs the first and the third on threads
-//! of their own, and the second on the one thread that owns the store, in groups.
+//! [`Bank::handle`] is the three in a row: what the simulator drives. [`BankFront`] runs the first and the third on
+//! threads of their own, and the second on the one thread that owns the store, in groups.
 //!
 //! | what the bank keeps | what it costs if it is lost or wrong |
 //! | --- | --- |
@@ -20,11 +20,11 @@
 //! | RSA keys ([`Signatory`]) | whoever has them makes money; without them the brand issues no more |
 //! | logs' breaches of the protocol | evidence against a log |
 //!
-//! What it knows of people: account keys with balances and orders; of tokens given up only that they are its own. Blinded
-//! messages tell it nothing about the tokens that come of them. None of it goes into log lines.
+//! What it knows of people: account keys with balances and orders; of tokens given up only that they are its own.
+//! Blinded messages tell it nothing about the tokens that come of them. None of it goes into log lines.
 //!
-//! In scope: stores ([`SqliteStore`], [`MemoryStore`]), keys, brands and their periods, the front.
-//! Out of scope: what a request means and whether it is accepted (`naulon-exchange`), bytes on the wire (`naulon-wire`).
+//! In scope: stores ([`SqliteStore`], [`MemoryStore`]), keys, brands and their periods, the front. Out of scope: what a
+//! request means and whether it is accepted (`naulon-exchange`), bytes on the wire (`naulon-wire`).
 
 mod bank;
 mod brands;

@@ -70,8 +70,8 @@ impl World {
     }
 }
 
-/// Everything that makes a bank write: opening, brands, accounts, credit, withdrawal, exchange, lock, commit, lock, abort, a
-/// refusal that rests on the clock, evidence against a log, and the use of what the abort has freed.
+/// Everything that makes a bank write: opening, brands, accounts, credit, withdrawal, exchange, lock, commit, lock,
+/// abort, a refusal that rests on the clock, evidence against a log, and the use of what the abort has freed.
 fn a_life(world: &mut World) {
     let [alice, shop] = [key("alice"), key("shop")];
     world.ask(NOW, || open_account(&alice));

@@ -160,7 +160,8 @@ async fn a_bank_whose_store_failed_says_nothing_more_until_it_is_opened_again() 
     let call = || order(&key("alice"), amount("1"), 1, vec![Blind::new(ONE, 1).output()]);
     let problem = front_of_broken.call(call()).await.expect_err("cannot know");
     assert_eq!((problem.code.as_str(), problem.status), ("unavailable", 503));
-    assert_eq!(front_of_broken.broken().await, StoreError::Crashed);
+    let broken = tokio::time::timeout(std::time::Duration::from_secs(10), front_of_broken.broken()).await;
+    assert_eq!(broken, Ok(StoreError::Crashed));
     faults.restart();
     // The store works again, but this bank does not believe it.
     assert_eq!(front_of_broken.call(call()).await.expect_err("is broken").code, "unavailable");

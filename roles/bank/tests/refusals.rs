@@ -706,7 +706,8 @@ fn what_convicts_a_log_is_kept() {
     ask(&mut bank, settle(&right)).expect("settled");
 }
 
-/// The first problem of a bank is what the wallet acts on: codes that say "never" stay so over a restart with an older clock.
+/// The first problem of a bank is what the wallet acts on: codes that say "never" stay so over a restart with an older
+/// clock.
 #[test]
 fn a_refusal_for_good_stays_one_when_the_clock_is_set_back() {
     let scene = scene();

@@ -419,8 +419,8 @@ fn the_auditor_finds_what_is_wrong<D: Disk>() {
     assert!(found.iter().any(|d| matches!(d, Discrepancy::MarkMissing(_))), "{found:?}");
 }
 
-/// The second plan breaks a rule of the tables in the middle of its writing, so the transaction fails; the first and third
-/// are not written either.
+/// The second plan breaks a rule of the tables in the middle of its writing, so the transaction fails; the first and
+/// third are not written either.
 #[test]
 fn sqlite_a_transaction_that_fails_changes_nothing() {
     let disk = Sqlite::default();

@@ -19,8 +19,8 @@ use naulon_statement::{PublicKey, Signed, Timestamp};
 pub enum Written {
     /// All of it is durable.
     Yes,
-    /// Nothing of it was written: a mark is held, a guard does not hold, or the record is not as the plan has it. Decide
-    /// the request again on a fresh view.
+    /// Nothing of it was written: a mark is held, a guard does not hold, or the record is not as the plan has it.
+    /// Decide the request again on a fresh view.
     Lost,
 }
 
@@ -40,18 +40,19 @@ pub struct LogFault {
 /// A store has one owner at a time. After an error whose [`StoreError::retry`] is
 /// [`AfterReopening`](naulon_durable::Retry::AfterReopening) its owner opens it again before it uses or believes it.
 pub trait BankStore: Send + 'static {
-    /// The state that each of these requests touches, all from one moment. What it leaves out, the bank takes for free to
-    /// give away: a mark that is held but not seen costs the bank a token's value (the commit then still refuses it).
+    /// The state that each of these requests touches, all from one moment. What it leaves out, the bank takes for free
+    /// to give away: a mark that is held but not seen costs the bank a token's value (the commit then still refuses
+    /// it).
     fn view(&mut self, needs: &[Needs]) -> Result<Vec<View>, StoreError>;
 
-    /// Writes plans in one transaction. When it returns, every plan that is [`Written::Yes`] is durable, whatever happens to
-    /// the machine; a [`Written::Lost`] one has changed nothing, and has not kept the others from being written. After an
-    /// error none is written, unless the error says that this is not known.
+    /// Writes plans in one transaction. When it returns, every plan that is [`Written::Yes`] is durable, whatever
+    /// happens to the machine; a [`Written::Lost`] one has changed nothing, and has not kept the others from being
+    /// written. After an error none is written, unless the error says that this is not known.
     ///
-    /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a guard
-    /// does not hold, if a balance would leave 0..=[`Amount::MAX`], if the record it inserts is there, or the one it
-    /// settles is not locked. Only a plan that inserts a record takes marks, and one that opens an account does nothing else.
-    /// Of plans that conflict among themselves at least one is written, unless it loses otherwise.
+    /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a
+    /// guard does not hold, if a balance would leave 0..=[`Amount::MAX`], if the record it inserts is there, or the one
+    /// it settles is not locked. Only a plan that inserts a record takes marks, and one that opens an account does
+    /// nothing else. Of plans that conflict among themselves at least one is written, unless it loses otherwise.
     ///
     /// A `Yes` that is not durable, or one for a mark that another request holds, lets the same token be spent twice.
     fn commit(&mut self, plans: &[Plan]) -> Result<Vec<Written>, StoreError>;
@@ -65,16 +66,16 @@ pub trait BankStore: Send + 'static {
     /// All brands that were ever stated, in the order in which they were.
     fn brands(&mut self) -> Result<Vec<Signed<Brand>>, StoreError>;
 
-    /// States a brand. Durable when it returns. Stating the same brand again changes nothing and is [`Written::Yes`]. Lost
-    /// if another brand has its key, or its place: there is exactly one of each currency, denomination, purpose and first
-    /// day. A second one would let the bank know its holders apart.
+    /// States a brand. Durable when it returns. Stating the same brand again changes nothing and is [`Written::Yes`].
+    /// Lost if another brand has its key, or its place: there is exactly one of each currency, denomination, purpose
+    /// and first day. A second one would let the bank know its holders apart.
     fn add_brand(&mut self, brand: &Signed<Brand>) -> Result<Written, StoreError>;
 
     /// The latest time the store knows of: of the last record, or of [`keep_time`](Self::keep_time).
     fn latest_time(&mut self) -> Result<Timestamp, StoreError>;
 
-    /// Keeps a time that the bank has told somebody. Durable when it returns. A time that is forgotten could let a request
-    /// succeed that was refused for good.
+    /// Keeps a time that the bank has told somebody. Durable when it returns. A time that is forgotten could let a
+    /// request succeed that was refused for good.
     fn keep_time(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Keeps a log's decision that breaks the protocol, once a purchase and code. Durable when it returns.
@@ -83,7 +84,7 @@ pub trait BankStore: Send + 'static {
     /// All that was kept of that kind.
     fn log_faults(&mut self) -> Result<Vec<LogFault>, StoreError>;
 
-    /// Reads the whole books to an auditor: records, journal, balances and marks of one moment. What it leaves out is found
-    /// by the auditor as a discrepancy, or, if it is left out everywhere, not at all.
+    /// Reads the whole books to an auditor: records, journal, balances and marks of one moment. What it leaves out is
+    /// found by the auditor as a discrepancy, or, if it is left out everywhere, not at all.
     fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError>;
 }

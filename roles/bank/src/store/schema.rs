@@ -1,12 +1,12 @@
 //! The tables of a bank's SQLite file. Migrations are only ever added.
 //!
-//! Random 32-byte keys stand in narrow tables of their own; what is wide lies under an integer in the order of its coming,
-//! for a random key in a wide clustered table costs a page read and a page write a row. A mark and a request id are thus 40
-//! bytes in a leaf, and a body is written once and never moved.
+//! Random 32-byte keys stand in narrow tables of their own; what is wide lies under an integer in the order of its
+//! coming, for a random key in a wide clustered table costs a page read and a page write a row. A mark and a request id
+//! are thus 40 bytes in a leaf, and a body is written once and never moved.
 //!
-//! On a database that is spread over machines the shard keys are `mark.key`, `request.id` (which record and settlement then
-//! take for their key, too), `account.key`, `journal.debit`; brands, clock and log faults are copied everywhere. House
-//! accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
+//! On a database that is spread over machines the shard keys are `mark.key`, `request.id` (which record and settlement
+//! then take for their key, too), `account.key`, `journal.debit`; brands, clock and log faults are copied everywhere.
+//! House accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
 
 /// The migrations, from number 1.
 pub(super) const MIGRATIONS: &[&str] = &["
