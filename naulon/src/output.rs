@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -62,13 +62,10 @@ pub fn note(words: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{words}");
 }
 
-/// A table with these headings. On a terminal it fits its width; elsewhere lines are never broken.
+/// A table with these headings. Lines are never broken, so that a key can be copied whole.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>, right: &[usize]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    if io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
     for row in rows {
         table.add_row(row);
     }

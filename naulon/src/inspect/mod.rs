@@ -86,7 +86,9 @@ fn lines(found: &Found) -> String {
     let pairs = found.fields.iter().map(|(name, value)| (*name, value.clone()));
     let mut text = format!("{}\n{}", found.kind, indented(&output::list(pairs), 2));
     for (name, part) in &found.parts {
-        text.push_str(&format!("\n  {name}: {}", indented(&lines(part), 4).trim_start()));
+        // A message that says its own name needs no other.
+        let name = if part.kind.starts_with(name.as_str()) { String::new() } else { format!("{name}: ") };
+        text.push_str(&format!("\n  {name}{}", indented(&lines(part), 4).trim_start()));
     }
     text
 }
