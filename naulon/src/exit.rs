@@ -69,6 +69,15 @@ pub fn code_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
+/// What to do about an error, where it can be guessed.
+pub fn advice(error: &anyhow::Error) -> &'static str {
+    let unreachable = |cause: &(dyn std::error::Error + 'static)| {
+        let of_driver = matches!(cause.downcast_ref(), Some(DriverError::Call(CallError::Unreachable(..))));
+        of_driver || matches!(cause.downcast_ref(), Some(CallError::Unreachable(..)))
+    };
+    if error.chain().any(unreachable) { "; is its server running?" } else { "" }
+}
+
 /// What a wallet refuses by itself is a refusal; that it cannot be read or written is a failure.
 fn of_wallet(error: &WalletError) -> Exit {
     use WalletError::{Damaged, Exists, NoWallet, Reopen, Store};

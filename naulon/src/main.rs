@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match run(cli, output) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::note(format_args!("naulon: {error:#}"));
+            output::note(format_args!("naulon: {error:#}{}", exit::advice(&error)));
             exit::code_of(&error).into()
         }
     }

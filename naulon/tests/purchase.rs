@@ -56,6 +56,18 @@ fn a_file_is_bought_and_paid_once() {
     assert_eq!((books["agree"].as_bool(), books["tokens"].as_str()), (Some(true), Some("0.00")));
     assert_eq!((books["came_in"].as_str(), books["accounts"].as_str()), (Some("12.50"), Some("12.50")));
     assert_eq!(servers.map(Server::stop), [Some(0); 3]);
+    cooked(&house);
+}
+
+/// Books in which somebody has written are found to be so.
+fn cooked(house: &House) {
+    let books = rusqlite::Connection::open(house.path("bank/bank.sqlite")).expect("opens");
+    let changed = books.execute("UPDATE account SET balance = balance + 1 WHERE balance > 0", []).expect("writes");
+    assert!(changed > 0);
+    drop(books);
+    let audit = house.run(&["audit"]);
+    assert_eq!((audit.code, audit.json["agree"].as_bool()), (Some(1), Some(false)));
+    assert!(audit.json["discrepancies"][0].as_str().is_some_and(|found| found.contains("the journal says")));
 }
 
 /// What wallet and shop can prove of the purchases.

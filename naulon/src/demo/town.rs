@@ -26,7 +26,7 @@ use crate::output::Output;
 use crate::parties::brand_keys::BrandKeys;
 use crate::parties::folder::random;
 use crate::parties::wallet_room::{self, Room};
-use crate::parties::{PartyFolder, bank_room, log, serving, shop};
+use crate::parties::{PartyFolder, bank_room, log, serving, shop_room};
 
 /// Few denominations, so that making their keys takes a moment only.
 const DENOMINATIONS: [&str; 6] = ["0.10", "0.20", "0.50", "1.00", "2.00", "5.00"];
@@ -114,7 +114,7 @@ impl<'p> Town<'p> {
         let shop_to_bank = tap::<BankCall>(line("shop", "bank"), addresses[1], sky.clone(), trace.clone()).await?;
         let shop_to_log = tap::<LogCall>(line("shop", "log"), addresses[0], sky.clone(), trace.clone()).await?;
         let shop = make_shop(place, addresses[2], &at(&bank, shop_to_bank), &at(&log, shop_to_log))?;
-        shop::add(&place.folder("shop"), goods, price, Some("A poem"), "Two hundred pages of it.")?;
+        shop_room::add(&place.folder("shop"), goods, price, Some("A poem"), "Two hundred pages of it.")?;
 
         let to_bank = tap::<BankCall>(line("wallet", "bank"), addresses[1], sky.clone(), trace.clone()).await?;
         let to_log = tap::<LogCall>(line("wallet", "log"), addresses[0], sky.clone(), trace.clone()).await?;
@@ -130,12 +130,12 @@ impl<'p> Town<'p> {
         let bank_settings: BankSettings = place.folder("bank").settings()?;
         let running = bank_room::start(&place.folder("bank"), &bank_settings, &passphrase()?, output)?;
         let shop_settings: ShopSettings = place.folder("shop").settings()?;
-        let opened = shop::open(&place.folder("shop"), &shop_settings, &passphrase()?, output)?;
+        let opened = shop_room::open(&place.folder("shop"), &shop_settings, &passphrase()?, output)?;
         let mut servers = vec![
             serve::<LogCall, _>(log_at, log_front.clone(), stopping.clone()),
             serve_shared::<BankCall, _>(bank_at, Arc::clone(&running.front), stopping.clone()),
         ];
-        let shop_front = ShopFront::start(opened, shop::addresses(&shop_settings)?);
+        let shop_front = ShopFront::start(opened, shop_room::addresses(&shop_settings)?);
         servers.push(serve::<ShopCall, _>(shop_at, shop_front.clone(), stopping));
         let bank_front = running.front;
         let bank = at(&bank, operator);
@@ -200,7 +200,7 @@ fn make_shop(place: &Place, address: SocketAddr, bank: &Identity, log: &Identity
         logs: vec![log.to_string()],
         ..ShopSettings::default()
     };
-    PartyFolder::create(&place.path("shop"), |folder| shop::make(folder, &settings, &passphrase()?))
+    PartyFolder::create(&place.path("shop"), |folder| shop_room::make(folder, &settings, &passphrase()?))
 }
 
 fn make_wallet(place: &Place, bank: &Identity, log: &Identity, shop: &Identity) -> anyhow::Result<()> {

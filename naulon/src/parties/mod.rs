@@ -13,8 +13,10 @@ pub mod brand_keys;
 pub mod folder;
 pub mod log;
 pub mod serving;
-pub mod shop;
+mod shop;
+pub mod shop_room;
 mod wallet;
+mod wallet_lines;
 pub mod wallet_room;
 
 use std::path::Path;
@@ -60,13 +62,19 @@ fn report_trust(line: &str, added: bool, output: Output) -> anyhow::Result<()> {
     })
 }
 
+/// Prints a file for `naulon verify --trust`.
+fn print_trust(parties: &[Identity], output: Output) -> anyhow::Result<Exit> {
+    let lines: Vec<String> = parties.iter().map(ToString::to_string).collect();
+    output.result(&serde_json::json!({ "trust": lines }), |_| identity::trust_file(parties))?;
+    Ok(Exit::Ok)
+}
+
 /// Prints a party's identity and those that it deals with, or all of them as a file for `verify --trust`.
 fn show(trust: bool, identity: &Identity, peers: &[(&str, &[Identity])], output: Output) -> anyhow::Result<Exit> {
     let known = peers.iter().flat_map(|(_, peers)| peers.iter());
     if trust {
         let all: Vec<Identity> = std::iter::once(identity).chain(known).cloned().collect();
-        output.line(&identity::trust_file(&all))?;
-        return Ok(Exit::Ok);
+        return print_trust(&all, output);
     }
     let texts = |peers: &[Identity]| peers.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut shown = Map::new();

@@ -7,14 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use naulon_money::Amount;
-use naulon_purchase::Ending;
-use naulon_wallet::{BuyOptions, DepositAmount, Entry, OperationId, Words};
+use naulon_wallet::{BuyOptions, DepositAmount, OperationId};
 use naulon_wire::EvidenceFile;
-use serde::Serialize;
 
 use super::PartyFolder;
-use super::wallet_room::{self, Room, Went};
-use crate::clock::{now, utc};
+use super::wallet_lines::{Line, exit_of, line, listing, sentence, show_words};
+use super::wallet_room::{self, InAccount, Room, Went};
+use crate::clock::now;
 use crate::config::{Span, WalletSettings, add_to_list};
 use crate::exit::{Ends, Exit};
 use crate::identity::{self, Identity, Role};
@@ -163,27 +162,6 @@ pub struct Show {
     trust: bool,
 }
 
-/// An operation for people and programs.
-#[derive(Serialize)]
-pub struct Line {
-    operation: u64,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    amount: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    currency: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<String>,
-    begun: String,
-    step: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expiry: Option<String>,
-}
-
 impl WalletCommand {
     /// Does it.
     pub fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
@@ -306,8 +284,7 @@ impl Show {
         let shops = identity::pinned(&settings.shops, Role::Shop, "shops")?;
         if self.trust {
             let all: Vec<Identity> = std::iter::once(bank).chain(logs).chain(shops).collect();
-            output.line(&identity::trust_file(&all))?;
-            return Ok(Exit::Ok);
+            return super::print_trust(&all, output);
         }
         let texts = |parties: &[Identity]| parties.iter().map(ToString::to_string).collect::<Vec<_>>();
         let shown = serde_json::json!({ "bank": bank.to_string(), "logs": texts(&logs), "shops": texts(&shops) });
@@ -346,7 +323,11 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
         }
         None => bail!("the bank has not said which currency it keeps"),
     };
-    let account = account.map(|account| account.to_string());
+    let (account, told) = match account {
+        InAccount::Holds(amount) => (Some(amount.to_string()), format!("{amount} {currency}")),
+        InAccount::NotOpen => (None, "no account yet".to_owned()),
+        InAccount::Unknown => (None, "not known, the bank cannot be reached".to_owned()),
+    };
     let report = serde_json::json!({
         "currency": currency, "tokens": free, "count": count, "reserved": reserved, "spent_elsewhere": spent,
         "account": account, "account_key": room.wallet().account(&room.bank.key).to_string(),
@@ -355,7 +336,7 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
         let mut pairs = vec![
             ("tokens to pay with", format!("{free} {currency} ({count})")),
             ("set aside", format!("{reserved} {currency}")),
-            ("in the account", account.map_or("no account yet".to_owned(), |amount| format!("{amount} {currency}"))),
+            ("in the account", told),
         ];
         if spent != Amount::ZERO.to_string() {
             pairs.push(("spent elsewhere", format!("{spent} {currency}, by another copy of this wallet")));
@@ -422,70 +403,6 @@ fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -
     Ok(ended)
 }
 
-/// The exit code of an operation that is where it is.
-fn exit_of(entry: &Entry) -> Exit {
-    match (&entry.ended, entry.ending()) {
-        (None, _) => Exit::UnderWay,
-        (Some(_), Some(Ending::Bought)) => Exit::Ok,
-        (Some(_), Some(_)) => Exit::Refused,
-        (Some(ended), None) if ended.how == naulon_wallet::End::Done => Exit::Ok,
-        (Some(_), None) => Exit::Refused,
-    }
-}
-
-fn sentence(entry: &Entry, line: &Line) -> String {
-    let amount = match (&line.amount, &line.currency) {
-        (Some(amount), Some(currency)) => format!(" {amount} {currency}"),
-        _ => String::new(),
-    };
-    let why =
-        line.refused.as_ref().map_or(String::new(), |code| format!(" ({code}; `naulon inspect {code}` explains)"));
-    format!("{}{amount}: {}{why}", entry.kind.as_str(), line.step)
-}
-
-fn line(entry: &Entry) -> Line {
-    let step = match (&entry.ended, entry.ending()) {
-        (None, _) => entry.step.to_owned(),
-        (Some(_), Some(ending)) => match ending {
-            Ending::Bought => "bought".to_owned(),
-            Ending::Aborted => "aborted, the tokens are free".to_owned(),
-            Ending::NotLocked => "not locked, the tokens are free".to_owned(),
-            Ending::GivenUp => "given up, nothing was paid".to_owned(),
-            Ending::Cheated => "cheated: paid, and the goods are not as described; see `evidence`".to_owned(),
-        },
-        (Some(ended), None) => match &ended.how {
-            naulon_wallet::End::Done => "done".to_owned(),
-            naulon_wallet::End::Refused(code) => format!("refused: {code}"),
-            naulon_wallet::End::GivenUp(code) => format!("given up after {code}"),
-            naulon_wallet::End::Purchase(_) => "ended".to_owned(),
-        },
-    };
-    Line {
-        operation: entry.id.0,
-        kind: entry.kind.as_str(),
-        amount: entry.amount.map(|amount| amount.to_string()),
-        currency: entry.currency.as_ref().map(ToString::to_string),
-        title: entry.title.clone(),
-        begun: utc(entry.begun),
-        step,
-        file: entry.place.clone(),
-        refused: entry.refused.clone(),
-        expiry: entry.expiry.map(utc),
-    }
-}
-
-fn listing(lines: &[Line]) -> String {
-    let row = |line: &Line| {
-        let amount = match (&line.amount, &line.currency) {
-            (Some(amount), Some(currency)) => format!("{amount} {currency}"),
-            _ => String::new(),
-        };
-        let what = line.title.clone().unwrap_or_default();
-        vec![line.operation.to_string(), line.kind.to_owned(), amount, line.step.clone(), what, line.begun.clone()]
-    };
-    output::table(&["no", "what", "amount", "stands", "title", "begun"], lines.iter().map(row), &[0, 2])
-}
-
 /// Pins a shop that an option names, so that what is under way with it can go on later.
 fn learn_shop(folder: &Folder, shop: &str) -> anyhow::Result<Identity> {
     let shop = Identity::find(shop, Role::Shop)?;
@@ -502,27 +419,6 @@ fn learn_shop(folder: &Folder, shop: &str) -> anyhow::Result<Identity> {
         }
     }
     Ok(shop)
-}
-
-fn show_words(dir: &std::path::Path, words: &Words, output: Output) -> anyhow::Result<()> {
-    let revealed = words.reveal();
-    if output.json {
-        return output.line(&serde_json::json!({ "dir": dir, "words": revealed.as_str() }).to_string());
-    }
-    let list: Vec<&str> = revealed.split(' ').collect();
-    let lines: Vec<String> = list
-        .chunks(6)
-        .enumerate()
-        .map(|(line, words)| {
-            let words = words.iter().enumerate().map(|(at, word)| format!("{:>2} {word:<10}", line * 6 + at + 1));
-            words.collect::<Vec<_>>().concat().trim_end().to_owned()
-        })
-        .collect();
-    output.line(&format!(
-        "wallet made in {}. These 24 words are the money in it: write them on paper, they are not shown again.\n\n{}\n",
-        dir.display(),
-        lines.join("\n")
-    ))
 }
 
 fn entropy() -> anyhow::Result<zeroize::Zeroizing<[u8; 32]>> {

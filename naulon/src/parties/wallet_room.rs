@@ -49,6 +49,17 @@ pub enum Went {
     Stuck,
 }
 
+/// What is in the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InAccount {
+    /// This much.
+    Holds(Amount),
+    /// There is no account yet.
+    NotOpen,
+    /// The bank cannot be reached.
+    Unknown,
+}
+
 /// Makes a wallet in a folder. The words are shown to the person and kept nowhere but, as a seed, in the sealed store.
 pub fn make(folder: &PartyFolder, settings: &WalletSettings, passphrase: &Passphrase) -> anyhow::Result<Words> {
     let words = Words::new(&*random::<32>()?);
@@ -140,11 +151,14 @@ impl Room {
         }
     }
 
-    /// What the account holds; none if it is not open.
-    pub async fn balance(&mut self) -> anyhow::Result<Option<Amount>> {
+    /// What the account holds.
+    pub async fn balance(&mut self) -> anyhow::Result<InAccount> {
         match self.driver.account_balance(self.bank.key).await {
-            Ok(balance) => Ok(Some(balance)),
-            Err(DriverError::Call(CallError::Problem(problem))) if problem.code == "unknown_account" => Ok(None),
+            Ok(balance) => Ok(InAccount::Holds(balance)),
+            Err(DriverError::Call(CallError::Problem(problem))) if problem.code == "unknown_account" => {
+                Ok(InAccount::NotOpen)
+            }
+            Err(DriverError::Call(CallError::Unreachable(..))) => Ok(InAccount::Unknown),
             Err(error) => Err(error.into()),
         }
     }
@@ -187,6 +201,7 @@ impl Room {
             self.wallet().give_up(entry.id, now)?;
             return Ok(true);
         }
+        let unreachable = unreachable.map(|why| format!("a server cannot be reached: {why}"));
         let why = refused.map(|problem| problem.to_string()).or(unreachable);
         self.why_stuck = Some(why.unwrap_or_else(|| format!("it stands at {:?}", entry.step)));
         Ok(false)
