@@ -66,9 +66,9 @@ pub struct ExchangeReply {
     pub state: State,
     /// The blind signatures in the order of the blinded outputs, once delivered; else empty.
     pub signatures: Vec<BlindSignature>,
-    /// For a purchase: the bank's header.
+    /// For a purchase: the bank's header, if the signed exchange itself was sent.
     pub header: Option<Unverified<Header>>,
-    /// For a purchase: the bank's promise.
+    /// For a purchase: the bank's promise, if the signed exchange itself was sent.
     pub authorization_b: Option<Unverified<AuthorizationB>>,
     /// For a settled purchase: the log's decision.
     pub decision: Option<UnverifiedDecision>,

@@ -240,7 +240,7 @@ impl<S: BankStore> Bank<S> {
                 }
                 (Written::Yes, RecordWrite::Insert(record)) => {
                     self.kept = self.kept.max(now);
-                    answers[*index] = Some(Ok(Applied(Answer::Record(record.clone()))));
+                    answers[*index] = Some(Ok(Applied(Answer::Owned(record.clone()))));
                 }
             }
         }
@@ -304,6 +304,7 @@ fn decide_task(rules: &Rules, view: &View, task: &Task, now: Timestamp) -> Resul
         }
         Task::Status(_) => Answer::Record(view.record.clone().ok_or(Refusal::UnknownPurchase)?),
         Task::Request(request) => match decide(rules, view, request, now)? {
+            Decided::Replay(record) if matches!(**request, Request::Exchange(_)) => Answer::Owned(record),
             Decided::Replay(record) => Answer::Record(record),
             Decided::Nothing => Answer::Opened,
             Decided::Write(plan) => return Ok(Outcome::Write(plan)),

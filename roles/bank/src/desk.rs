@@ -58,7 +58,10 @@ pub(crate) enum Answer {
     Description,
     Opened,
     Balance(Amount),
+    /// For whoever knows the id.
     Record(Arc<Record>),
+    /// For whoever has sent the signed exchange.
+    Owned(Arc<Record>),
 }
 
 /// A brand that a bank cannot take on.
@@ -120,6 +123,7 @@ impl Desk {
             Answer::Description => Ok(BankReply::Description(self.describe())),
             Answer::Opened => Ok(BankReply::Opened),
             Answer::Balance(balance) => Ok(BankReply::Balance(balance)),
+            Answer::Owned(record) => Ok(BankReply::Exchange(Box::new(self.promise(&record, self.reply(&record)?)))),
             Answer::Record(record) => Ok(BankReply::Exchange(Box::new(self.reply(&record)?))),
         }
     }
@@ -171,24 +175,30 @@ impl Desk {
         self.shared.rulebook.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The reply to an accepted exchange. Everything in it is recomputed from the record: blind RSA and Ed25519 are
-    /// deterministic, so the same record gives the same bytes.
+    /// What anybody who knows a request's id may be told. For a purchase the log publishes that id, so the merchant, n and
+    /// the value are not in it (AAT §6). Everything is recomputed from the record: blind RSA and Ed25519 are deterministic,
+    /// so the same record gives the same bytes.
     fn reply(&self, record: &Record) -> Result<ExchangeReply, Problem> {
-        let id = record.id();
         let signatures = match record.state {
             State::Done | State::Committed => self.blind_signatures(record)?,
             State::Locked | State::Aborted => Vec::new(),
         };
-        let header = Header::of(&record.exchange, id);
-        let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
         Ok(ExchangeReply {
-            request: id,
+            request: record.id(),
             state: record.state,
             signatures,
-            header: header.map(|header| self.signed(header)),
-            authorization_b: promise.map(|promise| self.signed(promise)),
+            header: None,
+            authorization_b: None,
             decision: record.decision.as_ref().map(Into::into),
         })
+    }
+
+    /// The reply with the bank's header and promise, for whoever has sent the signed exchange itself.
+    fn promise(&self, record: &Record, reply: ExchangeReply) -> ExchangeReply {
+        let header = Header::of(&record.exchange, record.id());
+        let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
+        let authorization_b = promise.map(|promise| self.signed(promise));
+        ExchangeReply { header: header.map(|header| self.signed(header)), authorization_b, ..reply }
     }
 
     fn blind_signatures(&self, record: &Record) -> Result<Vec<BlindSignature>, Problem> {
