@@ -102,7 +102,10 @@ fn at_every_write(prepare: impl Fn(&mut World), ending: Ending) {
             crashes += usize::from(crashed);
             faults.plan(0, when);
             check(&world, &mut wallet, &goods, ending, &what);
-            // And the money is really there: the bank takes every token.
+            // And the money is really there, no index is used twice, and the bank takes every token.
+            let entropy = world.entropy();
+            wallet.refresh(world.bank.key.public(), world.now, &entropy).expect("begun");
+            world.settle(&mut wallet).expect("refreshed");
             let entropy = world.entropy();
             wallet.deposit(world.bank.key.public(), DepositAmount::All, world.now, &entropy).expect("begun");
             world.settle(&mut wallet).expect("deposited");

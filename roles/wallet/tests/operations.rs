@@ -5,10 +5,11 @@
 
 mod world;
 
-use naulon_exchange::{Input, Outcome};
+use naulon_durable::fault::Faults;
+use naulon_exchange::{Exchange, Header, Input, LogDecision, Outcome, Record, State};
 use naulon_money::Amount;
 use naulon_purchase::{Ending, Trust, judge};
-use naulon_statement::{Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_statement::{Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
 use naulon_wallet::*;
 use naulon_wire::{AnyCall, AnyReply, BankCall, BankReply, CallError, Circuit, Problem, ShopReply};
 use world::*;
@@ -108,6 +109,7 @@ fn the_key_is_taken_from_the_log_when_the_shop_dies_after_releasing_it() {
     };
     world.carry(&mut wallet, lose).expect("bought");
     assert_eq!(ended(&mut wallet, op, world.now), End::Purchase(Ending::Bought));
+    assert!(world.now.since(START) < DEFAULT_LOCK, "not only when it asked for the abort");
 }
 
 #[test]
@@ -324,7 +326,7 @@ fn a_bank_that_never_answers_locks_nothing_and_says_so_after_the_expiry() {
 fn tokens_that_a_copy_has_spent_are_marked_when_the_bank_proves_it() {
     let mut world = World::new();
     let (mut wallet, store, goods) = world.funded("10");
-    let copy = store.copy(naulon_durable::fault::Faults::none());
+    let copy = store.copy(Faults::none());
     world.buy(&mut wallet, "5", BuyOptions::default()).expect("begun");
     world.settle(&mut wallet).expect("bought");
 
@@ -347,37 +349,78 @@ fn tokens_that_a_copy_has_spent_are_marked_when_the_bank_proves_it() {
     assert_eq!((world.free(&restored), world.bank.outstanding()), (eur("5"), eur("5")));
 }
 
-#[test]
-fn a_refusal_as_spent_without_proof_marks_nothing() {
+/// What the wallet marks when a bank says `spent` and shows this record of an authorization that a copy of the wallet has
+/// really signed.
+fn marked(forge: impl FnOnce(Joint<Exchange>) -> Record) -> Amount {
     let mut world = World::new();
-    let (mut wallet, _, _) = world.funded("10");
+    let (mut wallet, store, goods) = world.funded("10");
+    let mut copy = Wallet::open(store.copy(Faults::none()), world.peers(), goods).expect("opened");
+    world.buy(&mut copy, "10", BuyOptions::default()).expect("begun");
+    let mut locks = None;
+    while locks.is_none() {
+        for (op, ask) in copy.asks(world.now).expect("asks") {
+            match &ask.call {
+                AnyCall::Bank(BankCall::Exchange(request)) => locks = Some(request.clone().verify().expect("signed")),
+                _ => drop(copy.answered(op, world.answer(&ask), world.now, &[0; 32]).expect("answered")),
+            }
+        }
+    }
+    let record = forge(locks.expect("an authorization"));
     let (bank, entropy) = (world.bank.key.public(), world.entropy());
     let op = wallet.refresh(bank, world.now, &entropy).expect("begun");
-    let ask = wallet.asks(world.now).expect("asks").remove(0).1;
-    let AnyCall::Bank(BankCall::Exchange(request)) = &ask.call else { panic!("an exchange") };
-    // A record that claims the tokens, signed by a key that is not theirs.
-    let mut exchange = request.claimed_body().clone();
-    exchange.outputs.truncate(1);
-    let stranger = SecretKey::from_seed(&[44; 32]);
-    let joint = naulon_statement::Joint::sign(exchange, [&stranger]);
-    let record = naulon_exchange::Record {
-        exchange: joint,
-        state: naulon_exchange::State::Done,
-        accepted: START,
-        decision: None,
-    };
     let refusal = naulon_exchange::Refusal::Spent(record.into());
     wallet.answered(op, Err(Problem::from(refusal).into()), world.now, &entropy).expect("answered");
-    assert_eq!(wallet.balance()[&bank].spent, Amount::ZERO);
     assert_eq!(ended(&mut wallet, op, world.now), End::Refused("spent".into()));
-    assert_eq!(world.free(&wallet), eur("10"));
+    let balance = wallet.balance()[&bank].clone();
+    assert_eq!(balance.free.checked_add(balance.spent), Some(eur("10")), "all others are free");
+    balance.spent
+}
+
+#[test]
+fn a_refusal_as_spent_without_proof_marks_nothing() {
+    let record = |exchange, state, decision| Record { exchange, state, accepted: START, decision };
+    let decided = |joint: &Joint<Exchange>, log: u8, outcome| {
+        let header = Header::of(joint, joint.id()).expect("a purchase");
+        let log = Log::new(SecretKey::from_seed(&[log; 32]), header.bank);
+        let time = if outcome == Outcome::Abort { header.expiry } else { START };
+        Some(log.sign(LogDecision::on(&header, time, outcome)))
+    };
+    // The world's first sale.
+    let first = 1u128 << 64;
+    let commit = Outcome::Commit { k: shop::key_of(&first.to_be_bytes()) };
+    let nothing = Amount::ZERO;
+    assert_eq!(marked(|joint| record(joint, State::Done, None)), nothing, "it is a purchase");
+    assert_eq!(marked(|joint| record(joint, State::Locked, None)), nothing, "it may be aborted");
+    assert_eq!(marked(|joint| record(joint, State::Committed, None)), nothing, "where is the decision?");
+    let aborted = marked(|joint| record(joint.clone(), State::Committed, decided(&joint, 2, Outcome::Abort)));
+    assert_eq!(aborted, nothing, "it was aborted");
+    let stranger = marked(|joint| record(joint.clone(), State::Committed, decided(&joint, 44, commit)));
+    assert_eq!(stranger, nothing, "by another log");
+    let wrong = Outcome::Commit { k: [0; 32] };
+    let wrong = marked(|joint| record(joint.clone(), State::Committed, decided(&joint, 2, wrong)));
+    assert_eq!(wrong, nothing, "the key opens nothing");
+    let forged = marked(|joint| {
+        let mut signatures: Vec<Vec<u8>> = joint.signatures().iter().map(|s| s.bytes().to_vec()).collect();
+        *signatures[0].last_mut().expect("bytes") ^= 1;
+        let forged = UnverifiedJoint::parse(joint.payload(), &signatures).expect("parses").from_own_store();
+        record(forged, State::Committed, decided(&joint, 2, commit))
+    });
+    assert_eq!(forged, nothing, "not signed by the tokens' keys");
+    let by_another = marked(|joint| {
+        let body = Exchange { condition: None, ..Exchange::clone(&joint) };
+        record(Joint::sign(body, [&SecretKey::from_seed(&[44; 32])]), State::Done, None)
+    });
+    assert_eq!(by_another, nothing, "signed by another key");
+    // And the same with everything as it should be.
+    let proven = marked(|joint| record(joint.clone(), State::Committed, decided(&joint, 2, commit)));
+    assert_eq!(proven, eur("10"));
 }
 
 #[test]
 fn a_copy_waits_for_tokens_that_the_other_has_locked() {
     let mut world = World::new();
     let (mut wallet, store, goods) = world.funded("10");
-    let copy = store.copy(naulon_durable::fault::Faults::none());
+    let copy = store.copy(Faults::none());
     world.shop.is_silent = true;
     world.buy(&mut wallet, "10", BuyOptions::default()).expect("begun");
     for _ in 0..3 {
@@ -551,5 +594,6 @@ fn a_pending_payment_is_looked_for_at_the_log() {
     };
     let events = world.carry(&mut wallet, pending).expect("bought");
     assert!(events.contains(&Event::Pending));
+    assert!(world.now.since(START) < DEFAULT_LOCK, "not only when it asked for the abort");
     assert_eq!(ended(&mut wallet, op, world.now), End::Purchase(Ending::Bought));
 }

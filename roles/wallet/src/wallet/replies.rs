@@ -1,6 +1,6 @@
 //! What follows from an answer.
 
-use naulon_exchange::{Header, Outcome, State, UnverifiedDecision, UnverifiedRecord};
+use naulon_exchange::{Header, Outcome, State, UnverifiedDecision, UnverifiedRecord, key_commitment};
 use naulon_purchase::{BuyerError, Step};
 use naulon_statement::{PublicKey, Timestamp};
 use naulon_wire::{AnyReply, BankReply, CallError, ExchangeReply, LogReply, Problem, ShopReply};
@@ -303,8 +303,7 @@ impl<S: WalletStore> Wallet<S> {
         let condition = purchase.buyer.authorization_q().and_then(|a| a.condition.as_ref());
         let expired = condition.is_some_and(|condition| now >= condition.expiry);
         let code = problem.code.as_str();
-        let never =
-            NEVER_LOCKED.contains(&code) || !spent.is_empty() || expired && NEVER_LOCKED_AFTER_EXPIRY.contains(&code);
+        let never = NEVER_LOCKED.contains(&code) || expired && NEVER_LOCKED_AFTER_EXPIRY.contains(&code);
         if !never || purchase.buyer.lock_refused().is_err() {
             return Ok(());
         }
@@ -351,7 +350,8 @@ impl<S: WalletStore> Wallet<S> {
                 let log = self.peers.logs.get(&condition.log)?;
                 let header = Header::of(&exchange, exchange.id())?;
                 let proven = decision?.verify(log).ok()?;
-                proven.decision().fits(&header) && proven.decision().key().is_some()
+                let opens = |k: &[u8; 32]| key_commitment(&header.n, k) == header.c;
+                proven.decision().fits(&header) && proven.decision().key().is_some_and(opens)
             }
             _ => false,
         };

@@ -13,6 +13,11 @@ use super::{Log, piece};
 
 const SECRET: &[u8] = b"the shop's secret";
 
+/// k of a sale.
+pub fn key_of(n: &SaleNumber) -> [u8; 32] {
+    *MerchandiseKey::derive(SECRET, n).reveal()
+}
+
 pub struct Shop {
     pub key: SecretKey,
     pub rules: MerchantRules,
@@ -109,7 +114,7 @@ impl Shop {
                     payment.check_margin(&self.rules, now)?;
                     self.sales.insert(n);
                 }
-                let k = *MerchandiseKey::derive(SECRET, &n).reveal();
+                let k = key_of(&n);
                 let decision = log.commit(&payment.header, &self.key, k, now)?;
                 Ok(ShopReply::Decision(Box::new(decision)))
             }
