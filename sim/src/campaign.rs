@@ -15,8 +15,8 @@ use crate::check::Tally;
 use crate::fault::{Fault, below, random};
 use crate::network::Place;
 use crate::party::Want;
+use crate::run::Run;
 use crate::sabotage::Sabotage;
-use crate::world::Run;
 
 /// How many violations are kept; one is enough to mend.
 const MAX_KEPT: usize = 20;

@@ -11,8 +11,9 @@ use naulon_wallet::{Entry, OperationKind, TokenState};
 use naulon_wire::Range;
 
 use crate::cheat::Cheat;
+use crate::network::Place;
 use crate::party::{BankParty, GOODS, LogParty, ShopParty, is_over};
-use crate::world::{Report, World};
+use crate::world::World;
 
 /// What was counted over runs: how purchases ended, and which evidence was judged to hold (AAT §4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,21 @@ impl Tally {
             *self.counts.entry(what).or_default() += count;
         }
     }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What is wrong; empty if all claims hold.
+    pub violations: Vec<String>,
+    /// What was counted.
+    pub tally: Tally,
+    /// How many messages were sent.
+    pub messages: u64,
+    /// How many writes each party's store has seen.
+    pub writes: Vec<(Place, u64)>,
+    /// Everything that happened, if it was asked for.
+    pub trace: Vec<String>,
 }
 
 /// Checks every claim; what does not hold is a violation.

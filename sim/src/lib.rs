@@ -22,14 +22,16 @@ mod fault;
 mod keys;
 mod network;
 mod party;
+mod play;
+mod run;
 mod sabotage;
 mod world;
 
 pub use campaign::{Campaign, Outcome};
 pub use cheat::Cheat;
-pub use check::Tally;
+pub use check::{Report, Tally};
 pub use fault::Fault;
 pub use network::Place;
 pub use party::Want;
+pub use run::Run;
 pub use sabotage::Sabotage;
-pub use world::{Report, Run};

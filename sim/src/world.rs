@@ -1,4 +1,4 @@
-//! The whole world: runs one story with its faults to the end, and says what is wrong with it.
+//! The whole world: parties, and the network between them, until nothing is under way.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use crate::cheat::{Cheat, Cheater};
-use crate::check::{self, Tally};
-use crate::fault::{Fault, below};
+use crate::fault::below;
 use crate::keys::BEGINNING;
 use crate::network::{AskId, Content, Event, Message, Network, Place};
 use crate::party::{BankParty, LogParty, ShopParty, WalletParty, Want};
-use crate::sabotage::Sabotage;
+use crate::run::Run;
 
 /// The most events that a run may take. An honest one with many faults takes some hundreds.
 const MAX_EVENTS: u64 = 60_000;
@@ -24,40 +23,6 @@ const GLANCE: u64 = 400;
 const LONGEST_GLANCE: u64 = 10_000;
 /// How long the bank gathers requests for one group at most, in milliseconds.
 const GATHERING: u64 = 25;
-
-/// One run: who wants what, what goes wrong, who cheats.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// Decides everything that is random.
-    pub seed: u64,
-    /// What each person wants.
-    pub wants: Vec<Vec<Want>>,
-    /// How many shops there are.
-    pub shops: usize,
-    /// Whether the shops want two-sided delivery.
-    pub two_sided: bool,
-    /// What goes wrong.
-    pub faults: Vec<Fault>,
-    /// Who cheats.
-    pub cheat: Option<Cheat>,
-    /// A bug put in on purpose.
-    pub sabotage: Option<Sabotage>,
-}
-
-/// What came of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What is wrong; empty if all claims hold.
-    pub violations: Vec<String>,
-    /// What was counted.
-    pub tally: Tally,
-    /// How many messages were sent.
-    pub messages: u64,
-    /// How many writes each party's store has seen.
-    pub writes: Vec<(Place, u64)>,
-    /// Everything that happened, if it was asked for.
-    pub trace: Vec<String>,
-}
 
 /// The parties and the network between them.
 pub struct World {
@@ -73,28 +38,11 @@ pub struct World {
     /// What has come in at the bank and waits for its group.
     inbox: Vec<Message>,
     glances: BTreeMap<Place, u64>,
-    trace: Option<Vec<String>>,
-}
-
-impl Run {
-    /// Plays the run to its end and checks every claim.
-    pub fn play(&self, trace: bool) -> Report {
-        let mut world = World::new(self.clone(), trace);
-        world.begin();
-        let ended = world.until_quiet();
-        let mut report = Report { messages: world.network.messages(), ..Report::default() };
-        match ended {
-            Ok(()) => check::everything(&mut world, &mut report),
-            Err(stuck) => report.violations.push(stuck),
-        }
-        report.writes = world.places().into_iter().map(|place| (place, world.writes(place))).collect();
-        report.trace = world.trace.take().unwrap_or_default();
-        report
-    }
+    pub(crate) trace: Option<Vec<String>>,
 }
 
 impl World {
-    fn new(run: Run, trace: bool) -> Self {
+    pub(crate) fn new(run: Run, trace: bool) -> Self {
         let faults = &run.faults;
         let two_sided = run.two_sided;
         let wallet = |(number, wants): (usize, &Vec<Want>)| WalletParty::new(number, run.shops, wants.clone(), faults);
@@ -114,7 +62,7 @@ impl World {
         }
     }
 
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         for place in self.places() {
             self.introduce(place);
         }
@@ -139,7 +87,7 @@ impl World {
     }
 
     /// Lets things happen until everybody has what they want and nothing is under way.
-    fn until_quiet(&mut self) -> Result<(), String> {
+    pub(crate) fn until_quiet(&mut self) -> Result<(), String> {
         for _ in 0..MAX_EVENTS {
             let Some(event) = self.network.next() else { return Err("nothing happens any more".to_owned()) };
             match event {
@@ -308,7 +256,7 @@ impl World {
         }
     }
 
-    fn writes(&mut self, place: Place) -> u64 {
+    pub(crate) fn writes(&mut self, place: Place) -> u64 {
         match place {
             Place::Bank => self.bank.process().writes(),
             Place::Log => self.log.process().writes(),

@@ -11,18 +11,7 @@ use crate::instrument::{Given, Wanted, brand_of, purchase};
 use crate::refusal::Refusal;
 use crate::request::Exchange;
 use crate::rules::Rules;
-use crate::state::{Guard, LedgerAccount, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
-
-/// What comes of a request that is not refused.
-#[derive(Clone, Debug)]
-pub enum Decided {
-    /// It was accepted before: the same reply again. For a settled purchase the record holds the log's decision.
-    Replay(Arc<Record>),
-    /// It is accepted once this plan is written.
-    Write(Plan),
-    /// There is nothing to write and nothing to deliver (an account that is open already).
-    Nothing,
-}
+use crate::state::{Decided, Guard, LedgerAccount, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
 
 /// Decides an authenticated request on a view of the state. Pure: the same arguments give the same answer.
 ///

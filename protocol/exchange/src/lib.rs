@@ -29,7 +29,7 @@ mod state;
 
 pub use audit::{Audit, AuditReport, BrandPosition, Discrepancy};
 pub use authenticate::{AuthenticatedExchange, Request, authenticate, authenticate_account, authenticate_decision};
-pub use decide::{Decided, decide};
+pub use decide::decide;
 pub use decision::{
     DecisionError, LOG_ENTRY_LEN, LogDecision, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision,
 };
@@ -42,5 +42,6 @@ pub use request::{
 };
 pub use rules::{LockLimits, Rules};
 pub use state::{
-    Guard, LedgerAccount, Mark, MarkKind, Needs, Plan, Record, RecordWrite, State, Transfer, UnverifiedRecord, View,
+    Decided, Guard, LedgerAccount, Mark, MarkKind, Needs, Plan, Record, RecordWrite, State, Transfer, UnverifiedRecord,
+    View,
 };

@@ -190,3 +190,14 @@ pub struct Plan {
     /// The journal's lines.
     pub transfers: Vec<Transfer>,
 }
+
+/// What comes of a request that is not refused.
+#[derive(Clone, Debug)]
+pub enum Decided {
+    /// It was accepted before: the same reply again. For a settled purchase the record holds the log's decision.
+    Replay(Arc<Record>),
+    /// It is accepted once this plan is written.
+    Write(Plan),
+    /// There is nothing to write and nothing to deliver (an account that is open already).
+    Nothing,
+}

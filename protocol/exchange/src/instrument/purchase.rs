@@ -5,13 +5,12 @@ use std::sync::Arc;
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
 use super::{Given, all_given, all_wanted};
-use crate::decide::Decided;
 use crate::decision::{Outcome, ProvenDecision};
 use crate::promise::Header;
 use crate::refusal::Refusal;
 use crate::request::{Condition, Exchange, Input, Output, SaleNumber, key_commitment};
 use crate::rules::Rules;
-use crate::state::{LedgerAccount, Mark, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
+use crate::state::{Decided, LedgerAccount, Mark, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
 
 /// The mark of a merchant's offer: at most one authorization for it is live or committed.
 pub fn offer_mark(merchant: &PublicKey, n: &SaleNumber) -> Mark {
