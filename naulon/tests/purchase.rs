@@ -128,3 +128,32 @@ fn a_purchase_that_the_log_cannot_decide_is_taken_up_later() {
 fn is_below_the_ephemeral_ports(address: &str) -> bool {
     address.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port < 32_768)
 }
+
+/// A wallet that is killed while it buys, and a person who types the same command again: one purchase, paid once.
+#[test]
+fn the_same_command_after_a_crash_pays_once() {
+    let house = House::furnished();
+    let film = goods(30_000_000);
+    std::fs::write(house.path("film.mkv"), &film).expect("writes");
+    house.done(&["shop", "add", "film.mkv", "--price", "3.70"]);
+    let servers = house.open();
+    let account = house.done(&["wallet", "open-account"])["account"].as_str().expect("a key").to_owned();
+    house.done(&["bank", "credit", &account, "10", "--reference", "once"]);
+    house.done(&["wallet", "withdraw", "10"]);
+
+    let mut buying = house.start(&["wallet", "buy", "film.mkv"]);
+    let under_way = || std::fs::read_dir(house.path("wallet/goods")).is_ok_and(|mut goods| goods.next().is_some());
+    while !under_way() && buying.try_wait().expect("is asked").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    buying.kill().expect("is killed");
+    buying.wait().expect("ends");
+
+    let bought = house.done(&["wallet", "buy", "film.mkv"]);
+    assert!(std::fs::read(bought["file"].as_str().expect("a file")).expect("reads") == film, "the file is another one");
+    assert_eq!(house.done(&["wallet", "balance"])["tokens"], "6.30");
+    let history = house.done(&["wallet", "history"]);
+    let purchases = history.as_array().expect("a list").iter().filter(|line| line["kind"] == "purchase");
+    assert_eq!(purchases.count(), 1, "{history}");
+    assert_eq!(servers.map(Server::stop), [Some(0); 3]);
+}

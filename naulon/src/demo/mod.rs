@@ -52,9 +52,15 @@ pub fn run(demo: &Demo, output: Output) -> anyhow::Result<Exit> {
     let place = town::Place::new(demo.dir.as_deref())?;
     let outcome = crate::parties::serving::runtime()?.block_on(purchase::show(&place, output))?;
     let verdict = Verdict { scenario: "purchase", ok: outcome.ok, figures: outcome.figures };
-    output.result(&verdict, |verdict| match verdict.ok {
-        true => "\nAll went as it must.".to_owned(),
-        false => "\nSomething did not go as it must; see the lines marked ✗ above.".to_owned(),
+    output.result(&verdict, |verdict| {
+        let kept = demo.dir.as_ref().map(|dir| {
+            let dir = dir.display();
+            format!(" To look around: naulon inspect {dir}/purchase-1.evidence.json, naulon audit --dir {dir}/bank")
+        });
+        match verdict.ok {
+            true => format!("\nAll went as it must.{}", kept.unwrap_or_default()),
+            false => "\nSomething did not go as it must; see the lines marked ✗ above.".to_owned(),
+        }
     })?;
     Ok(if verdict.ok { Exit::Ok } else { Exit::Failed })
 }

@@ -2,6 +2,7 @@
 
 use naulon_exchange::{AuthorizationB, Exchange, Header, Input, LogDecision, Output, State, UnverifiedDecision};
 use naulon_purchase::GoodsM;
+use naulon_statement::PublicKey;
 use naulon_wire::{BankCall, BankReply, Call, CallError, ExchangeReply, LogCall, LogReply, ShopCall, ShopReply};
 
 /// The columns of table 1.
@@ -89,7 +90,7 @@ impl Told for BankCall {
             BankCall::Balance(query) => Said::aside("my balance?").bytes(query.bytes()),
             BankCall::Exchange(joint) => exchange(joint.claimed_body()).bytes(joint.payload()),
             BankCall::Status(_) => Said::of_purchase("the answer to that authorization again?"),
-            BankCall::Settle(decision) => decided("", decision, ", with its proof"),
+            BankCall::Settle(decision) => decided(decision, ", with its proof"),
         }
     }
 
@@ -109,7 +110,9 @@ impl Told for LogCall {
         match self {
             LogCall::Describe => Said::aside("who are you?"),
             LogCall::Commit { header, authorization } => {
-                let said = Said::of_purchase("authorization_m with k, header (P4, CD5)").header(header.claimed_body());
+                let said =
+                    Said::of_purchase(format!("authorization_m with k, header {}", step(header.claimed_body().q, 4)))
+                        .header(header.claimed_body());
                 said.bytes(header.bytes()).bytes(authorization.bytes())
             }
             LogCall::Abort { header } => {
@@ -124,7 +127,9 @@ impl Told for LogCall {
     fn answered(&self, reply: Result<LogReply, CallError>) -> Said {
         match reply {
             Ok(LogReply::Description(_)) => Said::aside("keys"),
-            Ok(LogReply::Decision(decision)) => decided("", &decision, " (P5, CD6)"),
+            Ok(LogReply::Decision(decision)) => {
+                decided(&decision, &format!(" {}", step(decision.decision.claimed_body().q, 5)))
+            }
             Ok(LogReply::Public(_)) => Said::aside("tree"),
             Err(error) => refusal(&error, true),
         }
@@ -157,20 +162,26 @@ impl Told for ShopCall {
         match reply {
             Ok(ShopReply::Description(_)) => Said::aside("catalogue"),
             Ok(ShopReply::Offer(offer)) => {
-                Said::of_purchase("goods_m (P1, CD1)").offer(offer.claimed_body()).bytes(offer.bytes())
+                Said::of_purchase("goods_m (P1)").offer(offer.claimed_body()).bytes(offer.bytes())
             }
             Ok(ShopReply::Goods(bytes)) => Said::of_purchase(format!("{} bytes of encrypted goods", bytes.len())),
-            Ok(ShopReply::Decision(decision)) => decided("", &decision, ", with its proof"),
+            Ok(ShopReply::Decision(decision)) => decided(&decision, ", with its proof"),
             Ok(ShopReply::Pending) => Said::of_purchase("pending"),
             Err(error) => refusal(&error, true),
         }
     }
 }
 
+/// The name of a step: P2 to P5 of §3.3, which are CD3 to CD6 of two-sided delivery (§8.6).
+fn step(q: Option<PublicKey>, number: u32) -> String {
+    if q.is_some() { format!("(CD{})", number + 1) } else { format!("(P{number})") }
+}
+
 fn exchange(exchange: &Exchange) -> Said {
-    if exchange.condition.is_some() {
+    if let Some(condition) = &exchange.condition {
         let tokens = exchange.tokens().count();
-        let words = format!("authorization_q by {tokens} token{} (P2)", if tokens == 1 { "" } else { "s" });
+        let s = if tokens == 1 { "" } else { "s" };
+        let words = format!("authorization_q by {tokens} token{s} {}", step(condition.q, 2));
         return Said { facts: vec![Fact::Merchant, Fact::Date, Fact::Amount], ..Said::of_purchase(words) };
     }
     let from_account = exchange.inputs.iter().any(|input| matches!(input, Input::Account { .. }));
@@ -192,7 +203,7 @@ fn settled(reply: &ExchangeReply) -> Said {
     };
     match (&reply.header, &reply.authorization_b, reply.state) {
         (Some(header), Some(promise), State::Locked) => {
-            let said = Said::of_purchase("locked: header, authorization_b (for P3)");
+            let said = Said::of_purchase("locked: header, authorization_b");
             said.header(header.claimed_body())
                 .promise(promise.claimed_body())
                 .bytes(header.bytes())
@@ -204,10 +215,10 @@ fn settled(reply: &ExchangeReply) -> Said {
     }
 }
 
-fn decided(before: &str, decision: &UnverifiedDecision, after: &str) -> Said {
+fn decided(decision: &UnverifiedDecision, after: &str) -> Said {
     let body = decision.decision.claimed_body();
     let outcome = if body.key().is_some() { "commit with k" } else { "abort" };
-    Said::of_purchase(format!("{before}{outcome}{after}")).decision(body).bytes(decision.decision.bytes())
+    Said::of_purchase(format!("{outcome}{after}")).decision(body).bytes(decision.decision.bytes())
 }
 
 fn refusal(error: &CallError, purchase: bool) -> Said {

@@ -36,18 +36,24 @@ struct Books {
     last: Option<(String, u64)>,
 }
 
-/// Everybody of table 1 who gets messages.
-const ROWS: [(&str, &str); 4] =
-    [("shop", "merchant"), ("wallet", "consumer"), ("bank", "bank"), ("log", "transaction log")];
 const COLUMNS: [Fact; 5] = [Fact::Merchant, Fact::Consumer, Fact::Date, Fact::Amount, Fact::Item];
 
-/// AAT, table 1, for those rows: nothing but the consumer is known to everybody else.
-const EXPECTED: [(&str, &[Fact]); 4] = [
-    ("shop", &[Fact::Merchant, Fact::Date, Fact::Amount, Fact::Item]),
-    ("wallet", &[Fact::Merchant, Fact::Consumer, Fact::Date, Fact::Amount, Fact::Item]),
-    ("bank", &[Fact::Merchant, Fact::Date, Fact::Amount]),
-    ("log", &[Fact::Merchant, Fact::Date]),
+/// AAT, table 1, for everybody who gets messages: the line's name, the table's name, what is known in full.
+const TABLE_1: [(&str, &str, &[Fact]); 4] = [
+    ("shop", "merchant", &[Fact::Merchant, Fact::Date, Fact::Amount, Fact::Item]),
+    ("wallet", "consumer", &COLUMNS),
+    ("bank", "bank", &[Fact::Merchant, Fact::Date, Fact::Amount]),
+    ("log", "transaction log", &[Fact::Merchant, Fact::Date]),
 ];
+
+impl Books {
+    /// What a party knows. The consumer knows itself without a message.
+    fn knows(&self, party: &str) -> BTreeSet<Fact> {
+        let learnt = self.learnt.get(party).cloned().unwrap_or_default();
+        let own = (party == "wallet").then_some(Fact::Consumer);
+        learnt.into_iter().chain(own).collect()
+    }
+}
 
 impl Trace {
     /// A trace that prints, unless only JSON is wanted.
@@ -99,26 +105,22 @@ impl Trace {
         (books.messages, books.lost)
     }
 
-    /// Prints who has learnt what, and says whether it is what AAT's table 1 says.
-    pub fn table(&self) -> bool {
+    /// Prints who has learnt what.
+    pub fn print_table(&self) {
         let mut books = self.lock();
         self.flush(&mut books);
-        // The consumer knows itself without a message.
-        books.learnt.entry("wallet").or_default().insert(Fact::Consumer);
-        let cell = |party, fact| {
-            let known = books.learnt.get(party).is_some_and(|learnt| learnt.contains(fact));
-            if known { "full" } else { "none" }.to_owned()
-        };
-        let row = |(party, name): &(&'static str, &str)| {
+        let cell = |party, fact| if books.knows(party).contains(fact) { "full" } else { "none" }.to_owned();
+        let row = |(party, name, _): &(&'static str, &str, &[Fact])| {
             std::iter::once((*name).to_owned()).chain(COLUMNS.iter().map(|fact| cell(*party, fact))).collect()
         };
-        let rows: Vec<Vec<String>> = ROWS.iter().map(row).collect();
+        let rows: Vec<Vec<String>> = TABLE_1.iter().map(row).collect();
         self.say(&indented(&output::table(&["", "merchant", "consumer", "date", "amount", "item"], rows, &[])));
-        let empty = BTreeSet::new();
-        EXPECTED.iter().all(|(party, facts)| {
-            let expected: BTreeSet<Fact> = facts.iter().copied().collect();
-            *books.learnt.get(party).unwrap_or(&empty) == expected
-        })
+    }
+
+    /// Whether everybody has learnt what AAT's table 1 says, and nothing else.
+    pub fn is_as_in_the_paper(&self) -> bool {
+        let books = self.lock();
+        TABLE_1.iter().all(|(party, _, facts)| books.knows(party) == facts.iter().copied().collect())
     }
 
     /// Prints a line; pieces of one file, or tries of one question, are one line with a count.

@@ -127,6 +127,9 @@ pub struct Buy {
     /// Pay no more than this.
     #[arg(long, value_name = "AMOUNT")]
     max_price: Option<Amount>,
+    /// Buy it once more, even if a purchase of it is under way.
+    #[arg(long)]
+    another: bool,
     #[command(flatten)]
     folder: Folder,
 }
@@ -202,6 +205,10 @@ impl WalletCommand {
         if let WalletCommand::Resume(_) = self {
             return resume(room, patience, output).await;
         }
+        let begun = match self {
+            WalletCommand::Buy(buy) if !buy.another => buy.begun(room, shop.clone()).await?,
+            _ => None,
+        };
         room.take_up().await?;
         let operation = match self {
             WalletCommand::Balance(_) => return balance(room, output).await,
@@ -222,7 +229,10 @@ impl WalletCommand {
                 let amount = deposit.amount.map_or(DepositAmount::All, DepositAmount::Exactly);
                 room.wallet().deposit(room.bank.key, amount, now(), &*entropy()?)?
             }
-            WalletCommand::Buy(buy) => buy.begin(room, shop).await?,
+            WalletCommand::Buy(buy) => match begun {
+                Some(operation) => operation,
+                None => buy.begin(room, shop).await?,
+            },
             WalletCommand::Init(_) | WalletCommand::Show(_) | WalletCommand::Resume(_) => {
                 unreachable!("these are handled without a way through here")
             }
@@ -249,6 +259,17 @@ impl Init {
 }
 
 impl Buy {
+    /// The purchase of the same that is under way. Whoever types the command again after a crash does not want to pay twice.
+    async fn begun(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<Option<OperationId>> {
+        let any = room.wallet().under_way(now()).iter().any(|entry| entry.kind == OperationKind::Purchase);
+        if !any {
+            return Ok(None);
+        }
+        let shop = room.shop(shop)?;
+        let offer = room.offer(&shop, &self.item).await?;
+        Ok(room.wallet().buying(offer.claimed_body()))
+    }
+
     /// Takes an offer and begins to buy it.
     async fn begin(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<OperationId> {
         room.describe().await?;
