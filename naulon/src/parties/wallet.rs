@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use naulon_money::Amount;
-use naulon_wallet::{BuyOptions, DepositAmount, OperationId};
+use naulon_wallet::{BuyOptions, DepositAmount, OperationId, OperationKind};
 use naulon_wire::EvidenceFile;
 
 use super::PartyFolder;

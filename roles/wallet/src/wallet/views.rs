@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{Ending, Evidence, Step};
+use naulon_purchase::{Ending, Evidence, GoodsM, Step};
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
 use super::{Wallet, read_operation};
@@ -134,6 +134,16 @@ impl<S: WalletStore> Wallet<S> {
     /// The operations that have not ended.
     pub fn under_way(&self, now: Timestamp) -> Vec<Entry> {
         self.operations.values().map(|operation| self.entry(operation, now)).collect()
+    }
+
+    /// A purchase under way of what this offer is for: the same contract of the same merchant at the same price. Whoever
+    /// types the same command again after a crash means that one.
+    pub fn buying(&self, offer: &GoodsM) -> Option<OperationId> {
+        let same = |other: &GoodsM| {
+            other.merchant == offer.merchant && other.contract == offer.contract && other.price == offer.price
+        };
+        let is_it = |operation: &&Operation| operation.purchase().is_some_and(|p| same(p.buyer.offer()));
+        self.operations.values().find(is_it).map(|operation| operation.id)
     }
 
     /// One operation, whether it has ended or not.
