@@ -94,7 +94,6 @@ impl BankSettings {
         let settings = BrandSettings {
             denominations: denominations.context("the setting denominations")?,
             period_days: self.brand_days,
-            withdraw_days: self.brand_days,
             spend_days: self.spend_days,
             redeem_days: self.redeem_days,
         };

@@ -35,10 +35,8 @@ pub struct BrandSettings {
     /// The denominations, written like "0.50".
     #[serde(with = "as_text")]
     pub denominations: Vec<Amount>,
-    /// The length of a period in days: so often there are new brands.
+    /// The length of a period in days: so often there are new brands, and so long each is issued, one at a time.
     pub period_days: u32,
-    /// For how many days a brand's tokens are issued: a period, or a little longer so that nothing under way fails.
-    pub withdraw_days: u32,
     /// For how many days they can be spent.
     pub spend_days: u32,
     /// For how many days they can be given up at the bank.
@@ -55,7 +53,7 @@ pub enum BrandSettingsError {
     #[error("a denomination is larger than can be counted")]
     TooLarge,
     /// The windows.
-    #[error("days must be 1 <= period <= withdraw < 2 * period, withdraw <= spend <= redeem <= {MAX_BRAND_DAYS}")]
+    #[error("days must be 1 <= period <= spend <= redeem <= {MAX_BRAND_DAYS}")]
     Days,
 }
 
@@ -82,20 +80,16 @@ impl Default for BrandSettings {
     /// 1-2-5 from 0.01 to 500, a new brand every 30 days, spent within 90 and given up within 180.
     fn default() -> Self {
         let denominations = Grid::standard().denominations().to_vec();
-        BrandSettings { denominations, period_days: 30, withdraw_days: 31, spend_days: 90, redeem_days: 180 }
+        BrandSettings { denominations, period_days: 30, spend_days: 90, redeem_days: 180 }
     }
 }
 
 impl BrandSettings {
     /// The denominations, if the settings make sense.
     pub fn check(&self) -> Result<Grid, BrandSettingsError> {
-        let BrandSettings { period_days, withdraw_days, spend_days, redeem_days, .. } = *self;
-        let in_order = 1 <= period_days
-            && period_days <= withdraw_days
-            && u64::from(withdraw_days) < 2 * u64::from(period_days)
-            && withdraw_days <= spend_days
-            && spend_days <= redeem_days
-            && redeem_days <= MAX_BRAND_DAYS;
+        let BrandSettings { period_days, spend_days, redeem_days, .. } = *self;
+        let in_order =
+            1 <= period_days && period_days <= spend_days && spend_days <= redeem_days && redeem_days <= MAX_BRAND_DAYS;
         if !in_order {
             return Err(BrandSettingsError::Days);
         }
@@ -121,7 +115,7 @@ pub fn periods(
         denomination: *denomination,
         purpose: Purpose::Money,
         issue_from,
-        withdraw_until: issue_from.plus(days(settings.withdraw_days)),
+        withdraw_until: issue_from.plus(period),
         spend_until: issue_from.plus(days(settings.spend_days)),
         redeem_until: issue_from.plus(days(settings.redeem_days)),
     };
@@ -209,7 +203,6 @@ mod tests {
         BrandSettings {
             denominations: vec![Amount::from_micros(5), Amount::from_micros(1)],
             period_days: 10,
-            withdraw_days: 11,
             spend_days: 20,
             redeem_days: 40,
         }
@@ -225,7 +218,7 @@ mod tests {
         let found: Vec<_> = at.iter().map(|t| (t.denomination.micros(), t.issue_from.0 / DAY)).collect();
         assert_eq!(found, [(5, 120), (1, 120), (5, 130), (1, 130)]);
         let dates = |t: &BrandTerms| [t.withdraw_until, t.spend_until, t.redeem_until].map(|date| date.0 / DAY);
-        assert_eq!(dates(&at[0]), [131, 140, 160]);
+        assert_eq!(dates(&at[0]), [130, 140, 160]);
         // A period is half-open.
         assert_eq!(due(120 * DAY), at);
         assert_eq!(due(130 * DAY - 1), at);
@@ -233,7 +226,7 @@ mod tests {
         assert_eq!(due(130 * DAY)[..2], at[2..]);
     }
 
-    /// Whoever asks at every hour makes each brand once, and at each time one issues of each denomination, at least.
+    /// Whoever asks at every hour makes each brand once, and at each time exactly one issues of each denomination.
     #[test]
     fn asked_at_any_time_each_place_is_filled_once() {
         let der = include_bytes!("../../../vectors/brand-keys/test-only-00.pkcs8.der");
@@ -246,7 +239,7 @@ mod tests {
             assert!(missing(due(now), &brands).is_empty());
             for micros in [1, 5] {
                 let of_it = brands.iter().filter(|b| b.denomination.micros() == micros && b.issues_at(Timestamp(now)));
-                assert!((1..=2).contains(&of_it.count()));
+                assert_eq!(of_it.count(), 1);
             }
         }
         let places: BTreeSet<_> = brands.iter().map(|b| (b.denomination, b.issue_from)).collect();
@@ -256,8 +249,8 @@ mod tests {
 
     #[test]
     fn settings_are_toml_with_known_keys_and_windows_in_order() {
-        let text = "denominations = [\"0.000005\", \"0.000001\"]\nperiod_days = 10\nwithdraw_days = 11\n\
-                    spend_days = 20\nredeem_days = 40\n";
+        let text =
+            "denominations = [\"0.000005\", \"0.000001\"]\nperiod_days = 10\nspend_days = 20\nredeem_days = 40\n";
         assert_eq!(toml::from_str(text), Ok(settings()));
         assert_eq!(toml::to_string(&settings()).expect("is TOML").replace('\'', "\""), text);
         assert_eq!(toml::from_str(""), Ok(BrandSettings::default()));
@@ -265,18 +258,11 @@ mod tests {
         assert!(toml::from_str::<BrandSettings>("period_weeks = 1").is_err());
         assert!(toml::from_str::<BrandSettings>("denominations = [1.5]").is_err());
 
-        let days = |period_days, withdraw_days, spend_days, redeem_days| {
-            BrandSettings { period_days, withdraw_days, spend_days, redeem_days, ..settings() }.check().map(|_| ())
+        let days = |period_days, spend_days, redeem_days| {
+            BrandSettings { period_days, spend_days, redeem_days, ..settings() }.check().map(|_| ())
         };
-        assert_eq!(days(1, 1, 1, 1), Ok(()));
-        for wrong in [
-            days(0, 0, 1, 1),
-            days(2, 1, 2, 2),
-            days(2, 4, 4, 4),
-            days(2, 2, 1, 2),
-            days(2, 2, 2, 1),
-            days(2, 3, 9, 3_661),
-        ] {
+        assert_eq!(days(1, 1, 1), Ok(()));
+        for wrong in [days(0, 1, 1), days(2, 1, 2), days(2, 2, 1), days(2, 9, 3_661)] {
             assert_eq!(wrong, Err(BrandSettingsError::Days));
         }
         let twice = BrandSettings { denominations: vec![Amount::from_micros(1); 2], ..settings() };
