@@ -5,19 +5,20 @@
 //! is needed, and a lone job does not wait.
 
 use std::fmt;
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-/// How much an [`Executor`] takes on. A zero counts as one.
+use crate::queue::{Queue, Refused};
+
+/// How much an [`Executor`] or a [`Pool`](crate::pool::Pool) takes on. A zero counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Jobs that may wait. More are refused as [`ExecutorError::Busy`], so that a crowd costs bounded memory and learns
     /// at once that it has to slow down.
     pub queue: usize,
-    /// Jobs in one call of the worker. It bounds the wait of the first of them.
+    /// Jobs in one call of a worker. It bounds the wait of the first of them.
     pub batch: usize,
 }
 
@@ -48,9 +49,7 @@ pub struct Executor<J, R> {
 }
 
 struct Shared<J, R> {
-    /// `None` once stopped. Senders are used under the lock and never leave it: so when `stop` has taken this one away,
-    /// every accepted job is in the channel, and the thread sees the channel's end behind the last of them.
-    sender: RwLock<Option<SyncSender<Accepted<J, R>>>>,
+    queue: Arc<Queue<Accepted<J, R>>>,
     thread: Mutex<Thread>,
 }
 
@@ -61,7 +60,8 @@ enum Thread {
 
 struct Accepted<J, R> {
     job: J,
-    reply: oneshot::Sender<R>,
+    /// None if nobody waits for the result.
+    reply: Option<oneshot::Sender<R>>,
 }
 
 impl<J: Send + 'static, R: Send + 'static> Executor<J, R> {
@@ -76,12 +76,13 @@ impl<J: Send + 'static, R: Send + 'static> Executor<J, R> {
     /// Like [`std::thread::spawn`], when the system has no thread left. This is at a role's start, never on a request.
     #[must_use]
     pub fn spawn(name: &str, limits: Limits, worker: impl FnMut(Vec<J>) -> Vec<R> + Send + 'static) -> Self {
-        let (sender, receiver) = mpsc::sync_channel(limits.queue.max(1));
+        let queue = Arc::new(Queue::new(limits.queue));
+        let jobs = Emptied(Arc::clone(&queue));
         let handle = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&receiver, limits.batch.max(1), worker))
+            .spawn(move || work(&jobs.0, limits.batch, worker))
             .expect("the system starts the store's thread");
-        let shared = Shared { sender: RwLock::new(Some(sender)), thread: Mutex::new(Thread::Running(handle)) };
+        let shared = Shared { queue, thread: Mutex::new(Thread::Running(handle)) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -108,6 +109,19 @@ impl<J: Send + 'static, R: Send + 'static> Executor<J, R> {
         result.blocking_recv().map_err(|_| ExecutorError::Stopped)
     }
 
+    /// Hands in jobs whose results nobody waits for, all at once: so they share a batch, if it is not full. What there
+    /// is to say by them is the worker's to say.
+    ///
+    /// # Errors
+    /// [`Refused`] with those for which there was no room, or all when the thread has ended.
+    pub fn hand_in(&self, jobs: impl IntoIterator<Item = J>) -> Result<(), Refused<J>> {
+        let accepted = jobs.into_iter().map(|job| Accepted { job, reply: None });
+        self.shared.queue.push(accepted).map_err(|refused| {
+            let jobs = refused.jobs.into_iter().map(|accepted| accepted.job).collect();
+            Refused { why: refused.why, jobs }
+        })
+    }
+
     /// Takes no more jobs, finishes the accepted ones, and waits until the thread has ended and dropped the store. All
     /// handles are stopped by it; calling it again gives the same answer. It blocks: async code calls it by
     /// `spawn_blocking` or after its runtime has ended.
@@ -115,7 +129,7 @@ impl<J: Send + 'static, R: Send + 'static> Executor<J, R> {
     /// # Errors
     /// [`WorkerDied`] if the thread ended by a panic, now or earlier.
     pub fn stop(&self) -> Result<(), WorkerDied> {
-        drop(self.shared.sender.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.queue.close();
         // The lock is held while joining, so that a second `stop` also returns only when the thread has ended.
         let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = match std::mem::replace(&mut *thread, Thread::Ended(Err(WorkerDied))) {
@@ -128,13 +142,26 @@ impl<J: Send + 'static, R: Send + 'static> Executor<J, R> {
 
     /// Queues a job, or says at once why not.
     fn accept(&self, job: J) -> Result<oneshot::Receiver<R>, ExecutorError> {
-        let sender = self.shared.sender.read().unwrap_or_else(PoisonError::into_inner);
         let (reply, result) = oneshot::channel();
-        match sender.as_ref().ok_or(ExecutorError::Stopped)?.try_send(Accepted { job, reply }) {
+        match self.shared.queue.push([Accepted { job, reply: Some(reply) }]) {
             Ok(()) => Ok(result),
-            Err(TrySendError::Full(_)) => Err(ExecutorError::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(ExecutorError::Stopped),
+            Err(refused) => Err(refused.why),
         }
+    }
+}
+
+impl<J, R> Drop for Shared<J, R> {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// A queue that is closed and emptied when the thread that works on it ends, in whatever way.
+struct Emptied<J>(Arc<Queue<J>>);
+
+impl<J> Drop for Emptied<J> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -153,17 +180,18 @@ impl<J, R> fmt::Debug for Executor<J, R> {
 
 /// The thread's life. When it ends in whatever way, its replies and its queue are dropped, and with them the reply of
 /// every job not done: that is how callers learn of a panic.
-fn work<J, R>(queue: &Receiver<Accepted<J, R>>, batch: usize, mut worker: impl FnMut(Vec<J>) -> Vec<R>) {
-    while let Ok(first) = queue.recv() {
-        let waiting = std::iter::from_fn(|| queue.try_recv().ok());
-        let group = std::iter::once(first).chain(waiting).take(batch);
-        let (jobs, replies): (Vec<J>, Vec<_>) = group.map(|accepted| (accepted.job, accepted.reply)).unzip();
+fn work<J, R>(queue: &Queue<Accepted<J, R>>, batch: usize, mut worker: impl FnMut(Vec<J>) -> Vec<R>) {
+    while let Some(group) = queue.take(|waiting| waiting.min(batch)) {
+        let (jobs, replies): (Vec<J>, Vec<_>) =
+            group.into_iter().map(|accepted| (accepted.job, accepted.reply)).unzip();
         let results = worker(jobs);
         // With a result missing it is unknown whose it is; a wrong answer about money is worse than none.
         assert_eq!(results.len(), replies.len(), "the worker returns one result for each job");
         for (reply, result) in replies.into_iter().zip(results) {
-            // A caller that has gone away does not want its result any more.
-            let _ = reply.send(result);
+            if let Some(reply) = reply {
+                // A caller that has gone away does not want its result any more.
+                let _ = reply.send(result);
+            }
         }
     }
 }
@@ -171,7 +199,7 @@ fn work<J, R>(queue: &Receiver<Accepted<J, R>>, batch: usize, mut worker: impl F
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{self, Receiver, channel};
     use std::task::{Context, Waker};
     use std::time::Duration;
 
@@ -233,6 +261,21 @@ mod tests {
         }
         gate.send(()).expect("the worker comes");
         assert_eq!(executor.submit(4).await, Ok(40));
+    }
+
+    #[test]
+    fn jobs_handed_in_together_share_a_batch_and_those_without_room_come_back() {
+        let (executor, batches, gate) = gated(Limits { queue: 3, batch: 8 });
+        executor.hand_in([1]).expect("room");
+        assert_eq!(next(&batches), [1]);
+        let refused = executor.hand_in(2..=5).expect_err("room for three");
+        assert_eq!((refused.why, refused.jobs), (ExecutorError::Busy, vec![5]));
+        gate.send(()).expect("the worker waits");
+        assert_eq!(next(&batches), [2, 3, 4]);
+        gate.send(()).expect("the worker waits");
+        assert_eq!(executor.stop(), Ok(()));
+        let refused = executor.hand_in([6]).expect_err("stopped");
+        assert_eq!((refused.why, refused.jobs), (ExecutorError::Stopped, vec![6]));
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! What every role keeps on disk, and how it gets there.
 //!
-//! A role never imports another role, yet bank, log, shop and wallet need the same four things of their disk. They are
+//! A role never imports another role, yet bank, log, shop and wallet need the same things of their disk. They are
 //! here once (ADR 2, `docs/adr/0002-durable.md`; DESIGN §5, §7):
 //!
 //! - [`executor`]: group commit. One thread owns the store; requests that arrive together share one call, so one
 //!   transaction and one fsync.
+//! - [`pool`]: the threads in front of it, where what needs no store is checked and signed.
 //! - [`sqlite`]: a SQLite file with one owner, one role, forward-only migrations, and pragmas that are checked.
 //! - [`sealed`]: secrets under a passphrase, and rows sealed with a key (`docs/spec/sealed-file.md`).
 //! - [`fault`]: what a role's memory store asks at every write, so that `sim` can crash it there.
@@ -59,8 +60,11 @@
 pub mod executor;
 pub mod fault;
 mod files;
+pub mod pool;
+mod queue;
 pub mod sealed;
 pub mod sqlite;
 mod store_error;
 
+pub use queue::Refused;
 pub use store_error::{Retry, StoreError};
