@@ -151,7 +151,7 @@ fn as_echo(request: &[u8], body_len: usize) -> Result<Vec<u8>> {
 enum Part {
     /// Tokio's workers, and the main thread, which accepts connections.
     Http,
-    /// Tokio's threads for blocking work: signatures and tokens.
+    /// The pool of the front: signatures and tokens.
     Crypto,
     /// The thread that owns the store.
     Store,
@@ -160,7 +160,7 @@ enum Part {
 impl Part {
     fn of(threads: &str) -> Part {
         match threads {
-            "blocking" => Part::Crypto,
+            desk if desk.ends_with("desk") => Part::Crypto,
             store if store.ends_with("store") => Part::Store,
             _ => Part::Http,
         }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn threads_are_told_apart() {
-        let used = [("naulon-bench", 1), ("http", 20), ("blocking", 300), ("bank-store", 40), ("stop", 2)];
+        let used = [("naulon-bench", 1), ("http", 20), ("bank-desk", 300), ("bank-store", 40), ("stop", 2)];
         let used = used.map(|(name, ms)| (name.to_owned(), Duration::from_millis(ms))).into();
         let expected = [(Part::Http, 2_300.0), (Part::Crypto, 30_000.0), (Part::Store, 4_000.0)];
         assert_eq!(parts(&used, 10), expected.into());

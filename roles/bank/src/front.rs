@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use naulon_blind::Brand;
-use naulon_durable::StoreError;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
+use naulon_durable::pool::Pool;
+use naulon_durable::{Refused, StoreError};
 use naulon_statement::Timestamp;
 use naulon_wire::{BankCall, BankReply, Problem, Service};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::bank::{Bank, OpenError};
 use crate::desk::{Applied, Authenticated, Desk};
 use crate::store::BankStore;
+
+/// Calls that a thread checks or signs before it looks what else there is. Those that it has checked go to the books
+/// together.
+const SHARE: usize = 16;
 
 /// How much the front takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,24 +38,45 @@ impl Default for FrontLimits {
     }
 }
 
-/// A bank in front of which many may stand. Checking and signing run on blocking threads, as many as there are cores;
-/// the bank itself runs on one thread of its own, which writes what has gathered in one transaction.
+/// A bank in front of which many may stand. Checking and signing run on a pool of threads, as many as there are cores; the
+/// bank itself runs on one thread of its own, which writes what has gathered in one transaction. A call goes from the pool
+/// to the books, back to the pool and to its caller; nobody waits in between.
 pub struct BankFront {
     desk: Desk,
-    executor: Executor<Job, Done>,
-    calls: Semaphore,
-    threads: Arc<Semaphore>,
+    pool: Pool<Step>,
+    books: Books,
+    calls: Arc<Semaphore>,
     broken: watch::Receiver<Option<StoreError>>,
 }
 
-enum Job {
-    Call(Box<Authenticated>),
-    AddBrands(Vec<Brand>),
+type Books = Executor<Job, ()>;
+
+/// What the pool does.
+enum Step {
+    /// Checks a call and takes it to the books.
+    Check(Box<BankCall>, Books, Caller),
+    /// Signs the reply to a call that the books have.
+    Sign(Applied, Caller),
 }
 
-enum Done {
-    Call(Result<Applied, Problem>),
-    AddBrands(Result<(), OpenError>),
+/// What the bank's thread does.
+enum Job {
+    Call(Authenticated, Caller),
+    AddBrands(Vec<Brand>, oneshot::Sender<Result<(), OpenError>>),
+}
+
+/// Who waits for an answer. If this is dropped without one, the caller is told that the bank is not available.
+struct Caller {
+    reply: oneshot::Sender<Result<BankReply, Problem>>,
+    /// One of the calls that may be under way, so that no queue gets more than that, whether the caller waits or not.
+    _under_way: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    fn answer(self, answer: Result<BankReply, Problem>) {
+        // A caller that has gone away does not want it any more.
+        let _ = self.reply.send(answer);
+    }
 }
 
 /// Brands that could not be added while the bank runs.
@@ -65,21 +91,26 @@ pub enum AddBrandsError {
 }
 
 impl BankFront {
-    /// Starts the bank's thread. The clock is the system's.
+    /// Starts the bank's threads. The clock is the system's.
     pub fn start<S: BankStore>(mut bank: Bank<S>, limits: FrontLimits) -> Self {
         let desk = bank.desk().clone();
+        let queue = |batch| Limits { queue: limits.calls, batch };
+        let of_pool = desk.clone();
+        let pool = Pool::spawn("bank-desk", limits.threads, queue(SHARE), move |steps| at_the_desk(&of_pool, steps));
         let (report, broken) = watch::channel(None);
-        let worker = move |jobs| {
-            let done = work(&mut bank, jobs);
+        let signing = pool.clone();
+        let worker = move |jobs: Vec<Job>| {
+            let done = vec![(); jobs.len()];
+            let applied = on_the_books(&mut bank, jobs);
             if let Some(error) = bank.broken() {
                 report.send_if_modified(|known| known.replace(error.clone()).is_none());
             }
+            // Refused are only those whose front has stopped. They are written, and whoever asks again is answered.
+            let _ = signing.hand_in(applied);
             done
         };
-        let limits = FrontLimits { threads: limits.threads.max(1), ..limits };
-        let executor = Executor::spawn("bank-store", Limits { queue: limits.calls, batch: limits.batch }, worker);
-        let threads = Arc::new(Semaphore::new(limits.threads.min(Semaphore::MAX_PERMITS)));
-        BankFront { desk, executor, calls: Semaphore::new(limits.calls), threads, broken }
+        let books = Executor::spawn("bank-store", queue(limits.batch), worker);
+        BankFront { desk, pool, books, calls: Arc::new(Semaphore::new(limits.calls)), broken }
     }
 
     /// The part that needs no books.
@@ -89,10 +120,9 @@ impl BankFront {
 
     /// Adds brands while the bank runs ([`Bank::add_brands`]).
     pub async fn add_brands(&self, brands: Vec<Brand>) -> Result<(), AddBrandsError> {
-        match self.executor.submit(Job::AddBrands(brands)).await? {
-            Done::AddBrands(added) => Ok(added?),
-            Done::Call(_) => unreachable!("a job has a result of its own kind"),
-        }
+        let (reply, added) = oneshot::channel();
+        self.books.hand_in([Job::AddBrands(brands, reply)]).map_err(|refused| refused.why)?;
+        Ok(added.await.map_err(|_| ExecutorError::Stopped)??)
     }
 
     /// Waits until the store fails in a way that only opening it again helps against. The program then ends, and is
@@ -106,68 +136,92 @@ impl BankFront {
         }
     }
 
-    /// Takes no more calls, finishes those accepted, and waits for the bank's thread to end and to let go of the store.
-    /// It blocks.
+    /// Takes no more calls, finishes those that are on the books, and waits for the bank's thread to end and to let go of
+    /// the store. It blocks.
     pub fn stop(&self) -> Result<(), WorkerDied> {
-        self.executor.stop()
-    }
-
-    async fn apply(&self, call: Authenticated) -> Result<Applied, Problem> {
-        match self.executor.submit(Job::Call(Box::new(call))).await {
-            Ok(Done::Call(applied)) => applied,
-            Ok(Done::AddBrands(_)) => unreachable!("a job has a result of its own kind"),
-            Err(error @ ExecutorError::Busy) => Err(Problem::new("busy", error)),
-            Err(error @ ExecutorError::Stopped) => Err(Problem::new("unavailable", error)),
-        }
-    }
-
-    /// Runs something expensive off the async threads.
-    async fn off_thread<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Desk) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let failed = |_| Problem::new("internal", "the call could not be worked on");
-        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(failed)?;
-        let desk = self.desk.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let done = work(&desk);
-            drop(permit);
-            done
-        });
-        task.await.map_err(|_| Problem::new("internal", "the call could not be worked on"))
+        let (books, pool) = (self.books.stop(), self.pool.stop());
+        books.and(pool)
     }
 }
 
 impl Service<BankCall> for BankFront {
     async fn call(&self, call: BankCall) -> Result<BankReply, Problem> {
-        let Ok(_under_way) = self.calls.try_acquire() else {
+        let Ok(under_way) = Arc::clone(&self.calls).try_acquire_owned() else {
             return Err(Problem::new("busy", "too many calls are under way"));
         };
         if matches!(call, BankCall::Describe) {
             return Ok(BankReply::Description(self.desk.describe()));
         }
-        let authenticated = self.off_thread(|desk| desk.authenticate(call, system_time())).await??;
-        let applied = self.apply(authenticated).await?;
-        self.off_thread(|desk| desk.complete(applied)).await?
+        let (reply, answer) = oneshot::channel();
+        let caller = Caller { reply, _under_way: under_way };
+        let step = Step::Check(Box::new(call), self.books.clone(), caller);
+        self.pool.hand_in([step]).map_err(|refused| not_taken(refused.why))?;
+        answer.await.unwrap_or_else(|_| Err(not_taken(ExecutorError::Stopped)))
     }
 }
 
-/// One batch of the bank's thread: its calls together, then what else there is.
-fn work<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Done> {
-    let mut calls = Vec::with_capacity(jobs.len());
-    let mut others = Vec::new();
-    let mut order = Vec::with_capacity(jobs.len());
+fn not_taken(why: ExecutorError) -> Problem {
+    match why {
+        ExecutorError::Busy => Problem::new("busy", why),
+        ExecutorError::Stopped => Problem::new("unavailable", why),
+    }
+}
+
+/// A share of a thread of the pool: what is checked goes to the books before anything is signed, so that they are busy
+/// meanwhile.
+fn at_the_desk(desk: &Desk, steps: Vec<Step>) {
+    let now = system_time();
+    let (mut checked, mut applied, mut to_books) = (Vec::new(), Vec::new(), None);
+    for step in steps {
+        match step {
+            Step::Check(call, books, caller) => match desk.authenticate(*call, now) {
+                Ok(call) => {
+                    checked.push(Job::Call(call, caller));
+                    to_books = Some(books);
+                }
+                Err(problem) => caller.answer(Err(problem)),
+            },
+            Step::Sign(reply, caller) => applied.push((reply, caller)),
+        }
+    }
+    if let Some(Err(Refused { why, jobs })) = to_books.map(|books| books.hand_in(checked)) {
+        for job in jobs {
+            if let Job::Call(_, caller) = job {
+                caller.answer(Err(not_taken(why)));
+            }
+        }
+    }
+    for (reply, caller) in applied {
+        caller.answer(desk.complete(reply));
+    }
+}
+
+/// One batch of the bank's thread: its calls together, then what else there is. Gives what is left to be signed.
+fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
+    let (mut calls, mut callers, mut brands) =
+        (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()), Vec::new());
     for job in jobs {
-        order.push(matches!(job, Job::Call(_)));
         match job {
-            Job::Call(call) => calls.push(*call),
-            Job::AddBrands(brands) => others.push(brands),
+            Job::Call(call, caller) => {
+                calls.push(call);
+                callers.push(caller);
+            }
+            Job::AddBrands(new, reply) => brands.push((new, reply)),
         }
     }
     let applied = if calls.is_empty() { Vec::new() } else { bank.apply(&calls, system_time()) };
-    let added: Vec<_> = others.iter().map(|brands| bank.add_brands(brands)).collect();
-    let (mut applied, mut added) = (applied.into_iter().map(Done::Call), added.into_iter().map(Done::AddBrands));
-    order.into_iter().filter_map(|is_call| if is_call { applied.next() } else { added.next() }).collect()
+    for (new, reply) in brands {
+        // Whoever has gone away finds them in the bank's description.
+        let _ = reply.send(bank.add_brands(&new));
+    }
+    let mut steps = Vec::with_capacity(applied.len());
+    for (applied, caller) in applied.into_iter().zip(callers) {
+        match applied {
+            Ok(applied) => steps.push(Step::Sign(applied, caller)),
+            Err(problem) => caller.answer(Err(problem)),
+        }
+    }
+    steps
 }
 
 /// The system's clock. One before 1970 says 1970; the bank's own never runs backwards.

@@ -1,29 +1,43 @@
 //! The log behind HTTP: signatures are verified in parallel, decisions queue for one group commit.
 
+use std::num::NonZero;
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use naulon_durable::Refused;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
+use naulon_durable::pool::Pool;
 use naulon_purchase::log::{authenticate_abort, authenticate_commit};
-use naulon_purchase::{LogRefusal, LogRequest, LogRules};
+use naulon_purchase::{LogRequest, LogRules};
 use naulon_statement::Timestamp;
 use naulon_wire::{LogCall, LogReply, Problem, Service};
+use tokio::sync::oneshot;
 
 use crate::log::Log;
 use crate::store::LogStore;
 
 /// How many calls may wait, and how many share one commit.
 pub const LIMITS: Limits = Limits { queue: 4096, batch: 256 };
+/// Calls that a thread checks before it takes them to the log's thread, together.
+const SHARE: usize = 16;
 
 /// A log as a service. Clones are handles on the same log.
+///
+/// A call goes to the pool, if it has signatures, from there to the log's thread, and to its caller.
 #[derive(Clone)]
 pub struct LogFront {
-    rules: LogRules,
-    executor: Executor<Job, Result<LogReply, Problem>>,
+    checks: Pool<(LogCall, Caller)>,
+    log: Executor<Job, ()>,
 }
 
+type Answer = Result<LogReply, Problem>;
+
+/// Who waits for an answer. If this is dropped without one, the caller is told that the log is not available.
+type Caller = oneshot::Sender<Answer>;
+
 enum Job {
-    Decide(Box<LogRequest>),
-    Other(LogCall),
+    Decide(LogRequest, Caller),
+    Other(LogCall, Caller),
 }
 
 impl LogFront {
@@ -39,8 +53,15 @@ impl LogFront {
         clock: impl Fn() -> Timestamp + Send + 'static,
     ) -> Self {
         let rules = log.rules().clone();
-        let executor = Executor::spawn("log-store", limits, move |jobs| work(&mut log, jobs, clock()));
-        LogFront { rules, executor }
+        let log = Executor::spawn("log-store", limits, move |jobs: Vec<Job>| {
+            let done = vec![(); jobs.len()];
+            work(&mut log, jobs, clock());
+            done
+        });
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let (decided, limits) = (log.clone(), Limits { batch: SHARE, ..limits });
+        let checks = Pool::spawn("log-desk", threads, limits, move |calls| check(&rules, calls, &decided));
+        LogFront { checks, log }
     }
 
     /// Takes no more calls, finishes those that queue, and gives the store up. It blocks until then.
@@ -48,60 +69,81 @@ impl LogFront {
     /// # Errors
     /// [`WorkerDied`] if the log's thread had panicked.
     pub fn stop(&self) -> Result<(), WorkerDied> {
-        self.executor.stop()
-    }
-
-    async fn authenticated(&self, call: LogCall) -> Result<Job, Problem> {
-        let rules = self.rules.clone();
-        let authenticate = move || match call {
-            LogCall::Commit { header, authorization } => decided_by(authenticate_commit(&rules, header, authorization)),
-            LogCall::Abort { header } => decided_by(authenticate_abort(&rules, header)),
-            LogCall::Describe | LogCall::Decision(_) | LogCall::Public(_) => Ok(Job::Other(call)),
-        };
-        let done = tokio::task::spawn_blocking(authenticate).await;
-        done.map_err(|_| Problem::new("internal", "checking the request failed"))?.map_err(Problem::from)
+        let (checks, log) = (self.checks.stop(), self.log.stop());
+        log.and(checks)
     }
 }
 
 impl Service<LogCall> for LogFront {
-    async fn call(&self, call: LogCall) -> Result<LogReply, Problem> {
-        let job = match call {
-            LogCall::Commit { .. } | LogCall::Abort { .. } => self.authenticated(call).await?,
-            LogCall::Describe | LogCall::Decision(_) | LogCall::Public(_) => Job::Other(call),
+    async fn call(&self, call: LogCall) -> Answer {
+        let (caller, answer) = oneshot::channel();
+        match call {
+            LogCall::Commit { .. } | LogCall::Abort { .. } => {
+                self.checks.hand_in([(call, caller)]).map_err(|refused| not_taken(refused.why))?;
+            }
+            LogCall::Describe | LogCall::Decision(_) | LogCall::Public(_) => {
+                self.log.hand_in([Job::Other(call, caller)]).map_err(|refused| not_taken(refused.why))?;
+            }
+        }
+        answer.await.unwrap_or_else(|_| Err(not_taken(ExecutorError::Stopped)))
+    }
+}
+
+fn not_taken(why: ExecutorError) -> Problem {
+    match why {
+        ExecutorError::Busy => Problem::new("busy", why),
+        ExecutorError::Stopped => Problem::new("unavailable", why),
+    }
+}
+
+/// Says the answer, unless the caller has gone away.
+fn answer(caller: Caller, answer: Answer) {
+    let _ = caller.send(answer);
+}
+
+/// A share of a thread of the pool. What holds goes to the log's thread together.
+fn check(rules: &LogRules, calls: Vec<(LogCall, Caller)>, log: &Executor<Job, ()>) {
+    let mut jobs = Vec::with_capacity(calls.len());
+    for (call, caller) in calls {
+        let request = match call {
+            LogCall::Commit { header, authorization } => authenticate_commit(rules, header, authorization),
+            LogCall::Abort { header } => authenticate_abort(rules, header),
+            LogCall::Describe | LogCall::Decision(_) | LogCall::Public(_) => {
+                jobs.push(Job::Other(call, caller));
+                continue;
+            }
         };
-        match self.executor.submit(job).await {
-            Ok(answer) => answer,
-            Err(busy @ ExecutorError::Busy) => Err(Problem::new("busy", busy)),
-            Err(stopped @ ExecutorError::Stopped) => Err(Problem::new("unavailable", stopped)),
+        match request {
+            Ok(request) => jobs.push(Job::Decide(request, caller)),
+            Err(refusal) => answer(caller, Err(refusal.into())),
+        }
+    }
+    if let Err(Refused { why, jobs }) = log.hand_in(jobs) {
+        for Job::Decide(_, caller) | Job::Other(_, caller) in jobs {
+            answer(caller, Err(not_taken(why)));
         }
     }
 }
 
-fn decided_by(request: Result<LogRequest, LogRefusal>) -> Result<Job, LogRefusal> {
-    request.map(|request| Job::Decide(Box::new(request)))
-}
-
-/// Decides all requests of the batch in one commit, then answers the reads. One answer for each job, in order.
-fn work<S: LogStore>(log: &mut Log<S>, jobs: Vec<Job>, now: Timestamp) -> Vec<Result<LogReply, Problem>> {
-    let mut requests = Vec::new();
-    // What is to be decided leaves a gap in the order of the jobs, which the answers fill.
-    let others: Vec<Option<LogCall>> = jobs
-        .into_iter()
-        .map(|job| match job {
-            Job::Decide(request) => {
-                requests.push(*request);
-                None
+/// Decides all requests of the batch in one commit and answers them, then answers the reads.
+fn work<S: LogStore>(log: &mut Log<S>, jobs: Vec<Job>, now: Timestamp) {
+    let (mut requests, mut callers, mut others) =
+        (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()), Vec::new());
+    for job in jobs {
+        match job {
+            Job::Decide(request, caller) => {
+                requests.push(request);
+                callers.push(caller);
             }
-            Job::Other(call) => Some(call),
-        })
-        .collect();
-    let mut decided = log.handle_batch(requests, now).into_iter();
-    let unanswered = || Err(Problem::new("internal", "a request was not answered"));
-    let answer = |other| match other {
-        Some(call) => log.handle(call, now),
-        None => decided.next().unwrap_or_else(unanswered),
-    };
-    others.into_iter().map(answer).collect()
+            Job::Other(call, caller) => others.push((call, caller)),
+        }
+    }
+    for (caller, decided) in callers.into_iter().zip(log.handle_batch(requests, now)) {
+        answer(caller, decided);
+    }
+    for (call, caller) in others {
+        answer(caller, log.handle(call, now));
+    }
 }
 
 fn system_time() -> Timestamp {
