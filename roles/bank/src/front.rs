@@ -16,7 +16,7 @@ use crate::desk::{Applied, Authenticated, Desk};
 use crate::store::BankStore;
 
 /// Calls that a thread checks or signs before it looks what else there is. Those that it has checked go to the books
-/// together.
+/// together, and those that it has signed are answered together: each time others are woken once.
 const SHARE: usize = 16;
 
 /// How much the front takes on.
@@ -168,7 +168,7 @@ fn not_taken(why: ExecutorError) -> Problem {
 }
 
 /// A share of a thread of the pool: what is checked goes to the books before anything is signed, so that they are busy
-/// meanwhile.
+/// meanwhile. Replies are sent when the last is signed.
 fn at_the_desk(desk: &Desk, steps: Vec<Step>) {
     let now = system_time();
     let (mut checked, mut applied, mut to_books) = (Vec::new(), Vec::new(), None);
@@ -191,8 +191,9 @@ fn at_the_desk(desk: &Desk, steps: Vec<Step>) {
             }
         }
     }
-    for (reply, caller) in applied {
-        caller.answer(desk.complete(reply));
+    let done: Vec<_> = applied.into_iter().map(|(reply, caller)| (caller, desk.complete(reply))).collect();
+    for (caller, reply) in done {
+        caller.answer(reply);
     }
 }
 
