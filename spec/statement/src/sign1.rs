@@ -1,9 +1,9 @@
 //! COSE_Sign1 statements by one signer.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
-use coset::{CoseSign1, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
+use coset::{CoseSign1, HeaderBuilder, TaggedCborSerializable, iana};
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, CborError};
@@ -74,7 +74,7 @@ impl<T: Statement> Signed<T> {
         let payload = cbor::to_vec(&body);
         let signer = key.public();
         let signature = key.sign(&to_be_signed(T::CONTENT_TYPE, &signer, &payload));
-        let bytes = envelope(T::CONTENT_TYPE, &signer, Some(payload), signature);
+        let bytes = envelope(T::CONTENT_TYPE, &signer, Some(&payload), &signature);
         Signed { body, signer, bytes }
     }
 }
@@ -123,7 +123,8 @@ impl<T> Eq for Signed<T> {}
 #[derive(Clone)]
 pub struct Unverified<T> {
     inner: Signed<T>,
-    payload: Vec<u8>,
+    /// Where the payload stands in the bytes.
+    payload: Range<usize>,
     signature: [u8; 64],
 }
 
@@ -132,7 +133,7 @@ impl<T: Statement> Unverified<T> {
     pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
         let (signer, payload, signature) = open_envelope(T::CONTENT_TYPE, bytes)?;
         let payload = payload.ok_or(StatementError::Malformed)?;
-        let body = cbor::from_slice(&payload)?;
+        let body = cbor::from_slice(&bytes[payload.clone()])?;
         Ok(Unverified { inner: Signed { body, signer, bytes: bytes.to_vec() }, payload, signature })
     }
 
@@ -141,7 +142,7 @@ impl<T: Statement> Unverified<T> {
         if self.inner.signer != *signer {
             return Err(StatementError::WrongSigner);
         }
-        let message = to_be_signed(T::CONTENT_TYPE, signer, &self.payload);
+        let message = to_be_signed(T::CONTENT_TYPE, signer, &self.inner.bytes[self.payload.clone()]);
         signer.verify(&message, &self.signature)?;
         Ok(self.inner)
     }
@@ -200,7 +201,7 @@ impl Detached {
     pub fn sign(key: &SecretKey, content_type: &str, payload: &[u8]) -> Self {
         let signer = key.public();
         let signature = key.sign(&to_be_signed(content_type, &signer, payload));
-        Detached { signer, signature, bytes: envelope(content_type, &signer, None, signature) }
+        Detached { signer, signature, bytes: envelope(content_type, &signer, None, &signature) }
     }
 
     /// Parses a detached signature for this content type. Nothing is verified.
@@ -234,53 +235,87 @@ impl fmt::Debug for Detached {
     }
 }
 
-/// The COSE_Sign1 without its signature; its protected header holds algorithm, content type and the signer's key.
-fn unsigned(content_type: &str, signer: &PublicKey) -> CoseSign1 {
-    let protected = HeaderBuilder::new()
-        .algorithm(iana::Algorithm::EdDSA)
-        .content_type(content_type.to_owned())
-        .key_id(signer.0.to_vec())
-        .build();
-    CoseSign1Builder::new().protected(protected).build()
+/// The protected header: a map of algorithm EdDSA, content type and, last, the signer's key.
+fn protected(content_type: &str, signer: &PublicKey) -> Vec<u8> {
+    written(|encoder| encoder.map(3)?.u8(1)?.i8(-8)?.u8(3)?.str(content_type)?.u8(4)?.bytes(&signer.0)?.ok())
 }
 
+/// The Sig_structure (RFC 9052 §4.4), without external data.
 fn to_be_signed(content_type: &str, signer: &PublicKey, payload: &[u8]) -> Vec<u8> {
-    let mut sign1 = unsigned(content_type, signer);
-    sign1.payload = Some(payload.to_vec());
-    sign1.tbs_data(&[])
+    let protected = protected(content_type, signer);
+    written(|encoder| encoder.array(4)?.str("Signature1")?.bytes(&protected)?.bytes(&[])?.bytes(payload)?.ok())
 }
 
-fn envelope(content_type: &str, signer: &PublicKey, payload: Option<Vec<u8>>, signature: [u8; 64]) -> Vec<u8> {
-    let mut sign1 = unsigned(content_type, signer);
-    sign1.payload = payload;
-    sign1.signature = signature.to_vec();
-    match sign1.to_tagged_vec() {
-        Ok(bytes) => bytes,
+/// The tagged COSE_Sign1 (RFC 9052 §4.2), deterministic, with an empty unprotected header.
+fn envelope(content_type: &str, signer: &PublicKey, payload: Option<&[u8]>, signature: &[u8; 64]) -> Vec<u8> {
+    let protected = protected(content_type, signer);
+    written(|encoder| {
+        encoder.tag(minicbor::data::Tag::new(COSE_SIGN1))?.array(4)?.bytes(&protected)?.map(0)?;
+        encoder.encode(payload.map(<&minicbor::bytes::ByteSlice>::from))?.bytes(signature)?.ok()
+    })
+}
+
+const COSE_SIGN1: u64 = 18;
+
+type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
+
+fn written(write: impl FnOnce(&mut minicbor::Encoder<&mut Vec<u8>>) -> Written) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match write(&mut minicbor::Encoder::new(&mut bytes)) {
+        Ok(()) => bytes,
         // Memory takes every byte, and all fields are of encodable kinds.
         Err(never) => unreachable!("encoding a COSE_Sign1 failed: {never}"),
     }
 }
 
-type Opened = (PublicKey, Option<Vec<u8>>, [u8; 64]);
+/// Signer, place of the payload, signature.
+type Opened = (PublicKey, Option<Range<usize>>, [u8; 64]);
 
 /// Takes a COSE_Sign1 apart and puts it together again: only the very bytes that we would have written pass.
 fn open_envelope(content_type: &str, bytes: &[u8]) -> Result<Opened, StatementError> {
     if bytes.len() > MAX_STATEMENT_LEN {
         return Err(StatementError::TooLong);
     }
-    let sign1 = CoseSign1::from_tagged_slice(bytes).map_err(|_| StatementError::Malformed)?;
-    let signer = PublicKey(
-        <[u8; 32]>::try_from(sign1.protected.header.key_id.as_slice()).map_err(|_| StatementError::Malformed)?,
-    );
-    let expected = unsigned(content_type, &signer).protected.header;
-    if sign1.protected.header != expected || !sign1.unprotected.is_empty() {
-        return Err(StatementError::Malformed);
+    let (signer, payload, signature) = take_apart(bytes).ok_or_else(|| why_refused(content_type, bytes))?;
+    let again = envelope(content_type, &signer, payload.clone().map(|place| &bytes[place]), &signature);
+    if again != bytes {
+        return Err(why_refused(content_type, bytes));
     }
-    let signature = <[u8; 64]>::try_from(sign1.signature.as_slice()).map_err(|_| StatementError::Malformed)?;
-    if envelope(content_type, &signer, sign1.payload.clone(), signature) != bytes {
-        return Err(StatementError::NotCanonical);
-    }
-    Ok((signer, sign1.payload, signature))
+    Ok((signer, payload, signature))
+}
+
+/// What stands where; whether anything else is as it should be, comes out when it is put together again.
+fn take_apart(bytes: &[u8]) -> Option<Opened> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    decoder.tag().ok()?;
+    decoder.array().ok()?;
+    let signer = *decoder.bytes().ok()?.last_chunk()?;
+    decoder.map().ok()?;
+    let payload = match decoder.datatype().ok()? {
+        minicbor::data::Type::Null => decoder.null().map(|()| None).ok()?,
+        _ => {
+            let len = decoder.bytes().ok()?.len();
+            Some(decoder.position() - len..decoder.position())
+        }
+    };
+    let signature = decoder.bytes().ok()?.try_into().ok()?;
+    Some((PublicKey(signer), payload, signature))
+}
+
+/// Says of bytes that are not what we would have written, whether they say something else or the same in another way.
+fn why_refused(content_type: &str, bytes: &[u8]) -> StatementError {
+    let Ok(sign1) = CoseSign1::from_tagged_slice(bytes) else { return StatementError::Malformed };
+    let key_id = &sign1.protected.header.key_id;
+    let header = HeaderBuilder::new()
+        .algorithm(iana::Algorithm::EdDSA)
+        .content_type(content_type.to_owned())
+        .key_id(key_id.clone())
+        .build();
+    let says_the_same = sign1.protected.header == header
+        && sign1.unprotected.is_empty()
+        && key_id.len() == 32
+        && sign1.signature.len() == 64;
+    if says_the_same { StatementError::NotCanonical } else { StatementError::Malformed }
 }
 
 /// Statements stand in stores and evidence as byte strings of their COSE_Sign1.

@@ -87,3 +87,35 @@ fn a_detached_signature_is_no_statement_and_the_other_way_round() {
     assert_eq!(parsed.verify(Note::CONTENT_TYPE, &cbor::to_vec(&Note { value: 7 })), Ok(()));
     assert!(parsed.verify(Note::CONTENT_TYPE, &cbor::to_vec(&Note { value: 8 })).is_err());
 }
+
+/// Another library writes the same bytes, of all lengths at which CBOR's heads change.
+#[test]
+fn coset_writes_the_same() {
+    let key = SecretKey::from_seed(&[1; 32]);
+    let content_type = Note::CONTENT_TYPE;
+    for len in [0, 1, 23, 24, 255, 256, 65_535, 65_536] {
+        let payload = vec![7; len];
+        let header = HeaderBuilder::new()
+            .algorithm(iana::Algorithm::EdDSA)
+            .content_type(content_type.to_owned())
+            .key_id(key.public().0.to_vec())
+            .build();
+        let sign1 = coset::CoseSign1Builder::new().protected(header);
+        let attached = sign1.payload(payload.clone()).create_signature(&[], |message| {
+            assert_eq!(message, to_be_signed(content_type, &key.public(), &payload));
+            key.sign(message).to_vec()
+        });
+        let attached = attached.build();
+        let signature = attached.signature.clone().try_into().expect("64 bytes");
+        let bytes = attached.to_tagged_vec().expect("encodes");
+        assert_eq!(envelope(content_type, &key.public(), Some(&payload), &signature), bytes, "{len}");
+        let (signer, place, opened) = open_envelope(content_type, &bytes).expect("opens");
+        assert_eq!((signer, opened), (key.public(), signature));
+        assert_eq!(bytes[place.expect("a payload")], payload);
+        let mut detached = CoseSign1::from_tagged_slice(&bytes).expect("decodes");
+        detached.payload = None;
+        let expected = detached.to_tagged_vec().expect("encodes");
+        assert_eq!(envelope(content_type, &key.public(), None, &signature), expected);
+        assert_eq!(open_envelope(content_type, &expected), Ok((signer, None, signature)));
+    }
+}
