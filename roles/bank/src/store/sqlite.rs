@@ -374,10 +374,7 @@ fn view(connection: &Connection, needs: &Needs) -> Result<View, StoreError> {
     let mut holder = connection.prepare_cached("SELECT record FROM mark WHERE key = ?1")?;
     for mark in &needs.marks {
         if let Some(number) = holder.query_row([mark.key.as_bytes()], |row| row.get::<_, i64>(0)).optional()? {
-            let mut select = connection.prepare_cached(SELECT_RECORD_BY_NUMBER)?;
-            let mut rows = select.query([number])?;
-            let row = rows.next()?.ok_or(StoreError::Corrupt)?;
-            view.holders.insert(*mark, Arc::new(record(row)?));
+            view.holders.insert(*mark, Arc::new(record_by_number(connection, number)?));
         }
     }
     for account in &needs.accounts {
@@ -392,14 +389,14 @@ const SELECT_RECORD: &str =
     "SELECT exchange, state, accepted, decision FROM record LEFT JOIN settlement ON settlement.record = number";
 const SELECT_RECORD_BY_NUMBER: &str = "SELECT exchange, state, accepted, decision
      FROM record LEFT JOIN settlement ON settlement.record = number WHERE number = ?1";
-const SELECT_RECORD_BY_ID: &str = "SELECT exchange, state, accepted, decision
-     FROM request JOIN record ON number = request.record LEFT JOIN settlement ON settlement.record = number
-     WHERE id = ?1";
-
 fn record_of(connection: &Connection, id: &RequestId) -> Result<Option<Record>, StoreError> {
-    let mut select = connection.prepare_cached(SELECT_RECORD_BY_ID)?;
-    let mut rows = select.query([id.as_bytes()])?;
-    rows.next()?.map(record).transpose()
+    number_of(connection, id)?.map(|number| record_by_number(connection, number)).transpose()
+}
+
+fn record_by_number(connection: &Connection, number: i64) -> Result<Record, StoreError> {
+    let mut select = connection.prepare_cached(SELECT_RECORD_BY_NUMBER)?;
+    let mut rows = select.query([number])?;
+    record(rows.next()?.ok_or(StoreError::Corrupt)?)
 }
 
 fn number_of(connection: &Connection, id: &RequestId) -> Result<Option<i64>, StoreError> {
