@@ -389,6 +389,7 @@ const SELECT_RECORD: &str =
     "SELECT exchange, state, accepted, decision FROM record LEFT JOIN settlement ON settlement.record = number";
 const SELECT_RECORD_BY_NUMBER: &str = "SELECT exchange, state, accepted, decision
      FROM record LEFT JOIN settlement ON settlement.record = number WHERE number = ?1";
+
 fn record_of(connection: &Connection, id: &RequestId) -> Result<Option<Record>, StoreError> {
     number_of(connection, id)?.map(|number| record_by_number(connection, number)).transpose()
 }
