@@ -14,6 +14,9 @@ pub enum StoreError {
     /// Another connection holds the file's write lock. Operator: end the program that has the file open.
     #[error("the store's file is locked by another program: end it, then try again")]
     Busy,
+    /// The database server cannot be reached, or ended the connection. Operator: start it; the role needs no restart.
+    #[error("the database cannot be reached: {0}; it is tried again with the next request")]
+    Unreachable(String),
     /// The file is not a sound database. Operator: stop the role, keep the file, restore from a backup.
     #[error("the store's file is damaged: stop, keep the file, and restore a backup")]
     Corrupt,
@@ -45,7 +48,7 @@ impl StoreError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Busy => Retry::Now,
+            Self::Busy | Self::Unreachable(_) => Retry::Now,
             Self::Full | Self::Corrupt => Retry::AfterRepair,
             Self::Crashed | Self::Other(_) => Retry::AfterReopening,
         }
