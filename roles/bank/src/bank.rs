@@ -13,7 +13,7 @@ use naulon_wire::{BankCall, BankReply, Problem};
 
 use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task};
 use crate::signatory::Signatory;
-use crate::store::{BankStore, LogFault, Written};
+use crate::store::{BankStore, LogFault, PostgresOpenError, Written};
 
 /// How often a request that lost to others of its batch is decided again. Each time at least one of those that conflict
 /// is written or refused, and those that lose a second time have lost to one that lost itself.
@@ -54,6 +54,9 @@ pub enum AuditError {
     /// The books could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database that they are in cannot be used.
+    #[error(transparent)]
+    Open(#[from] PostgresOpenError),
     /// The books disagree.
     #[error("the books disagree in {} ways", .0.len())]
     Books(Vec<Discrepancy>),
@@ -86,7 +89,7 @@ impl<S: BankStore> Bank<S> {
             let known = self.desk.check_brand(statement)?;
             match self.store.add_brand(statement) {
                 Ok(Written::Yes) => {}
-                Ok(Written::Lost) => {
+                Ok(Written::Lost | Written::Unknown) => {
                     return Err(BrandRefusal::Taken(naulon_statement::Digest(*known.key_id())).into());
                 }
                 Err(error) => {
@@ -122,7 +125,7 @@ impl<S: BankStore> Bank<S> {
     /// others of the batch are decided again by the books as they then are. A problem means that nothing was changed,
     /// unless it is `unavailable`: then ask again.
     pub fn apply(&mut self, calls: &[Authenticated], now: Timestamp) -> Vec<Result<Applied, Problem>> {
-        let now = self.desk.advance_clock(now);
+        let mut now = self.desk.advance_clock(now);
         let rulebook = self.desk.rulebook();
         let mut answers: Vec<Option<Result<Applied, Problem>>> = calls.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..calls.len()).collect();
@@ -131,6 +134,10 @@ impl<S: BankStore> Bank<S> {
                 break;
             }
             open = self.round(&rulebook.rules, calls, &open, now, &mut answers);
+            // Another bank process on the same books may have told somebody a later time.
+            if let (false, Ok(told)) = (open.is_empty(), self.store.latest_time()) {
+                now = self.desk.advance_clock(told);
+            }
         }
         // Beyond the bound somebody else must be racing: whoever asks again joins a later batch.
         answers
@@ -233,7 +240,7 @@ impl<S: BankStore> Bank<S> {
         let mut lost = Vec::new();
         for ((index, plan), written) in writers.iter().zip(plans).zip(written) {
             match (written, &plan.record) {
-                (Written::Lost, _) => lost.push(*index),
+                (Written::Lost | Written::Unknown, _) => lost.push(*index),
                 (Written::Yes, RecordWrite::Open(_)) => answers[*index] = Some(Ok(Applied(Answer::Opened))),
                 (Written::Yes, RecordWrite::Settle(record)) => {
                     answers[*index] = Some(Ok(Applied(Answer::Record(record.clone()))));

@@ -23,8 +23,8 @@
 //! What it knows of people: account keys with balances and orders; of tokens given up only that they are its own.
 //! Blinded messages tell it nothing about the tokens that come of them. None of it goes into log lines.
 //!
-//! In scope: stores ([`SqliteStore`], [`MemoryStore`]), keys, brands and their periods, the front. Out of scope: what a
-//! request means and whether it is accepted (`naulon-exchange`), bytes on the wire (`naulon-wire`).
+//! In scope: stores ([`SqliteStore`], [`PostgresStore`], [`MemoryStore`]), keys, brands and their periods, the front. Out
+//! of scope: what a request means and whether it is accepted (`naulon-exchange`), bytes on the wire (`naulon-wire`).
 
 mod bank;
 mod brands;
@@ -38,4 +38,7 @@ pub use brands::{BrandSettings, BrandSettingsError, BrandTerms, MAX_BRAND_DAYS, 
 pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
 pub use front::{AddBrandsError, BankFront, FrontLimits};
 pub use signatory::{KeyFileError, KeyRing, MAX_KEYS_A_FILE, Signatory, SignatoryError};
-pub use store::{BANK_FILE, BankStore, LogFault, MemoryStore, SqliteStore, Written, audit_file};
+pub use store::{
+    BANK_FILE, BankStore, LogFault, MemoryStore, PostgresOpenError, PostgresStore, SqliteStore, Written, audit_file,
+    audit_url,
+};

@@ -2,12 +2,13 @@
 
 #![allow(clippy::panic)] // In what the tests share; they may.
 
+mod cluster;
 mod world;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use naulon_bank::{BankStore, LogFault, MemoryStore, SqliteStore, Written};
+use naulon_bank::{BankStore, LogFault, MemoryStore, PostgresStore, SqliteStore, Written};
 use naulon_durable::StoreError;
 use naulon_durable::fault::{Faults, When};
 use naulon_exchange::{
@@ -54,11 +55,29 @@ impl Disk for Sqlite {
     }
 }
 
+/// A database of its own in the tests' cluster.
+struct Postgres(String);
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Postgres(cluster::database())
+    }
+}
+
+impl Disk for Postgres {
+    type Store = PostgresStore;
+
+    fn open(&self) -> PostgresStore {
+        PostgresStore::open(&self.0).expect("opens")
+    }
+}
+
 /// Runs every claim on every store.
 macro_rules! conformance {
     ($($claim:ident),* $(,)?) => {
         mod memory { $(#[test] fn $claim() { super::$claim::<super::Memory>(); })* }
         mod sqlite { $(#[test] fn $claim() { super::$claim::<super::Sqlite>(); })* }
+        mod postgres { $(#[test] fn $claim() { super::$claim::<super::Postgres>(); })* }
     };
 }
 
@@ -419,11 +438,20 @@ fn the_auditor_finds_what_is_wrong<D: Disk>() {
     assert!(found.iter().any(|d| matches!(d, Discrepancy::MarkMissing(_))), "{found:?}");
 }
 
-/// The second plan breaks a rule of the tables in the middle of its writing, so the transaction fails; the first and
-/// third are not written either.
 #[test]
 fn sqlite_a_transaction_that_fails_changes_nothing() {
-    let disk = Sqlite::default();
+    a_transaction_that_fails_changes_nothing::<Sqlite>();
+}
+
+#[test]
+fn postgres_a_transaction_that_fails_changes_nothing() {
+    a_transaction_that_fails_changes_nothing::<Postgres>();
+}
+
+/// The second plan breaks a rule of the tables in the middle of its writing, so the transaction fails; the first and
+/// third are not written either.
+fn a_transaction_that_fails_changes_nothing<D: Disk>() {
+    let disk = D::default();
     let mut store = with_account(disk.open(), 1, 100);
     let (before, books) = (everything(&mut store), read_books(&mut store));
     let broken = Plan {
@@ -498,16 +526,37 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Both stores say the same to the same batches, whatever conflicts in them.
+    /// The stores say the same to the same batches, whatever conflicts in them.
     #[test]
-    fn both_stores_agree(batches in prop::collection::vec(prop::collection::vec(any_plan(), 1..6), 1..6)) {
+    fn all_stores_agree(batches in prop::collection::vec(prop::collection::vec(any_plan(), 1..6), 1..6)) {
         let disk = Sqlite::default();
         let mut sqlite = disk.open();
         let mut memory = MemoryStore::default();
+        let mut postgres = emptied();
+        let (_, postgres) = &mut *postgres;
         for plans in std::iter::once((0..3).map(opening).collect()).chain(batches) {
-            prop_assert_eq!(sqlite.commit(&plans), memory.commit(&plans));
-            prop_assert!(same(&everything(&mut sqlite), &everything(&mut memory)));
+            let written = memory.commit(&plans);
+            prop_assert_eq!(&sqlite.commit(&plans), &written);
+            prop_assert_eq!(&postgres.commit(&plans), &written);
+            let expected = everything(&mut memory);
+            prop_assert!(same(&everything(&mut sqlite), &expected));
+            prop_assert!(same(&everything(postgres), &expected));
         }
-        prop_assert_eq!(read_books(&mut sqlite), read_books(&mut memory));
+        let books = read_books(&mut memory);
+        prop_assert_eq!(&read_books(&mut sqlite), &books);
+        prop_assert_eq!(&read_books(postgres), &books);
     }
+}
+
+/// A database that is used again and again, for making one takes longer than a case.
+fn emptied() -> MutexGuard<'static, (String, PostgresStore)> {
+    static STORE: OnceLock<Mutex<(String, PostgresStore)>> = OnceLock::new();
+    let store = STORE.get_or_init(|| {
+        let disk = Postgres::default();
+        let store = disk.open();
+        Mutex::new((disk.0, store))
+    });
+    let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    cluster::run(&store.0, "DELETE FROM mark; DELETE FROM record; DELETE FROM account; DELETE FROM journal");
+    store
 }

@@ -1,11 +1,13 @@
-//! What a bank must not forget, and the two places that keep it.
+//! What a bank must not forget, and the three places that keep it.
 
 mod changes;
 mod memory;
+mod postgres;
 mod schema;
 mod sqlite;
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresOpenError, PostgresStore, audit_url};
 pub use sqlite::{BANK_FILE, SqliteStore, audit_file};
 
 use naulon_blind::Brand;
@@ -22,6 +24,9 @@ pub enum Written {
     /// Nothing of it was written: a mark is held, a guard does not hold, or the record is not as the plan has it.
     /// Decide the request again on a fresh view.
     Lost,
+    /// Either of the two, and nobody can say which: the connection to the database was lost at the commit. Decide the
+    /// request again on a fresh view: there it is found if it was written, and it is safe to write it if not.
+    Unknown,
 }
 
 /// A log's decision that breaks the protocol, kept for the judge.
@@ -37,7 +42,8 @@ pub struct LogFault {
 
 /// What a bank must not forget: spent marks, accepted requests, balances, the journal, its brands, its clock.
 ///
-/// A store has one owner at a time. After an error whose [`StoreError::retry`] is
+/// A store in memory or in a file has one owner at a time; a database may have many, each of which takes for true only
+/// what it has just read. After an error whose [`StoreError::retry`] is
 /// [`AfterReopening`](naulon_durable::Retry::AfterReopening) its owner opens it again before it uses or believes it.
 pub trait BankStore: Send + 'static {
     /// The state that each of these requests touches, all from one moment. What it leaves out, the bank takes for free
@@ -51,8 +57,10 @@ pub trait BankStore: Send + 'static {
     ///
     /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a
     /// guard does not hold, if a balance would leave 0..=[`Amount::MAX`], if the record it inserts is there, or the one
-    /// it settles is not locked. Only a plan that inserts a record takes marks, and one that opens an account does
-    /// nothing else. Of plans that conflict among themselves at least one is written, unless it loses otherwise.
+    /// it settles is not locked. In a store of many owners it is also lost if its record is accepted before a time that
+    /// one of them has kept ([`keep_time`](Self::keep_time)): its bank's clock is behind. Only a plan that inserts a
+    /// record takes marks, and one that opens an account does nothing else. Of plans that conflict among themselves at
+    /// least one is written, unless it loses otherwise.
     ///
     /// A `Yes` that is not durable, or one for a mark that another request holds, lets the same token be spent twice.
     fn commit(&mut self, plans: &[Plan]) -> Result<Vec<Written>, StoreError>;

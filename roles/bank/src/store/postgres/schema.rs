@@ -1,0 +1,180 @@
+//! The tables of a bank's PostgreSQL database. Migrations are only ever added.
+//!
+//! The rules of a database that is spread over machines (DESIGN §5) hold from the first day: the shard key is in every
+//! primary key and UNIQUE. Shard keys are `mark.key`, `record.id`, `account.key`, and `journal.record`, which stands
+//! where its record stands; brand, clock and log_fault are copied everywhere. A journal by account would lay all lines
+//! of the house's own accounts on one machine.
+//!
+//! Tables are heaps, so a wide random key costs no more than a narrow one, and no number has to be given out: what a
+//! process would have to remember between two commits does not exist.
+
+/// The schema of the bank's tables in its database.
+pub(super) const SCHEMA: &str = "naulon_bank";
+
+/// The migrations, from number 1. Names are found in [`SCHEMA`].
+pub(super) const MIGRATIONS: &[&str] = &["
+-- One row a spent token, used order, taken offer: the request that holds it.
+CREATE TABLE mark (
+    key    bytea NOT NULL PRIMARY KEY CHECK (length(key) = 32),
+    holder bytea NOT NULL
+);
+
+-- The signed requests that were accepted. state: 0 done, 1 locked, 2 committed, 3 aborted. Exactly those in state 2 and
+-- 3 have a decision of their log.
+CREATE TABLE record (
+    id       bytea NOT NULL PRIMARY KEY CHECK (length(id) = 32),
+    accepted bigint NOT NULL,
+    state    smallint NOT NULL CHECK (state BETWEEN 0 AND 3),
+    exchange bytea NOT NULL,
+    decision bytea,
+    CHECK ((state IN (2, 3)) = (decision IS NOT NULL))
+);
+-- For the latest time of all; it grows at its end only.
+CREATE INDEX record_accepted ON record (accepted);
+
+-- What the bank owes its customers, one row an account.
+CREATE TABLE account (
+    key     bytea NOT NULL PRIMARY KEY CHECK (length(key) = 32),
+    balance bigint NOT NULL CHECK (balance >= 0)
+);
+
+-- Append-only: the amount leaves debit and comes to credit. A ledger account is 00 outside, 01 ‖ key customer,
+-- 02 ‖ token key id tokens, 03 locked. A record has lines of its acceptance (settles = false) and of its settlement, so
+-- no line can be written twice.
+CREATE TABLE journal (
+    record  bytea NOT NULL,
+    settles boolean NOT NULL,
+    line    integer NOT NULL,
+    debit   bytea NOT NULL,
+    credit  bytea NOT NULL,
+    amount  bigint NOT NULL CHECK (amount > 0),
+    PRIMARY KEY (record, settles, line)
+);
+
+-- Exactly one brand a currency, denomination, purpose and first day; one RSA key is one brand.
+CREATE TABLE brand (
+    key_id       bytea NOT NULL PRIMARY KEY CHECK (length(key_id) = 32),
+    number       bigint GENERATED ALWAYS AS IDENTITY,
+    currency     text NOT NULL,
+    denomination bigint NOT NULL,
+    purpose      smallint NOT NULL,
+    issue_from   bigint NOT NULL,
+    statement    bytea NOT NULL,
+    UNIQUE (currency, denomination, purpose, issue_from)
+);
+
+-- Decisions by which a log broke the protocol.
+CREATE TABLE log_fault (
+    purchase bytea NOT NULL,
+    code     text NOT NULL,
+    decision bytea NOT NULL,
+    PRIMARY KEY (purchase, code)
+);
+
+-- The latest time that a bank process has told somebody and that no record holds.
+CREATE TABLE clock (
+    one smallint NOT NULL PRIMARY KEY CHECK (one = 1),
+    time bigint NOT NULL
+);
+INSERT INTO clock VALUES (1, 0);
+"];
+
+/// A statement that every session has prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sql {
+    Begin,
+    BeginRead,
+    Savepoint,
+    ToSavepoint,
+    Rollback,
+    End,
+    TakeMarks,
+    FreeMarks,
+    Holders,
+    Records,
+    States,
+    Balances,
+    Time,
+    OpenAccounts,
+    InsertRecords,
+    Settle,
+    ChangeBalance,
+    Append,
+    AddBrand,
+    BrandStatement,
+    Brands,
+    LatestTime,
+    KeepTime,
+    KeepFault,
+    Faults,
+}
+
+/// Text and place of every statement: `STATEMENTS[sql as usize]`.
+pub(super) const STATEMENTS: &[(Sql, &str)] = &[
+    (Sql::Begin, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
+    (Sql::BeginRead, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+    (Sql::Savepoint, "SAVEPOINT marks_taken"),
+    (Sql::ToSavepoint, "ROLLBACK TO SAVEPOINT marks_taken"),
+    (Sql::Rollback, "ROLLBACK"),
+    // Ends a transaction that has only read.
+    (Sql::End, "COMMIT"),
+    (
+        Sql::TakeMarks,
+        "INSERT INTO mark (key, holder) SELECT * FROM unnest($1::bytea[], $2::bytea[])
+         ON CONFLICT DO NOTHING RETURNING key",
+    ),
+    (
+        Sql::FreeMarks,
+        "DELETE FROM mark USING unnest($1::bytea[], $2::bytea[]) AS freed (key, holder)
+         WHERE mark.key = freed.key AND mark.holder = freed.holder",
+    ),
+    (Sql::Holders, "SELECT key, holder FROM mark WHERE key = ANY($1::bytea[])"),
+    (Sql::Records, "SELECT exchange, state, accepted, decision FROM record WHERE id = ANY($1::bytea[])"),
+    (Sql::States, "SELECT id, state FROM record WHERE id = ANY($1::bytea[])"),
+    (Sql::Balances, "SELECT key, balance FROM account WHERE key = ANY($1::bytea[])"),
+    (Sql::Time, "SELECT time FROM clock"),
+    (
+        Sql::OpenAccounts,
+        "INSERT INTO account (key, balance) SELECT key, 0 FROM unnest($1::bytea[]) AS opened (key)
+         ON CONFLICT DO NOTHING",
+    ),
+    (
+        Sql::InsertRecords,
+        "INSERT INTO record (id, accepted, state, exchange, decision)
+         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bytea[])
+         ON CONFLICT DO NOTHING RETURNING 1",
+    ),
+    (Sql::Settle, "UPDATE record SET state = $2, decision = $3 WHERE id = $1 AND state = 1 RETURNING 1"),
+    (
+        Sql::ChangeBalance,
+        "UPDATE account SET balance = balance + $2 WHERE key = $1 AND balance BETWEEN $3 AND $4 RETURNING 1",
+    ),
+    (
+        Sql::Append,
+        "INSERT INTO journal (record, settles, line, debit, credit, amount)
+         SELECT * FROM unnest($1::bytea[], $2::boolean[], $3::integer[], $4::bytea[], $5::bytea[], $6::bigint[])",
+    ),
+    (
+        Sql::AddBrand,
+        "INSERT INTO brand (key_id, currency, denomination, purpose, issue_from, statement)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING 1",
+    ),
+    (Sql::BrandStatement, "SELECT statement FROM brand WHERE key_id = $1"),
+    (Sql::Brands, "SELECT statement FROM brand ORDER BY number"),
+    (Sql::LatestTime, "SELECT greatest(time, (SELECT accepted FROM record ORDER BY accepted DESC LIMIT 1)) FROM clock"),
+    (Sql::KeepTime, "UPDATE clock SET time = $1 WHERE time < $1"),
+    (Sql::KeepFault, "INSERT INTO log_fault (purchase, code, decision) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"),
+    (Sql::Faults, "SELECT purchase, code, decision FROM log_fault"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_is_in_its_place() {
+        for (place, (sql, _)) in STATEMENTS.iter().enumerate() {
+            assert_eq!(*sql as usize, place, "{sql:?}");
+        }
+    }
+}
