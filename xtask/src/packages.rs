@@ -1,12 +1,16 @@
 //! The Debian packages that the build and the tests need, beyond the Rust toolchain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
 /// A command that must be there, and the package that has it.
-const NEEDED: &[(&str, &str)] = &[("cc", "gcc"), ("make", "make"), ("perl", "perl")];
+const NEEDED: &[(&str, &str)] =
+    &[("cc", "gcc"), ("make", "make"), ("perl", "perl"), ("initdb", "postgresql"), ("setpriv", "util-linux")];
+
+/// Where Debian keeps the commands of PostgreSQL's versions, each in a folder `bin` of its own: not on the path.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// Installs what is missing; `apt-get update` once first.
 pub fn install_missing() -> Result<()> {
@@ -24,7 +28,12 @@ pub fn install_missing() -> Result<()> {
 
 fn is_here(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder: PathBuf| folder.join(command)).any(|file| file.is_file())
+    std::env::split_paths(&path).chain(postgresql()).map(|folder| folder.join(command)).any(|file| file.is_file())
+}
+
+fn postgresql() -> Vec<PathBuf> {
+    let versions = Path::new(POSTGRESQL).read_dir().into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin")).collect()
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
