@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use parties::{BankSettings, LogSettings, ShopSettings, WalletSettings};
+pub use parties::{BankSettings, LogSettings, SQLITE, ShopSettings, WalletSettings};
 pub use span::Span;
 
 use crate::identity::Role;

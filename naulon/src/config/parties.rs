@@ -20,6 +20,8 @@ pub struct BankSettings {
     pub role: String,
     /// Where it listens.
     pub listen: String,
+    /// Where its books are.
+    pub store: String,
     /// Its currency.
     pub currency: String,
     /// What its tokens are worth.
@@ -42,11 +44,15 @@ pub struct BankSettings {
     pub log_level: String,
 }
 
+/// The books are in a file in the bank's folder.
+pub const SQLITE: &str = "sqlite";
+
 impl Default for BankSettings {
     fn default() -> Self {
         BankSettings {
             role: Role::Bank.name().to_owned(),
             listen: "127.0.0.1:21001".to_owned(),
+            store: SQLITE.to_owned(),
             currency: "EUR".to_owned(),
             denominations: Grid::standard().denominations().iter().rev().map(ToString::to_string).collect(),
             brand_days: 30,
@@ -65,6 +71,11 @@ impl Settings for BankSettings {
     const ROLE: Role = Role::Bank;
     const KEYS: &'static [(&'static str, &'static str)] = &[
         ("listen", LISTEN),
+        (
+            "store",
+            "Where the books are: sqlite, in this folder; or postgresql://USER@localhost/DATABASE, which several servers\n\
+             with copies of this folder may share. It cannot change once there are any.",
+        ),
         ("currency", "The currency of all accounts and tokens. It cannot change once there are any."),
         ("denominations", "What tokens are worth. A change holds from the next period's brands on."),
         (

@@ -57,6 +57,9 @@ pub struct Init {
     /// Where the server will listen; port 0 chooses a free one now.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21001")]
     listen: String,
+    /// Where the books are: sqlite, in the folder, or postgresql://USER@localhost/DATABASE.
+    #[arg(long, value_name = "STORE", default_value = crate::config::SQLITE)]
+    store: String,
     /// The currency of all accounts and tokens.
     #[arg(long, default_value = "EUR")]
     currency: Currency,
@@ -135,6 +138,7 @@ impl Init {
         let mut settings = BankSettings {
             logs: identity::lines_of(&self.log, Role::Log)?,
             listen: serving::settled(&self.listen)?.to_string(),
+            store: self.store.clone(),
             currency: self.currency.to_string(),
             ..BankSettings::default()
         };

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use naulon_bank::{Bank, BankFront, BankKeys, FrontLimits, KeyRing, SqliteStore, audit_file, periods};
+use naulon_bank::{
+    Bank, BankFront, BankKeys, BankStore, FrontLimits, KeyRing, PostgresStore, SqliteStore, audit_file, audit_url,
+    periods,
+};
 use naulon_blind::KnownBrand;
 use naulon_durable::sealed::Passphrase;
 use naulon_exchange::{AuditReport, LockLimits, Rules};
@@ -13,7 +16,7 @@ use naulon_statement::{Digest, PublicKey, SecretKey};
 use super::PartyFolder;
 use super::brand_keys::{self, BrandKeys};
 use crate::clock;
-use crate::config::BankSettings;
+use crate::config::{BankSettings, SQLITE};
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
 
@@ -59,7 +62,11 @@ pub fn make(
         rules.brands.insert(Digest(*known.key_id()), Arc::new(known));
     }
     let ring = brand_keys::ring(folder, passphrase)?;
-    Bank::open(BankKeys { bank }, rules, Arc::new(ring), SqliteStore::open(&folder.path(STORE_FILE))?)?;
+    let (keys, ring) = (BankKeys { bank }, Arc::new(ring));
+    match settings.store.as_str() {
+        SQLITE => drop(Bank::open(keys, rules, ring, SqliteStore::open(&folder.path(STORE_FILE))?)?),
+        url => drop(Bank::open(keys, rules, ring, PostgresStore::open(url)?)?),
+    }
     Ok(identity)
 }
 
@@ -70,10 +77,22 @@ pub fn start(
     passphrase: &Passphrase,
     output: Output,
 ) -> anyhow::Result<Running> {
+    match settings.store.as_str() {
+        SQLITE => start_on(SqliteStore::open(&folder.path(STORE_FILE))?, folder, settings, passphrase, output),
+        url => start_on(PostgresStore::open(url)?, folder, settings, passphrase, output),
+    }
+}
+
+fn start_on<S: BankStore>(
+    store: S,
+    folder: &PartyFolder,
+    settings: &BankSettings,
+    passphrase: &Passphrase,
+    output: Output,
+) -> anyhow::Result<Running> {
     let bank = SecretKey::from_seed(&*folder.unseal::<32>(KEY_FILE, passphrase)?);
     let ring = Arc::new(brand_keys::ring(folder, passphrase)?);
     let key = bank.public();
-    let store = SqliteStore::open(&folder.path(STORE_FILE))?;
     let mut bank = Bank::open(BankKeys { bank }, rules(folder, settings)?, ring.clone(), store)?;
     let missing = brand_keys::due(settings, &bank.desk().rules())?;
     if !missing.is_empty() {
@@ -92,6 +111,9 @@ pub fn operator(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result
 /// Audits the books of a folder, whose bank may be running.
 pub fn audit(folder: &PartyFolder) -> anyhow::Result<Result<AuditReport, naulon_bank::AuditError>> {
     let settings: BankSettings = folder.settings()?;
+    if settings.store != SQLITE {
+        return Ok(audit_url(&settings.store, &rules(folder, &settings)?));
+    }
     let store = folder.path(STORE_FILE);
     anyhow::ensure!(store.is_file(), "there are no books at {}", store.display());
     Ok(audit_file(&store, &rules(folder, &settings)?))
