@@ -77,7 +77,7 @@ impl TwoBanks {
 /// The request id of the only reply that is a lock.
 fn the_winner(replies: &[Result<BankReply, Problem>]) -> RequestId {
     let winners: Vec<_> = replies.iter().filter_map(|reply| reply.as_ref().ok()).collect();
-    let [BankReply::Exchange(winner)] = winners[..] else { panic!("{} winners: {replies:?}", winners.len()) };
+    let [BankReply::Exchange(winner)] = winners[..] else { panic!("{} winners", winners.len()) };
     assert_eq!(winner.state, State::Locked);
     winner.request
 }
