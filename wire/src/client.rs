@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use naulon_statement::PublicKey;
-use reqwest::header::{CONTENT_TYPE, RANGE, RETRY_AFTER};
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 
-use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, JSON, MAX_BODY_LEN, Method, PROBLEM_JSON};
+use crate::http::{
+    BYTES, Call, CallError, HttpRequest, HttpResponse, JSON, MAX_BODY_LEN, Method, PROBLEM_JSON, Part, TEXT,
+};
 
 /// How long one attempt may take.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -132,9 +134,11 @@ impl Client {
         let content_type = match header(CONTENT_TYPE) {
             Some(JSON) => JSON,
             Some(PROBLEM_JSON) => PROBLEM_JSON,
+            Some(TEXT) => TEXT,
             _ => BYTES,
         };
         let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let part = header(CONTENT_RANGE).and_then(Part::from_header);
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(unreachable)? {
             if body.len() + piece.len() > MAX_ANSWER_LEN {
@@ -145,7 +149,7 @@ impl Client {
         if status.is_redirection() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(CallError::BadReply(format!("an answer of status {status}")));
         }
-        Ok(HttpResponse { status: status.as_u16(), content_type, body: body.into(), retry_after })
+        Ok(HttpResponse { retry_after, part, ..HttpResponse::bytes(status.as_u16(), content_type, body) })
     }
 }
 

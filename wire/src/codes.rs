@@ -65,7 +65,8 @@ pub const CODES: &[Code] = &[
         "Repeat the same request; nothing is lost.",
         1,
     ),
-    open("not_found", 404, "no such resource", "Check path and method; see docs/spec/http.md."),
+    open("not_found", 404, "no such resource", "Check the path; see docs/spec/http.md."),
+    open("wrong_method", 405, "the resource is not asked by this method", "Use the method that `Allow` names."),
     last("range", 416, "the range lies outside of the goods", "Ask for a range within the size in the offer."),
     // The exchange.
     open("wrong_bank", 421, "the request is for another bank", "Ask the bank that the request names."),

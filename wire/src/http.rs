@@ -38,7 +38,7 @@ pub struct HttpRequest {
     pub path: String,
     /// JSON, or nothing.
     pub body: Vec<u8>,
-    /// The `Range` header.
+    /// The `Range` header; none asks for the whole.
     pub range: Option<Range>,
 }
 
@@ -53,6 +53,19 @@ pub struct HttpResponse {
     pub body: Bytes,
     /// After how many seconds a repetition may succeed.
     pub retry_after: Option<u64>,
+    /// Which part of a whole the body is (RFC 9110 §14.4); with status 416, how large the whole is.
+    pub part: Option<Part>,
+    /// Whether the answer to this request is the same for ever and for everybody, so that it may be kept. Else nobody may.
+    pub is_immutable: bool,
+}
+
+/// What `Content-Range` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where the body begins in the whole; none if there is no body of it.
+    pub offset: Option<u64>,
+    /// The size of the whole in bytes.
+    pub of: u64,
 }
 
 /// The media type of JSON.
@@ -61,6 +74,8 @@ pub const JSON: &str = "application/json";
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// The media type of raw bytes.
 pub const BYTES: &str = "application/octet-stream";
+/// The media type of text.
+pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What one kind of party can be asked.
 pub trait Call: Sized + Send + 'static {
@@ -125,18 +140,25 @@ impl HttpRequest {
 impl HttpResponse {
     /// JSON.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
-        HttpResponse { status, content_type: JSON, body: json(body).into(), retry_after: None }
+        HttpResponse::bytes(status, JSON, json(body))
     }
 
     /// Bytes.
     pub fn bytes(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        HttpResponse { status, content_type, body: body.into(), retry_after: None }
+        HttpResponse { status, content_type, body: body.into(), retry_after: None, part: None, is_immutable: false }
+    }
+
+    /// A part of a whole of `of` bytes, which begins at `offset`.
+    pub fn part(content_type: &'static str, offset: u64, body: impl Into<Bytes>, of: u64) -> Self {
+        let part = Some(Part { offset: Some(offset), of });
+        HttpResponse { part, ..HttpResponse::bytes(206, content_type, body) }
     }
 
     /// A problem.
     pub fn problem(problem: &Problem) -> Self {
-        let body = json(problem).into();
-        HttpResponse { status: problem.status, content_type: PROBLEM_JSON, body, retry_after: problem.retry_after }
+        let part = problem.size.map(|of| Part { offset: None, of });
+        let retry_after = problem.retry_after;
+        HttpResponse { retry_after, part, ..HttpResponse::bytes(problem.status, PROBLEM_JSON, json(problem)) }
     }
 
     /// The body's JSON.
@@ -149,6 +171,27 @@ impl HttpResponse {
         let parse = || serde_json::from_slice(&self.body).ok();
         let bare = || Problem::new("internal", format_args!("the answer has status {}", self.status));
         (self.status >= 400).then(|| parse().unwrap_or_else(bare))
+    }
+}
+
+impl Part {
+    /// As the value of `Content-Range`, for a body of this length.
+    pub fn to_header(self, len: u64) -> String {
+        match self.offset {
+            Some(offset) if len > 0 => format!("bytes {offset}-{}/{}", offset.saturating_add(len - 1), self.of),
+            _ => format!("bytes */{}", self.of),
+        }
+    }
+
+    /// Reads the value of `Content-Range`; nothing if it is not one, or the size is not said.
+    pub fn from_header(value: &str) -> Option<Part> {
+        let (range, of) = value.strip_prefix("bytes ")?.split_once('/')?;
+        let of = of.parse().ok()?;
+        let offset = match range {
+            "*" => None,
+            range => Some(range.split_once('-')?.0.parse().ok()?),
+        };
+        Some(Part { offset, of })
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a log can be asked.
 
+use bytes::Bytes;
 use naulon_exchange::{Header, UnverifiedDecision};
 use naulon_purchase::AuthorizationM;
 use naulon_statement::{Digest, PublicKey, Unverified, cbor};
 use serde::{Deserialize, Serialize};
 
 use crate::bank::{DecisionBody, bad_reply, bytes_of};
-use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method};
+use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, TEXT};
 use crate::problem::Problem;
 use crate::text::{B64, as_text, as_texts};
 
@@ -41,8 +42,28 @@ pub enum LogReply {
     Description(LogDescription),
     /// To `Commit`, `Abort` and `Decision`: what was decided, which may be the other one.
     Decision(Box<UnverifiedDecision>),
-    /// To `Public`: the file's bytes.
-    Public(Vec<u8>),
+    /// To `Public`.
+    Public(PublicFile),
+}
+
+/// A file of the public log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicFile {
+    /// What it is.
+    pub kind: PublicKind,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// What a file of the public log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicKind {
+    /// The newest checkpoint: text that changes.
+    Checkpoint,
+    /// A tile or bundle of entries: bytes that never change.
+    Tile,
+    /// The body of a decision. It never changes either, but the log forgets it in the end, and so are others to.
+    Body,
 }
 
 /// A log's description of itself.
@@ -110,7 +131,7 @@ impl Call for LogCall {
                 let body: AbortBody = request.json()?;
                 Ok(LogCall::Abort { header: Unverified::parse(&body.header.0)? })
             }
-            (Method::Get, path) if is_public(path) => Ok(LogCall::Public(path.to_owned())),
+            (Method::Get, path) if PublicKind::of(path).is_some() => Ok(LogCall::Public(path.to_owned())),
             (Method::Get, path) => match path.strip_prefix("/v1/decisions/").map(str::parse) {
                 Some(Ok(subject)) => Ok(LogCall::Decision(subject)),
                 Some(Err(error)) => Err(Problem::new("malformed", error)),
@@ -129,7 +150,11 @@ impl Call for LogCall {
             LogReply::Decision(decision) => {
                 HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
             }
-            LogReply::Public(bytes) => HttpResponse::bytes(200, BYTES, bytes),
+            LogReply::Public(PublicFile { kind, bytes }) => {
+                let content_type = if kind == PublicKind::Checkpoint { TEXT } else { BYTES };
+                let is_immutable = kind == PublicKind::Tile;
+                HttpResponse { is_immutable, ..HttpResponse::bytes(200, content_type, bytes) }
+            }
         }
     }
 
@@ -144,11 +169,22 @@ impl Call for LogCall {
                 let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
                 Ok(LogReply::Decision(Box::new(decision)))
             }
-            LogCall::Public(_) => Ok(LogReply::Public(response.body.to_vec())),
+            LogCall::Public(path) => {
+                let kind = PublicKind::of(path).ok_or_else(|| bad_reply("no file of a public log has that path"))?;
+                Ok(LogReply::Public(PublicFile { kind, bytes: response.body.clone() }))
+            }
         }
     }
 }
 
-fn is_public(path: &str) -> bool {
-    path == "/checkpoint" || path.starts_with("/tile/") || path.starts_with("/body/")
+impl PublicKind {
+    /// What the file of this path is, if a public log can have one there.
+    pub fn of(path: &str) -> Option<PublicKind> {
+        match path {
+            "/checkpoint" => Some(PublicKind::Checkpoint),
+            path if path.starts_with("/tile/") => Some(PublicKind::Tile),
+            path if path.starts_with("/body/") => Some(PublicKind::Body),
+            _ => None,
+        }
+    }
 }

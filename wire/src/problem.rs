@@ -31,6 +31,9 @@ pub struct Problem {
     /// After how many seconds a repetition may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// For `range`: the size in bytes of what a range was asked of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 impl Problem {
@@ -45,7 +48,14 @@ impl Problem {
             detail: detail.to_string(),
             evidence: None,
             retry_after: page.retry_after,
+            size: None,
         }
+    }
+
+    /// The problem of a range that lies outside of something of this size.
+    pub fn range(size: u64) -> Self {
+        let detail = format_args!("the range lies outside of the {size} bytes that there are");
+        Problem { size: Some(size), ..Problem::new("range", detail) }
     }
 
     /// True if this very request can never succeed, whatever happens later, and has not succeeded: what it would have taken

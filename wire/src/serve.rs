@@ -8,18 +8,22 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::net::TcpListener;
 
-use crate::http::{Call, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Range, Service};
+use crate::http::{Call, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service, TEXT};
 use crate::problem::Problem;
 
 /// How long a request may take to arrive whole.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on after the server is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where every server says that it is up.
+const HEALTH: &str = "/healthz";
+/// For how long an answer that never changes may be kept.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,29 +89,47 @@ pub async fn stop_signal() {
 }
 
 async fn answer<C: Call, S: Service<C>>(State(service): State<Arc<S>>, request: Request) -> Response {
-    let response = match read(request).await {
-        Ok(request) if request.path == "/healthz" => HttpResponse::bytes(200, "text/plain", "ok\n"),
-        Ok(request) => match C::from_http(&request) {
-            Ok(call) => match service.call(call).await {
-                Ok(reply) => C::reply_to_http(reply),
-                Err(problem) => HttpResponse::problem(&problem),
-            },
-            Err(problem) => HttpResponse::problem(&problem),
-        },
-        Err(problem) => HttpResponse::problem(&problem),
+    let Some(method) = method_of(request.method()) else {
+        return wrong_method::<C>(request.uri().path());
     };
-    write(response)
+    let request = match read(method, request).await {
+        Ok(request) => request,
+        Err(problem) => return write(HttpResponse::problem(&problem)),
+    };
+    let response = ask::<C, S>(&service, &request).await;
+    if response.status == 404 && !is_asked_by::<C>(method, &request.path) {
+        return wrong_method::<C>(&request.path);
+    }
+    match response.part {
+        Some(Part { offset: Some(offset), of }) => write_parts::<C, S>(service, request, response, offset, of),
+        _ => write(response),
+    }
 }
 
-async fn read(request: Request) -> Result<HttpRequest, Problem> {
-    let (parts, body) = request.into_parts();
-    let method = match parts.method.as_str() {
-        "GET" => Method::Get,
-        "POST" => Method::Post,
-        other => return Err(Problem::new("not_found", format_args!("the method {other} is not used"))),
+async fn ask<C: Call, S: Service<C>>(service: &S, request: &HttpRequest) -> HttpResponse {
+    if request.path == HEALTH && request.method == Method::Get {
+        return HttpResponse::bytes(200, TEXT, "ok\n");
+    }
+    let answer = match C::from_http(request) {
+        Ok(call) => service.call(call).await,
+        Err(problem) => Err(problem),
     };
-    let range = match parts.headers.get(header::RANGE) {
-        Some(value) => Some(parse_range(value)?),
+    answer.map_or_else(|problem| HttpResponse::problem(&problem), C::reply_to_http)
+}
+
+/// The method, if it is one that is used. `HEAD` is a `GET` whose body stays here; the server below sees to that.
+fn method_of(method: &axum::http::Method) -> Option<Method> {
+    match method.as_str() {
+        "GET" | "HEAD" => Some(Method::Get),
+        "POST" => Some(Method::Post),
+        _ => None,
+    }
+}
+
+async fn read(method: Method, request: Request) -> Result<HttpRequest, Problem> {
+    let (parts, body) = request.into_parts();
+    let range = match parts.headers.get(header::RANGE).filter(|_| method == Method::Get) {
+        Some(value) => parse_range(value)?,
         None => None,
     };
     let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body))
@@ -129,15 +151,82 @@ async fn read_body(body: Body) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// One range of the form `bytes=first-last` or `bytes=first-`; others (RFC 9110 §14) are not needed and refused.
-fn parse_range(value: &HeaderValue) -> Result<Range, Problem> {
+/// One range of the form `bytes=first-last` or `bytes=first-`. Other forms that RFC 9110 §14 knows are ignored, as it allows:
+/// the answer is then the whole.
+fn parse_range(value: &HeaderValue) -> Result<Option<Range>, Problem> {
     let refused = || Problem::new("range", "a range is written bytes=first-last");
     let text = value.to_str().map_err(|_| refused())?;
-    let (first, last) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')).ok_or_else(refused)?;
+    let Some(range) = text.strip_prefix("bytes=").filter(|range| !range.contains(',') && !range.starts_with('-'))
+    else {
+        return Ok(None);
+    };
+    let (first, last) = range.split_once('-').ok_or_else(refused)?;
     let offset: u64 = first.parse().map_err(|_| refused())?;
     let last: u64 = if last.is_empty() { u64::MAX } else { last.parse().map_err(|_| refused())? };
     let len = last.checked_sub(offset).ok_or_else(refused)?.saturating_add(1);
-    Ok(Range { offset, len })
+    Ok(Some(Range { offset, len }))
+}
+
+/// Whether there is something at this path that is asked by this method.
+fn is_asked_by<C: Call>(method: Method, path: &str) -> bool {
+    let request = HttpRequest { method, ..HttpRequest::get(path) };
+    let refused = || C::from_http(&request).err().is_some_and(|problem| problem.code == "not_found");
+    path == HEALTH && method == Method::Get || !refused()
+}
+
+/// The answer to a method that is not the path's, or to a path that leads nowhere.
+fn wrong_method<C: Call>(path: &str) -> Response {
+    let allowed = match (is_asked_by::<C>(Method::Get, path), is_asked_by::<C>(Method::Post, path)) {
+        (true, true) => "GET, HEAD, POST",
+        (true, false) => "GET, HEAD",
+        (false, true) => "POST",
+        (false, false) => {
+            let problem = Problem::new("not_found", format_args!("there is no {path}"));
+            return write(HttpResponse::problem(&problem));
+        }
+    };
+    let problem = Problem::new("wrong_method", format_args!("{path} is asked by {allowed}"));
+    let mut written = write(HttpResponse::problem(&problem));
+    written.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    written
+}
+
+/// A part of a whole. If more was asked for than the service gives at once, it is asked for the rest while the answer is
+/// sent; if it fails then, the answer breaks off before its length.
+fn write_parts<C: Call, S: Service<C>>(
+    service: Arc<S>,
+    request: HttpRequest,
+    mut first: HttpResponse,
+    offset: u64,
+    of: u64,
+) -> Response {
+    let is_whole = request.range.is_none();
+    let end = request.range.map_or(of, |range| range.offset.saturating_add(range.len).min(of));
+    let beginning = std::mem::take(&mut first.body);
+    let at = offset.saturating_add(beginning.len() as u64);
+    let rest = stream::try_unfold(at, move |at| {
+        let (service, request) = (Arc::clone(&service), request.clone());
+        async move {
+            if at >= end {
+                return Ok(None);
+            }
+            let next = HttpRequest { range: Some(Range { offset: at, len: end - at }), ..request };
+            let HttpResponse { part, body, .. } = ask::<C, S>(&service, &next).await;
+            let fits = part == Some(Part { offset: Some(at), of }) && !body.is_empty() && body.len() as u64 <= end - at;
+            let after = at.saturating_add(body.len() as u64);
+            if fits { Ok(Some((body, after))) } else { Err(std::io::Error::other("a part is missing")) }
+        }
+    });
+    let len = end.max(at).saturating_sub(offset);
+    let mut written = write(HttpResponse { status: if is_whole { 200 } else { first.status }, part: None, ..first });
+    *written.body_mut() = Body::from_stream(stream::iter([Ok(beginning)]).chain(rest));
+    let headers = written.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    if !is_whole {
+        insert(headers, header::CONTENT_RANGE, Part { offset: Some(offset), of }.to_header(len));
+    }
+    written
 }
 
 fn write(response: HttpResponse) -> Response {
@@ -145,9 +234,20 @@ fn write(response: HttpResponse) -> Response {
     *written.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = written.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(response.content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let cache = if response.is_immutable { FOR_EVER } else { "no-store" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     if let Some(seconds) = response.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Some(part) = response.part {
+        insert(headers, header::CONTENT_RANGE, part.to_header(0));
+    }
     written
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    // Only digits and signs are ever written so.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
 }

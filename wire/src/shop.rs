@@ -8,7 +8,7 @@ use naulon_statement::{Digest, PublicKey, Unverified, cbor};
 use serde::{Deserialize, Serialize};
 
 use crate::bank::{DecisionBody, bad_reply, bytes_of};
-use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, Range};
+use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, Part, Range};
 use crate::problem::Problem;
 use crate::text::{B64, amount, as_text, as_texts};
 
@@ -25,7 +25,8 @@ pub enum ShopCall {
         /// The item's id.
         item: String,
     },
-    /// A piece of encrypted goods, of at most [`MAX_GOODS_PIECE`] bytes. `GET /v1/goods/{digest}` with `Range`
+    /// A piece of encrypted goods, of at most [`MAX_GOODS_PIECE`] bytes. `GET /v1/goods/{digest}` with `Range`; a server
+    /// that is asked for more than a piece, or for the whole, answers piece after piece.
     Goods {
         /// The digest of the encrypted goods.
         digest: Digest,
@@ -43,12 +44,23 @@ pub enum ShopReply {
     Description(ShopDescription),
     /// To `Offer`: goods_m.
     Offer(Box<Unverified<GoodsM>>),
-    /// To `Goods`: the bytes, as many of the range as there are.
-    Goods(Bytes),
+    /// To `Goods`: as many bytes of the range as there are.
+    Goods(Piece),
     /// To `Pay`: what the log decided.
     Decision(Box<UnverifiedDecision>),
     /// To `Pay`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
     Pending,
+}
+
+/// A piece of encrypted goods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its bytes: at least one.
+    pub bytes: Bytes,
+    /// How large the goods are, whole and encrypted.
+    pub of: u64,
 }
 
 /// A shop's description of itself.
@@ -132,7 +144,8 @@ impl Call for ShopCall {
             ShopCall::Describe => HttpRequest::get("/v1/shop"),
             ShopCall::Offer { item } => HttpRequest::post("/v1/offers", &OfferBody { item: item.clone() }),
             ShopCall::Goods { digest, range } => {
-                HttpRequest { range: Some(*range), ..HttpRequest::get(format!("/v1/goods/{digest}")) }
+                let range = Some(Range { len: range.len.min(MAX_GOODS_PIECE), ..*range });
+                HttpRequest { range, ..HttpRequest::get(format!("/v1/goods/{digest}")) }
             }
             ShopCall::Pay(payment) => HttpRequest::post("/v1/payments", &PaymentBody::from(&**payment)),
         }
@@ -164,7 +177,7 @@ impl Call for ShopCall {
                 HttpResponse::json(200, &DescriptionBody { merchant, banks, logs, items })
             }
             ShopReply::Offer(offer) => HttpResponse::json(200, &GoodsMBody { goods_m: B64(bytes_of(&offer)) }),
-            ShopReply::Goods(bytes) => HttpResponse::bytes(206, BYTES, bytes),
+            ShopReply::Goods(Piece { offset, bytes, of }) => HttpResponse::part(BYTES, offset, bytes, of),
             ShopReply::Decision(decision) => {
                 HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
             }
@@ -182,7 +195,12 @@ impl Call for ShopCall {
                 let body: GoodsMBody = response.parse()?;
                 Unverified::parse(&body.goods_m.0).map(|offer| ShopReply::Offer(Box::new(offer))).map_err(bad_reply)
             }
-            ShopCall::Goods { .. } => Ok(ShopReply::Goods(response.body.clone())),
+            ShopCall::Goods { range, .. } => match response.part {
+                Some(Part { offset: Some(offset), of }) if offset == range.offset => {
+                    Ok(ShopReply::Goods(Piece { offset, bytes: response.body.clone(), of }))
+                }
+                _ => Err(bad_reply("not the piece of goods that was asked for")),
+            },
             ShopCall::Pay(_) if response.status == 202 => Ok(ShopReply::Pending),
             ShopCall::Pay(_) => {
                 let body: DecisionBody = response.parse()?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use naulon_statement::Digest;
-use naulon_wire::{Call, CallError, HttpRequest, HttpResponse, MAX_GOODS_PIECE, Method, Range};
+use naulon_wire::{Call, CallError, HttpRequest, HttpResponse, MAX_GOODS_PIECE, Method, Part, Range};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -138,8 +138,9 @@ async fn pass_on<C: Told>(
 
 fn reply<C: Call>(call: &C, message: &Message) -> Result<C::Reply, CallError> {
     let status = message.head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-    let body = message.bytes[message.body..].to_vec().into();
-    let response = HttpResponse { status, content_type: "", body, retry_after: None };
+    let body = message.bytes[message.body..].to_vec();
+    let part = header(&message.head, "content-range").and_then(Part::from_header);
+    let response = HttpResponse { part, ..HttpResponse::bytes(status, "", body) };
     match response.as_problem() {
         Some(problem) => Err(problem.into()),
         None => call.reply_from_http(&response),

@@ -164,7 +164,7 @@ impl Told for ShopCall {
             Ok(ShopReply::Offer(offer)) => {
                 Said::of_purchase("goods_m (P1)").offer(offer.claimed_body()).bytes(offer.bytes())
             }
-            Ok(ShopReply::Goods(bytes)) => Said::of_purchase(format!("{} bytes of encrypted goods", bytes.len())),
+            Ok(ShopReply::Goods(piece)) => Said::of_purchase(format!("{} bytes of encrypted goods", piece.bytes.len())),
             Ok(ShopReply::Decision(decision)) => decided(&decision, ", with its proof"),
             Ok(ShopReply::Pending) => Said::of_purchase("pending"),
             Err(error) => refusal(&error, true),

@@ -33,8 +33,8 @@
 //!
 //! // A watcher fetches the checkpoint, and checks it with the log's verifier key.
 //! let reply = log.handle(LogCall::Public("/checkpoint".into()), Timestamp(0))?;
-//! let LogReply::Public(note) = reply else { unreachable!() };
-//! let checkpoint = log.identity().checkpoints.open(std::str::from_utf8(&note)?)?;
+//! let LogReply::Public(checkpoint) = reply else { unreachable!() };
+//! let checkpoint = log.identity().checkpoints.open(std::str::from_utf8(&checkpoint.bytes)?)?;
 //! assert_eq!(checkpoint.size, 0);
 //! # Ok(()) }
 //! ```

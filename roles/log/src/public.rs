@@ -1,24 +1,33 @@
 //! The public files of the log: checkpoint, tiles, entry bundles (C2SP tlog-tiles), and the bodies of decisions.
 
 use naulon_tlog::{TileKind, TilePath, encode_bundle, read_tile};
+use naulon_wire::{PublicFile, PublicKind};
 
 use crate::log::{Log, Stored, unsound};
 use crate::store::LogStore;
 use crate::trouble::Trouble;
 
 impl<S: LogStore> Log<S> {
-    /// The bytes of a public file, by its path with a leading slash: `/checkpoint`, `/tile/…`, and `/body/<index>`, the
+    /// A public file, by its path with a leading slash: `/checkpoint`, `/tile/…`, and `/body/<index>`, the
     /// signed decision whose digest stands in the entry of that index.
-    pub(crate) fn public(&self, path: &str) -> Result<Vec<u8>, Trouble> {
+    pub(crate) fn public(&self, path: &str) -> Result<PublicFile, Trouble> {
         self.check_running()?;
         let none = || Trouble::NoSuchFile(path.to_owned());
-        if path == "/checkpoint" {
-            return Ok(self.head.checkpoint.clone().into_bytes());
-        }
-        if let Some(index) = path.strip_prefix("/body/") {
-            let index = parse_index(index).filter(|index| *index < self.head.tree.size()).ok_or_else(none)?;
-            return self.store.body(index)?.ok_or_else(none);
-        }
+        let kind = PublicKind::of(path).ok_or_else(none)?;
+        let bytes = match kind {
+            PublicKind::Checkpoint => self.head.checkpoint.clone().into_bytes(),
+            PublicKind::Tile => self.tile(path)?,
+            PublicKind::Body => {
+                let index = path.strip_prefix("/body/").and_then(parse_index);
+                let index = index.filter(|index| *index < self.head.tree.size()).ok_or_else(none)?;
+                self.store.body(index)?.ok_or_else(none)?
+            }
+        };
+        Ok(PublicFile { kind, bytes: bytes.into() })
+    }
+
+    fn tile(&self, path: &str) -> Result<Vec<u8>, Trouble> {
+        let none = || Trouble::NoSuchFile(path.to_owned());
         let tile: TilePath = path.strip_prefix('/').and_then(|tile| tile.parse().ok()).ok_or_else(none)?;
         let size = self.head.tree.size();
         if !tile.exists(size) {

@@ -122,8 +122,8 @@ async fn over_http_it_answers_the_same() {
     let again = client.call(&purchase.ask()).await.unwrap();
     assert!(is_commit(proven(again, &identity).decision()));
     for path in ["/checkpoint", "/tile/0/000.p/1", "/tile/entries/000.p/1", "/body/0"] {
-        let LogReply::Public(bytes) = client.call(&LogCall::Public(path.to_owned())).await.unwrap() else { panic!() };
-        assert!(!bytes.is_empty(), "{path}");
+        let LogReply::Public(file) = client.call(&LogCall::Public(path.to_owned())).await.unwrap() else { panic!() };
+        assert!(!file.bytes.is_empty(), "{path}");
     }
     assert_eq!(client.call(&LogCall::Public("/body/1".to_owned())).await.map_err(problem).unwrap_err(), "not_found");
     drop(stop);

@@ -9,7 +9,7 @@ use naulon_money::Amount;
 use naulon_purchase::Contract;
 use naulon_purchase::goods::{CHUNK_LEN, FileKey, GoodsHasher, Sealer};
 use naulon_statement::Digest;
-use naulon_wire::Range;
+use naulon_wire::{Piece, Range};
 use zeroize::Zeroizing;
 
 /// One version of something that is sold.
@@ -34,8 +34,8 @@ pub enum ReadError {
     #[error("there are no goods of that digest")]
     NoSuchGoods,
     /// The range has no bytes, or begins behind the end.
-    #[error("the range lies outside of the goods")]
-    Range,
+    #[error("the range lies outside of the {0} bytes of the goods")]
+    Range(u64),
     /// The disk failed.
     #[error("the goods cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -52,7 +52,7 @@ pub trait Shelf: Send {
 
     /// A piece of encrypted goods: the bytes of the range, as far as there are any. Wrong bytes cost a sale, no money: a
     /// buyer compares the whole with the digest before it pays.
-    fn read(&self, goods: &Digest, range: Range) -> Result<Bytes, ReadError>;
+    fn read(&self, goods: &Digest, range: Range) -> Result<Piece, ReadError>;
 }
 
 /// F: the file key of one version of an item.
@@ -115,17 +115,18 @@ impl Shelf for MemoryShelf {
         self.stock.read().unwrap_or_else(PoisonError::into_inner).items.get(item).cloned()
     }
 
-    fn read(&self, goods: &Digest, range: Range) -> Result<Bytes, ReadError> {
+    fn read(&self, goods: &Digest, range: Range) -> Result<Piece, ReadError> {
         let stock = self.stock.read().unwrap_or_else(PoisonError::into_inner);
         let goods = stock.goods.get(goods).ok_or(ReadError::NoSuchGoods)?;
-        let within = piece(range, goods.len() as u64)?;
-        let bound = |at: u64| usize::try_from(at).map_err(|_| ReadError::Range);
-        Ok(goods.slice(bound(within.start)?..bound(within.end)?))
+        let of = goods.len() as u64;
+        let within = piece(range, of)?;
+        let bound = |at: u64| usize::try_from(at).map_err(|_| ReadError::Range(of));
+        Ok(Piece { offset: within.start, bytes: goods.slice(bound(within.start)?..bound(within.end)?), of })
     }
 }
 
 /// The part of a range that lies within goods of this size.
 pub(crate) fn piece(range: Range, size: u64) -> Result<std::ops::Range<u64>, ReadError> {
     let end = range.offset.saturating_add(range.len).min(size);
-    if range.offset < end { Ok(range.offset..end) } else { Err(ReadError::Range) }
+    if range.offset < end { Ok(range.offset..end) } else { Err(ReadError::Range(size)) }
 }

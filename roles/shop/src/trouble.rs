@@ -68,7 +68,7 @@ impl From<Trouble> for Problem {
             Trouble::Payment(refusal) => return (*refusal).into(),
             Trouble::UnknownItem => "unknown_item",
             Trouble::Goods(ReadError::NoSuchGoods) => "not_found",
-            Trouble::Goods(ReadError::Range) => "range",
+            Trouble::Goods(ReadError::Range(size)) => return Problem::range(*size),
             Trouble::TooManySales => "busy",
             Trouble::UnknownSale(_) => "unknown_purchase",
             Trouble::Decision(SaleError::NotForThisSale) | Trouble::BankMisfit => "decision_misfit",

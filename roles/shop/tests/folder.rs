@@ -12,7 +12,7 @@ use naulon_purchase::GoodsM;
 use naulon_purchase::goods::{CHUNK_LEN, MerchandiseKey, SEALED_CHUNK_LEN, sealed_len};
 use naulon_shop::{FolderShelf, Scan, Shelf, ShelfError, Shop};
 use naulon_statement::{Digest, Signed};
-use naulon_wire::{MAX_GOODS_PIECE, Range};
+use naulon_wire::{MAX_GOODS_PIECE, Piece, Range};
 use world::*;
 
 /// A folder with files for sale, and one for what is made of them.
@@ -65,7 +65,7 @@ fn content(len: usize, seed: u64) -> Vec<u8> {
 
 fn read_all(shelf: &FolderShelf, goods: &Digest, piece: u64) -> Vec<u8> {
     let mut sealed = Vec::new();
-    while let Ok(bytes) = shelf.read(goods, Range { offset: sealed.len() as u64, len: piece }) {
+    while let Ok(Piece { bytes, .. }) = shelf.read(goods, Range { offset: sealed.len() as u64, len: piece }) {
         sealed.extend_from_slice(&bytes);
     }
     sealed
@@ -116,7 +116,7 @@ fn a_version_is_encrypted_once_and_found_again_after_a_restart() {
     )
     .goods;
     let shelf = folder.open();
-    assert_eq!(shelf.read(&first, Range { offset: 0, len: 1 }).unwrap().len(), 1, "before any scan");
+    assert_eq!(shelf.read(&first, Range { offset: 0, len: 1 }).unwrap().bytes.len(), 1, "before any scan");
     let mut readings = 0;
     let again = shelf.scan(&mut |_| readings += 1).unwrap();
     assert_eq!((again.kept, again.sealed, readings), (vec!["a".into(), "b".into()], vec![], 0), "nothing is read");
@@ -305,9 +305,10 @@ fn goods_are_read_within_their_bounds() {
     scan(&shelf);
     let goods = offer(&shelf, "a").goods;
     let read = |goods, offset, len| shelf.read(goods, Range { offset, len });
-    assert_eq!(read(&goods, 20, u64::MAX).unwrap().len(), 1);
-    assert!(matches!(read(&goods, 21, 1), Err(naulon_shop::ReadError::Range)));
-    assert!(matches!(read(&goods, u64::MAX, u64::MAX), Err(naulon_shop::ReadError::Range)));
-    assert!(matches!(read(&goods, 0, 0), Err(naulon_shop::ReadError::Range)));
+    let last = read(&goods, 20, u64::MAX).unwrap();
+    assert_eq!((last.offset, last.bytes.len(), last.of), (20, 1, 21));
+    assert!(matches!(read(&goods, 21, 1), Err(naulon_shop::ReadError::Range(21))));
+    assert!(matches!(read(&goods, u64::MAX, u64::MAX), Err(naulon_shop::ReadError::Range(21))));
+    assert!(matches!(read(&goods, 0, 0), Err(naulon_shop::ReadError::Range(21))));
     assert!(matches!(read(&Digest([1; 32]), 0, 1), Err(naulon_shop::ReadError::NoSuchGoods)));
 }

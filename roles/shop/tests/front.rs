@@ -153,7 +153,7 @@ async fn a_poem_is_bought_over_http() {
     let ShopReply::Goods(sealed) = client.call(&goods).await.unwrap() else { panic!() };
 
     let decision = proven(client.call(&pay_call(&offer)).await.unwrap());
-    assert_eq!(decrypt(&offer, decision.decision().key().unwrap(), &sealed), POEM);
+    assert_eq!(decrypt(&offer, decision.decision().key().unwrap(), &sealed.bytes), POEM);
     until("the bank has settled", || street.bank.settled.load(Ordering::SeqCst) == 1).await;
     assert_eq!(street.bank.opened.load(Ordering::SeqCst), 1);
     let id = header_for(&offer).digest();

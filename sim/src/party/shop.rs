@@ -152,7 +152,7 @@ impl ShopParty {
 
     /// The encrypted goods of this digest, if they are this shop's.
     pub fn sealed(&self, goods: &Digest) -> Option<Vec<u8>> {
-        self.shelf.read(goods, ALL).ok().map(|bytes| bytes.to_vec())
+        self.shelf.read(goods, ALL).ok().map(|piece| piece.bytes.to_vec())
     }
 
     /// What the shop can show a judge.

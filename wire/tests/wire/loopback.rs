@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use naulon_statement::{Digest, Unverified};
 use naulon_wire::serve::{BODY_TIMEOUT, ServeError, listen, serve};
-use naulon_wire::{CallError, Circuit, Clients, MAX_GOODS_PIECE, Problem, Range, Service, ShopCall, ShopReply};
+use naulon_wire::{CallError, Circuit, Clients, MAX_GOODS_PIECE, Piece, Problem, Range, Service, ShopCall, ShopReply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -26,6 +26,16 @@ struct Party {
     code: &'static str,
     /// When set, an answer waits for it.
     gate: Option<Arc<Notify>>,
+    /// From where on the goods cannot be read.
+    broken_at: Option<u64>,
+}
+
+/// More than two pieces.
+const GOODS_LEN: u64 = 2 * MAX_GOODS_PIECE + 1_000;
+
+/// What stands there in the goods.
+fn byte_at(at: u64) -> u8 {
+    (at / 251) as u8 ^ at as u8
 }
 
 impl Service<ShopCall> for Party {
@@ -39,7 +49,13 @@ impl Service<ShopCall> for Party {
         }
         match call {
             ShopCall::Goods { range, .. } => {
-                Ok(ShopReply::Goods(Bytes::from(vec![range.offset as u8; range.len as usize])))
+                if range.offset >= GOODS_LEN {
+                    return Err(Problem::range(GOODS_LEN));
+                }
+                let end = range.offset.saturating_add(range.len).min(GOODS_LEN);
+                let broken = self.broken_at.is_some_and(|at| range.offset >= at);
+                let bytes = if broken { Bytes::new() } else { (range.offset..end).map(byte_at).collect() };
+                Ok(ShopReply::Goods(Piece { offset: range.offset, bytes, of: GOODS_LEN }))
             }
             _ => Ok(ShopReply::Offer(Box::new(Unverified::from(&goods_m())))),
         }
@@ -93,6 +109,18 @@ async fn raw(address: SocketAddr, request: &str) -> String {
     answer
 }
 
+/// Sends raw text and returns head and body of the answer, as far as they come.
+async fn raw_bytes(address: SocketAddr, request: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    stream.write_all(request.as_bytes()).await.expect("is sent");
+    let (mut answer, mut buffer) = (Vec::new(), vec![0; 65_536]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        answer.extend_from_slice(&buffer[..count]);
+    }
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    (String::from_utf8(answer[..end].to_vec()).expect("text"), answer.split_off(end))
+}
+
 fn get(path: &str, header: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{header}\r\n")
 }
@@ -119,7 +147,21 @@ async fn what_is_not_asked_rightly_is_refused_by_name() {
     says(&raw(at, &get("/v1/nothing", "")).await, 404, "not_found");
     says(&raw(at, &get("/v1/bank", "")).await, 404, "not_found");
     says(&raw(at, &get("/v1/goods/short", "")).await, 400, "malformed");
-    says(&raw(at, "DELETE /v1/shop HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await, 404, "not_found");
+    let by = |method: &str, path: &str| get(path, "").replacen("GET", method, 1);
+    for (method, path, allowed) in [
+        ("DELETE", "/v1/shop", "GET, HEAD"),
+        ("POST", "/v1/shop", "GET, HEAD"),
+        ("PUT", "/healthz", "GET, HEAD"),
+        ("GET", "/v1/offers", "POST"),
+        ("HEAD", "/v1/payments", "POST"),
+    ] {
+        let answer = raw(at, &by(method, path)).await;
+        assert!(answer.contains(&format!("allow: {allowed}\r\n")), "{method} {path}: {answer}");
+        if method != "HEAD" {
+            says(&answer, 405, "wrong_method");
+        }
+    }
+    says(&raw(at, &by("DELETE", "/v1/nothing")).await, 404, "not_found");
     let post = |body: &str| {
         let length = body.len();
         format!("POST /v1/offers HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
@@ -128,7 +170,7 @@ async fn what_is_not_asked_rightly_is_refused_by_name() {
     says(&raw(at, &post("{\"item\":\"a\",\"more\":1}")).await, 400, "malformed");
     assert!(raw(at, &post("{\"item\":\"a\"}")).await.starts_with("HTTP/1.1 200 "));
     let goods = format!("/v1/goods/{}", Digest([0; 32]));
-    for bad in ["bytes=5", "bytes=5-4", "bytes=-5", "bytes=0-1,3-4", "lines=0-1", "bytes=x-y"] {
+    for bad in ["bytes=5", "bytes=5-4", "bytes=x-y"] {
         says(&raw(at, &get(&goods, &format!("Range: {bad}\r\n"))).await, 416, "range");
     }
     assert_eq!(running.party.calls.load(Ordering::SeqCst), 1, "only one of them was a call");
@@ -140,9 +182,65 @@ async fn goods_come_in_pieces() {
     let ask = |offset, len| ShopCall::Goods { digest: Digest([0; 32]), range: Range { offset, len } };
     let client = client(&running);
     for (offset, len) in [(7, 1), (9, 1_000), (3, MAX_GOODS_PIECE), (3, MAX_GOODS_PIECE * 2)] {
-        let Ok(ShopReply::Goods(bytes)) = client.call(&ask(offset, len)).await else { panic!("goods") };
-        assert_eq!((bytes[0], bytes.len() as u64), (offset as u8, len.min(MAX_GOODS_PIECE)));
+        let Ok(ShopReply::Goods(piece)) = client.call(&ask(offset, len)).await else { panic!("goods") };
+        let len = len.min(MAX_GOODS_PIECE);
+        assert_eq!((piece.offset, piece.bytes.len() as u64, piece.of), (offset, len, GOODS_LEN));
+        assert!(piece.bytes.iter().zip(offset..).all(|(byte, at)| *byte == byte_at(at)));
     }
+    let Err(CallError::Problem(problem)) = client.call(&ask(GOODS_LEN, 1)).await else { panic!("no goods") };
+    assert_eq!((problem.code.as_str(), problem.size), ("range", Some(GOODS_LEN)));
+}
+
+/// A client that knows nothing of Naulon: it fetches the whole, a part, and goes on where it was cut off (RFC 9110 §14).
+#[tokio::test]
+async fn goods_can_be_fetched_by_any_client() {
+    let running = start(Party::default()).await;
+    let path = format!("/v1/goods/{}", Digest([0; 32]));
+    let last = GOODS_LEN - 1;
+    for (range, status, from, to) in [
+        (None, 200, 0, last),
+        (Some("bytes=-5".to_owned()), 200, 0, last),
+        (Some("bytes=0-1,3-4".to_owned()), 200, 0, last),
+        (Some("lines=0-1".to_owned()), 200, 0, last),
+        (Some("bytes=0-".to_owned()), 206, 0, last),
+        (Some(format!("bytes={}-", MAX_GOODS_PIECE + 7)), 206, MAX_GOODS_PIECE + 7, last),
+        (Some("bytes=5-9".to_owned()), 206, 5, 9),
+        (Some(format!("bytes=1-{}", 2 * MAX_GOODS_PIECE)), 206, 1, 2 * MAX_GOODS_PIECE),
+        (Some("bytes=3-99999999999".to_owned()), 206, 3, last),
+    ] {
+        let header = range.as_ref().map(|range| format!("Range: {range}\r\n")).unwrap_or_default();
+        let (head, body) = raw_bytes(running.address, &get(&path, &header)).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{range:?}: {head}");
+        assert!(head.contains("accept-ranges: bytes\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", to - from + 1)), "{head}");
+        let content_range = format!("content-range: bytes {from}-{to}/{GOODS_LEN}\r\n");
+        assert_eq!(head.contains(&content_range), status == 206, "{range:?}: {head}");
+        assert_eq!(body.len() as u64, to - from + 1, "{range:?}");
+        assert!(body.iter().zip(from..).all(|(byte, at)| *byte == byte_at(at)), "{range:?}");
+    }
+    let (head, _) = raw_bytes(running.address, &get(&path, &format!("Range: bytes={GOODS_LEN}-\r\n"))).await;
+    assert!(
+        head.starts_with("HTTP/1.1 416 ") && head.contains(&format!("content-range: bytes */{GOODS_LEN}")),
+        "{head}"
+    );
+    let calls = running.party.calls.load(Ordering::SeqCst);
+    let (head, body) = raw_bytes(running.address, &get(&path, "").replacen("GET", "HEAD", 1)).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains(&format!("content-length: {GOODS_LEN}")), "{head}");
+    assert_eq!(
+        (body.len(), running.party.calls.load(Ordering::SeqCst)),
+        (0, calls + 1),
+        "one piece is looked at, no more"
+    );
+}
+
+/// Goods that cannot be read to their end are cut off, and never look whole.
+#[tokio::test]
+async fn goods_that_end_too_early_do_not_look_whole() {
+    let running = start(Party { broken_at: Some(MAX_GOODS_PIECE), ..Party::default() }).await;
+    let path = format!("/v1/goods/{}", Digest([0; 32]));
+    let (head, body) = raw_bytes(running.address, &get(&path, "")).await;
+    assert!(head.contains(&format!("content-length: {GOODS_LEN}\r\n")), "{head}");
+    assert!(body.len() as u64 <= MAX_GOODS_PIECE, "{}", body.len());
 }
 
 #[tokio::test]
@@ -218,8 +316,8 @@ async fn count_connections(listener: TcpListener, accepted: Arc<AtomicU32>) {
             while let Ok(length @ 1..) = stream.read(&mut buffer).await {
                 let ends = buffer[..length].windows(4).filter(|window| window == b"\r\n\r\n").count();
                 for _ in 0..ends {
-                    let answer =
-                        "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 2\r\n\r\nok";
+                    let answer = "HTTP/1.1 206 Partial Content\r\nContent-Type: application/octet-stream\r\n\
+                                  Content-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\nok";
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }

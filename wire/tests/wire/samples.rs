@@ -13,8 +13,8 @@ use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPaymen
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
 use naulon_tlog::InclusionProof;
 use naulon_wire::{
-    BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, Range, ShopCall,
-    ShopDescription, ShopReply,
+    BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, Piece, PublicFile,
+    PublicKind, Range, ShopCall, ShopDescription, ShopReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -196,7 +196,11 @@ pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
             LogCall::Commit { .. } | LogCall::Abort { .. } | LogCall::Decision(_) => {
                 vec![LogReply::Decision(Box::new(UnverifiedDecision::from(&decision())))]
             }
-            LogCall::Public(_) => vec![LogReply::Public(Vec::new()), LogReply::Public(vec![0, 255, b'\n'])],
+            LogCall::Public(path) => {
+                let kind = PublicKind::of(path).expect("a public file's path");
+                let file = |bytes| LogReply::Public(PublicFile { kind, bytes: Bytes::from_static(bytes) });
+                vec![file(b""), file(b"\x00\xff\n")]
+            }
         };
         (call, replies)
     };
@@ -230,7 +234,8 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
             })],
             ShopCall::Offer { .. } => vec![ShopReply::Offer(Box::new(Unverified::from(&goods_m())))],
             ShopCall::Goods { .. } => {
-                vec![ShopReply::Goods(Bytes::new()), ShopReply::Goods(Bytes::from_static(b"\x00\xff"))]
+                let piece = |bytes| Piece { offset: 5, bytes: Bytes::from_static(bytes), of: 900 };
+                vec![ShopReply::Goods(piece(b"\x00\xff")), ShopReply::Goods(piece(b"sieben!"))]
             }
             ShopCall::Pay(_) => {
                 vec![ShopReply::Decision(Box::new(UnverifiedDecision::from(&decision()))), ShopReply::Pending]

@@ -101,7 +101,7 @@ pub fn is_commit(decision: &LogDecision) -> bool {
 /// A public file.
 pub fn public<S: LogStore>(log: &mut Log<S>, path: &str) -> Result<Vec<u8>, Problem> {
     match log.handle(LogCall::Public(path.to_owned()), BEFORE)? {
-        LogReply::Public(bytes) => Ok(bytes),
+        LogReply::Public(file) => Ok(file.bytes.to_vec()),
         other => panic!("not a file: {other:?}"),
     }
 }

@@ -10,11 +10,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
 use naulon_purchase::Contract;
 use naulon_purchase::goods::sealed_len;
 use naulon_statement::Digest;
-use naulon_wire::Range;
+use naulon_wire::{Piece, Range};
 use zeroize::Zeroizing;
 
 use crate::shelf::{ReadError, Shelf, Stocked, file_key, piece};
@@ -199,18 +198,19 @@ impl Shelf for FolderShelf {
         self.0.stock.read().unwrap_or_else(PoisonError::into_inner).get(item).cloned()
     }
 
-    fn read(&self, goods: &Digest, range: Range) -> Result<Bytes, ReadError> {
+    fn read(&self, goods: &Digest, range: Range) -> Result<Piece, ReadError> {
         let mut file = match File::open(self.0.sealed_path(goods)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::NoSuchGoods),
             Err(error) => return Err(error.into()),
         };
         // Callers bound the range (`MAX_GOODS_PIECE`); this bounds it by the file.
-        let within = piece(range, file.metadata()?.len())?;
-        let len = usize::try_from(within.end - within.start).map_err(|_| ReadError::Range)?;
+        let of = file.metadata()?.len();
+        let within = piece(range, of)?;
+        let len = usize::try_from(within.end - within.start).map_err(|_| ReadError::Range(of))?;
         let mut bytes = vec![0; len];
         file.seek(SeekFrom::Start(within.start))?;
         file.read_exact(&mut bytes)?;
-        Ok(bytes.into())
+        Ok(Piece { offset: within.start, bytes: bytes.into(), of })
     }
 }

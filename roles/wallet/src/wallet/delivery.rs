@@ -4,6 +4,7 @@ use naulon_durable::StoreError;
 use naulon_purchase::Ending;
 use naulon_purchase::goods::{GoodsError, GoodsHasher, MerchandiseKey, Opener, SEALED_CHUNK_LEN};
 use naulon_statement::{Digest, Timestamp};
+use naulon_wire::Piece;
 
 use super::Wallet;
 use super::purchases::MAX_FETCHES;
@@ -34,16 +35,16 @@ impl<S: WalletStore> Wallet<S> {
         &mut self,
         operation: &Operation,
         purchase: &Purchase,
-        bytes: &[u8],
+        piece: &Piece,
         now: Timestamp,
     ) -> Result<(), WalletError> {
-        let (id, offer) = (operation.id, purchase.offer());
+        let (id, offer, bytes) = (operation.id, purchase.offer(), &piece.bytes);
         // One piece for each time of asking: a repeated answer finds nothing that waits for it.
         let Some(offset) = self.track(id).piece.take() else { return Ok(()) };
         let of = purchase.buyer.offer().sealed_size();
         let room = usize::try_from(of.saturating_sub(offset)).unwrap_or(usize::MAX);
-        if bytes.is_empty() || bytes.len() > room {
-            self.emit(id, Event::Distrusted("a piece of goods that is empty or too long"));
+        if bytes.is_empty() || bytes.len() > room || piece.offset != offset {
+            self.emit(id, Event::Distrusted("a piece of goods that is empty or too long, or another one"));
             return Ok(());
         }
         match self.goods.append(&offer, offset, bytes) {
@@ -223,6 +224,15 @@ impl<S: WalletStore> Wallet<S> {
             }
             self.goods.extend(offer, &plain)?;
             self.emit(id, Event::Decrypted { bytes: at, of });
+        }
+    }
+
+    /// Forgets the encrypted goods of a purchase that is given up. That comes before its end is written: else, if the process
+    /// is killed in between, nobody would ever look for them again.
+    pub(super) fn discard_goods(&mut self, operation: &Operation, now: Timestamp) -> Result<(), WalletError> {
+        match operation.purchase().map(Purchase::offer) {
+            Some(offer) => self.clear_goods(operation.id, &offer, Ending::GivenUp, now),
+            None => Ok(()),
         }
     }
 

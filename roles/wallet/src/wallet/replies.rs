@@ -87,9 +87,9 @@ impl<S: WalletStore> Wallet<S> {
                 let purchase = purchase.clone();
                 self.bank_replied(operation, &purchase, *reply)
             }
-            (Work::Purchase(purchase), AnyReply::Shop(ShopReply::Goods(bytes))) => {
+            (Work::Purchase(purchase), AnyReply::Shop(ShopReply::Goods(piece))) => {
                 let purchase = purchase.clone();
-                self.goods_arrived(&operation, &purchase, &bytes, now)
+                self.goods_arrived(&operation, &purchase, &piece, now)
             }
             (
                 Work::Purchase(_),

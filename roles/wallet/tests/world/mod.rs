@@ -10,7 +10,7 @@ use naulon_durable::fault::Faults;
 use naulon_money::Amount;
 use naulon_statement::{PublicKey, SecretKey, Timestamp, Unverified};
 use naulon_wallet::*;
-use naulon_wire::{AnyCall, AnyReply, Ask, CallError, Circuit, Problem, Range, ShopCall, ShopReply};
+use naulon_wire::{AnyCall, AnyReply, Ask, CallError, Circuit, Piece, Problem, Range, ShopCall, ShopReply};
 
 pub use bank::Bank;
 pub use log::Log;
@@ -196,5 +196,6 @@ pub fn name(call: &AnyCall) -> &'static str {
 pub fn piece(bytes: &[u8], range: Range) -> ShopReply {
     let start = usize::try_from(range.offset).expect("small").min(bytes.len());
     let end = start.saturating_add(usize::try_from(range.len).expect("small")).min(bytes.len());
-    ShopReply::Goods(Bytes::copy_from_slice(&bytes[start..end]))
+    let (part, of) = (Bytes::copy_from_slice(&bytes[start..end]), bytes.len() as u64);
+    ShopReply::Goods(Piece { offset: range.offset, bytes: part, of })
 }
