@@ -55,7 +55,8 @@ enum Job {
     Call(ShopCall),
     Pay(Box<Payment>),
     Answer(SaleId, Box<Result<AnyReply, CallError>>),
-    Asks,
+    /// What is due, but for these sales.
+    Asks(BTreeSet<SaleId>),
 }
 
 /// What it has done.
@@ -228,7 +229,8 @@ async fn take_up(inner: Weak<Inner>) {
     loop {
         let Some(front) = inner.upgrade() else { return };
         // A shop that is too busy to say what is due is asked again.
-        if let Ok(Done::Asks(asks)) = front.submit(Job::Asks).await {
+        let under_way = lock(&front.under_way).clone();
+        if let Ok(Done::Asks(asks)) = front.submit(Job::Asks(under_way)).await {
             for (sale, ask) in asks {
                 if lock(&front.under_way).len() >= MAX_UNDER_WAY {
                     break;
@@ -284,7 +286,7 @@ fn work<S: ShopStore, G: Shelf>(shop: &mut Shop<S, G>, jobs: Vec<Job>, now: Time
                 answers.push((sale, *answer));
                 Place::Answer(sale)
             }
-            job @ (Job::Call(_) | Job::Asks) => Place::Other(job),
+            job @ (Job::Call(_) | Job::Asks(_)) => Place::Other(job),
         });
     }
     let mut paid = shop.pay(payments, now).into_iter();
@@ -301,7 +303,11 @@ fn work<S: ShopStore, G: Shelf>(shop: &mut Shop<S, G>, jobs: Vec<Job>, now: Time
             None => Err(other_answer()),
         }),
         Place::Other(Job::Call(call)) => Done::Reply(shop.handle(call, now, &mut system_entropy)),
-        Place::Other(_) => Done::Asks(shop.asks(now)),
+        Place::Other(Job::Asks(under_way)) => {
+            let free = MAX_UNDER_WAY.saturating_sub(under_way.len());
+            Done::Asks(shop.asks_but(now, free, |sale| under_way.contains(sale)))
+        }
+        Place::Other(Job::Pay(_) | Job::Answer(..)) => Done::Reply(Err(other_answer())),
     };
     places.into_iter().map(done).collect()
 }

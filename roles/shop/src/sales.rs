@@ -48,11 +48,19 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
     /// What is to be sent now: authorization_m to the log, again until it has decided; then the decision to the bank, again
     /// until that has settled. Each call may be repeated, so nobody needs to remember what is under way.
     pub fn asks(&self, now: Timestamp) -> Vec<(SaleId, Ask)> {
+        self.asks_but(now, usize::MAX, |_| false)
+    }
+
+    /// As [`asks`](Self::asks), at most this many, and not about sales that `is_under_way`. Each ask is signed anew, so
+    /// whoever cannot send them all should not have them all made. Those that waited longest come first.
+    pub fn asks_but(&self, now: Timestamp, limit: usize, is_under_way: impl Fn(&SaleId) -> bool) -> Vec<(SaleId, Ask)> {
         if self.check_running().is_err() {
             return Vec::new();
         }
-        let due = self.open.iter().filter(|(_, open)| open.not_before <= now);
-        due.filter_map(|(id, open)| Some((*id, self.ask_about(&open.sale)?))).collect()
+        let due = self.open.iter().filter(|(id, open)| open.not_before <= now && !is_under_way(id));
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, open)| open.not_before);
+        due.into_iter().filter_map(|(id, open)| Some((*id, self.ask_about(&open.sale)?))).take(limit).collect()
     }
 
     /// What is to be sent about one sale, whether or not it is time to repeat it.

@@ -13,8 +13,8 @@ use naulon_shop::{
     Shop, ShopStore, SqliteStore, Terms,
 };
 use naulon_statement::{Digest, Duration, SecretKey, Signed, Timestamp};
-use naulon_wire::{AnyCall, AnyReply, BankReply, CallError, Circuit, LogCall, LogReply, Problem, Range};
-use naulon_wire::{ShopCall, ShopReply};
+use naulon_wire::{AnyCall, AnyReply, BankReply, CallError, Circuit, LogCall, LogReply, Problem, PublicFile};
+use naulon_wire::{PublicKind, Range, ShopCall, ShopReply};
 use world::*;
 
 type MemoryShop = Shop<MemoryStore, MemoryShelf>;
@@ -44,7 +44,8 @@ fn a_sale_goes_from_offer_to_credit_and_the_goods_open() {
         let range = Range { offset: sealed.len() as u64, len: 10 };
         let call = ShopCall::Goods { digest: offer.goods, range };
         let ShopReply::Goods(piece) = shop.handle(call, NOW, &mut entropy()).unwrap() else { panic!() };
-        sealed.extend_from_slice(&piece);
+        assert_eq!((piece.offset, piece.of), (sealed.len() as u64, offer.sealed_size()));
+        sealed.extend_from_slice(&piece.bytes);
     }
 
     assert!(shop.asks(NOW).is_empty());
@@ -113,7 +114,7 @@ fn goods_are_read_within_their_bounds() {
         NOW,
         &mut entropy(),
     ) {
-        Ok(ShopReply::Goods(bytes)) => Ok(bytes.len() as u64),
+        Ok(ShopReply::Goods(piece)) => Ok(piece.bytes.len() as u64),
         Ok(_) => panic!(),
         Err(problem) => Err(problem.code),
     };
@@ -251,6 +252,7 @@ fn bad_answers_are_refused_by_name_and_the_call_is_made_again() {
     let k = *naulon_purchase::goods::MerchandiseKey::derive(keys().goods.as_slice(), &offer.n).reveal();
     assert_eq!(key_commitment(&offer.n, &k), offer.c);
     let decision = |decision| Ok(AnyReply::Log(LogReply::Decision(Box::new(decision))));
+    let checkpoint = PublicFile { kind: PublicKind::Checkpoint, bytes: Vec::new().into() };
     let settled = |request, state| Ok(AnyReply::Bank(BankReply::Exchange(Box::new(exchange_reply(request, state)))));
     let mut bare = log.decide(&header, NOW, Outcome::Commit { k });
     bare.inclusion.index += 1;
@@ -262,7 +264,7 @@ fn bad_answers_are_refused_by_name_and_the_call_is_made_again() {
         ("a commit too late", decision(log.decide(&header, EXPIRY, Outcome::Commit { k })), "decision_misfit"),
         ("a wrong key", decision(log.decide(&header, NOW, Outcome::Commit { k: [0; 32] })), "key_mismatch"),
         ("settled before it is decided", settled(header.a, State::Committed), "malformed"),
-        ("something else", Ok(AnyReply::Log(LogReply::Public(Vec::new()))), "malformed"),
+        ("something else", Ok(AnyReply::Log(LogReply::Public(checkpoint))), "malformed"),
     ];
     for (name, answer, expected) in table {
         assert_eq!(code(shop.answered(id, answer, NOW)), expected, "{name}");
@@ -523,4 +525,25 @@ fn what_was_not_written_is_not_said_and_done_again() {
         assert!(!shop.is_halted() && shop.asks(NOW).is_empty());
         assert_eq!(shop.sales(1).unwrap()[0].state, SaleState::Paid);
     }
+}
+
+/// With a log that is away for long, thousands of sales may be due at once: only as many are made ready as are sent.
+#[test]
+fn no_more_asks_are_made_than_are_sent() {
+    let mut shop = open(memory()).unwrap();
+    let sold: Vec<_> = (1..=5).map(|n| sold(&mut shop, n).1).collect();
+    let ids =
+        |asks: Vec<(naulon_shop::SaleId, naulon_wire::Ask)>| asks.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(ids(shop.asks(NOW)).len(), 5);
+    let first = ids(shop.asks_but(NOW, 2, |_| false));
+    let next = ids(shop.asks_but(NOW, 2, |id| first.contains(id)));
+    assert!(first.len() == 2 && next.len() == 2 && next.iter().all(|id| !first.contains(id)));
+    // Who has waited longest comes first, so that nobody waits for ever.
+    for id in &first {
+        let away = CallError::Unreachable(String::new(), String::new());
+        shop.answered(*id, Err(away), NOW).unwrap();
+    }
+    let later = NOW.plus(naulon_shop::LONGEST_PAUSE);
+    let order = ids(shop.asks_but(later, 5, |_| false));
+    assert!(order.len() == sold.len() && order[3..].iter().all(|id| first.contains(id)));
 }
