@@ -157,3 +157,35 @@ fn the_same_command_after_a_crash_pays_once() {
     assert_eq!(purchases.count(), 1, "{history}");
     assert_eq!(servers.map(Server::stop), [Some(0); 3]);
 }
+
+/// The shop is gone for good while a file is fetched: the person has the tokens back, and goes on with the rest.
+#[test]
+fn what_is_not_paid_can_be_given_up() {
+    let house = House::furnished();
+    std::fs::write(house.path("film.mkv"), goods(60_000_000)).expect("writes");
+    house.done(&["shop", "add", "film.mkv", "--price", "3.70"]);
+    let [_log, _bank, shop] = house.open();
+    let account = house.done(&["wallet", "open-account"])["account"].as_str().expect("a key").to_owned();
+    house.done(&["bank", "credit", &account, "10"]);
+    house.done(&["wallet", "withdraw", "10"]);
+
+    let mut buying = house.start(&["wallet", "buy", "film.mkv"]);
+    let under_way = || std::fs::read_dir(house.path("wallet/goods")).is_ok_and(|mut goods| goods.next().is_some());
+    while !under_way() && buying.try_wait().expect("is asked").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    buying.kill().expect("is killed");
+    buying.wait().expect("ends");
+    assert_eq!(shop.stop(), Some(0));
+
+    let waiting = house.run(&["wallet", "resume", "--patience", "1s"]);
+    assert_eq!((waiting.code, waiting.json[0]["step"].as_str()), (Some(4), Some("fetching")), "{}", waiting.error);
+    let operation = waiting.json[0]["operation"].to_string();
+    assert_ne!(house.done(&["wallet", "balance"])["tokens"], "10.00");
+    let given_up = house.done(&["wallet", "give-up", &operation]);
+    assert_eq!(given_up["step"], "given up, nothing was paid", "{given_up}");
+    assert_eq!(house.done(&["wallet", "balance"])["tokens"], "10.00");
+    assert!(!under_way(), "no encrypted goods are left behind");
+    assert_eq!(house.run(&["wallet", "give-up", &operation]).code, Some(3), "there is nothing to give up any more");
+    house.done(&["wallet", "refresh"]);
+}

@@ -1,6 +1,7 @@
 //! `naulon wallet …`
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,7 +53,9 @@ pub enum WalletCommand {
     /// List everything that was begun
     History(Plain),
     /// Go on with what is under way
-    Resume(Plain),
+    Resume(Resume),
+    /// Give up a purchase that is not paid yet, or what the bank does not do now: its tokens are free again
+    GiveUp(GiveUp),
     /// Write what a purchase proves into a file, for `naulon verify`
     Evidence(Evidence),
     /// Print whom the wallet deals with
@@ -143,6 +146,25 @@ pub struct Deposit {
     folder: Folder,
 }
 
+/// `naulon wallet resume`
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// Take this up again, which was given up or refused: the same request is made, and what it has delivered is fetched.
+    #[arg(long, value_name = "OPERATION")]
+    again: Option<u64>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon wallet give-up`
+#[derive(Debug, Args)]
+pub struct GiveUp {
+    /// What to give up, by the number that `naulon wallet history` shows.
+    operation: u64,
+    #[command(flatten)]
+    folder: Folder,
+}
+
 /// `naulon wallet evidence`
 #[derive(Debug, Args)]
 pub struct Evidence {
@@ -175,7 +197,8 @@ impl WalletCommand {
             | WalletCommand::Balance(Plain { folder })
             | WalletCommand::Refresh(Plain { folder })
             | WalletCommand::History(Plain { folder })
-            | WalletCommand::Resume(Plain { folder })
+            | WalletCommand::Resume(Resume { folder, .. })
+            | WalletCommand::GiveUp(GiveUp { folder, .. })
             | WalletCommand::Withdraw(Withdraw { folder, .. })
             | WalletCommand::Items(Items { folder, .. })
             | WalletCommand::Buy(Buy { folder, .. })
@@ -202,7 +225,10 @@ impl WalletCommand {
         output: Output,
     ) -> anyhow::Result<Exit> {
         let patience = Duration::from_millis(patience.0.0);
-        if let WalletCommand::Resume(_) = self {
+        if let WalletCommand::Resume(Resume { again, .. }) = self {
+            if let Some(operation) = again {
+                room.wallet().take_up(OperationId(*operation))?;
+            }
             return resume(room, patience, output).await;
         }
         let begun = match self {
@@ -214,6 +240,7 @@ impl WalletCommand {
             WalletCommand::Balance(_) => return balance(room, output).await,
             WalletCommand::History(_) => return history(room, output),
             WalletCommand::Evidence(evidence) => return evidence.run(room, output),
+            WalletCommand::GiveUp(given) => return give_up(room, OperationId(given.operation), output),
             WalletCommand::Items(_) => return items(room, shop, output).await,
             WalletCommand::OpenAccount(_) => room.wallet().open_account(room.bank.key, now())?,
             WalletCommand::Withdraw(withdraw) => {
@@ -288,7 +315,14 @@ impl Buy {
 impl Evidence {
     fn run(&self, room: &mut Room, output: Output) -> anyhow::Result<Exit> {
         let evidence = room.wallet().evidence(OperationId(self.operation))?;
-        let mut file = std::fs::File::create(&self.out).with_context(|| format!("{}", self.out.display()))?;
+        // It names what was bought and by which tokens: nobody else's business.
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.out)
+            .with_context(|| format!("{}", self.out.display()))?;
         file.write_all(EvidenceFile::write(&evidence).as_bytes())?;
         output.result(&serde_json::json!({ "evidence": self.out }), |_| {
             format!("evidence is in {}", self.out.display())
@@ -330,6 +364,15 @@ async fn resume(room: &mut Room, patience: Duration, output: Output) -> anyhow::
         false => listing(lines),
     })?;
     Ok(if went == Went::Through { Exit::Ok } else { Exit::UnderWay })
+}
+
+/// Gives an operation up, if nothing can have come of it.
+fn give_up(room: &mut Room, operation: OperationId, output: Output) -> anyhow::Result<Exit> {
+    room.wallet().give_up(operation, now())?;
+    let entry = room.wallet().operation(operation, now())?.context("the operation is gone")?;
+    let line = line(&entry);
+    output.result(&line, |line| sentence(&entry, line))?;
+    Ok(Exit::Ok)
 }
 
 async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {

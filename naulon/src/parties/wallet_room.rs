@@ -12,7 +12,8 @@ use naulon_purchase::GoodsM;
 use naulon_statement::{Timestamp, Unverified};
 use naulon_wallet::driver::Clock;
 use naulon_wallet::{
-    Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, SealedStore, Wallet, Words,
+    Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, SealedStore, Wallet,
+    WalletError, Words,
 };
 use naulon_wire::{CallError, Clients, Item};
 use tokio::time::Instant;
@@ -198,8 +199,12 @@ impl Room {
         let stays = refused.as_ref().is_some_and(|problem| problem.retry_after.is_none());
         if stays && entry.kind != OperationKind::Purchase {
             let now = self.now();
-            self.wallet().give_up(entry.id, now)?;
-            return Ok(true);
+            match self.wallet().give_up(entry.id, now) {
+                Ok(()) => return Ok(true),
+                // Perhaps it was not the bank that said no, so it stays under way.
+                Err(WalletError::NotNow(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let unreachable = unreachable.map(|why| format!("a server cannot be reached: {why}"));
         let why = refused.map(|problem| problem.to_string()).or(unreachable);

@@ -128,15 +128,42 @@ impl<S: WalletStore + 'static> Driver<S> {
     }
 
     /// Carries the asks of one operation until it has ended, or until the deadline; or, for all but purchases, until the
-    /// bank has refused it for a reason that does not pass by itself.
+    /// bank has refused it for a reason that does not pass by itself. Somebody who has no address is one who cannot be
+    /// reached.
     pub async fn run(&self, op: OperationId, until: Option<Instant>) -> Result<Outcome, DriverError> {
-        let mut outcomes = self.run_these(Some(BTreeSet::from([op])), until).await?;
-        outcomes.pop().ok_or(DriverError::Wallet(WalletError::UnknownOperation(op)))
+        let mut heard = Heard::default();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Now { asks, events, entry } = self.with(move |wallet, now, _| Now::of(wallet, op, now)).await??;
+            heard.note(&events);
+            if !heard.is_open(&entry) || until.is_some_and(|until| Instant::now() >= until) {
+                heard.circuits.iter().for_each(|circuit| self.clients.close(*circuit));
+                return Ok(Outcome { entry, refused: heard.refused, unreachable: heard.unreachable });
+            }
+            if self.carry_round(op, asks, &mut heard, until).await? || events.iter().any(Event::is_progress) {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            let wake = Instant::now() + pause;
+            tokio::time::sleep_until(until.map_or(wake, |until| wake.min(until))).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
     }
 
-    /// Carries the asks of all operations under way, as [`run`](Self::run) those of one.
+    /// Carries the asks of all operations under way, as [`run`](Self::run) those of one. None waits for another.
     pub async fn run_all(&self, until: Option<Instant>) -> Result<Vec<Outcome>, DriverError> {
-        self.run_these(None, until).await
+        let ops = self.with(|wallet, now, _| wallet.under_way(now)).await?;
+        let mut runs = JoinSet::new();
+        for op in ops.into_iter().map(|entry| entry.id) {
+            let driver = self.clone();
+            runs.spawn(async move { driver.run(op, until).await });
+        }
+        let mut outcomes = BTreeMap::new();
+        while let Some(outcome) = runs.join_next().await {
+            let outcome = outcome.map_err(|_| DriverError::Died)??;
+            outcomes.insert(outcome.entry.id, outcome);
+        }
+        Ok(outcomes.into_values().collect())
     }
 
     /// Fetches a bank's description, anonymously, and has the wallet accept it.
@@ -189,74 +216,35 @@ impl<S: WalletStore + 'static> Driver<S> {
         Ok(ask.call.ask(&client).await)
     }
 
-    async fn run_these(
-        &self,
-        wanted: Option<BTreeSet<OperationId>>,
-        until: Option<Instant>,
-    ) -> Result<Vec<Outcome>, DriverError> {
-        let mut round = Round::default();
-        let mut pause = FIRST_PAUSE;
-        let ops: Vec<OperationId> = match wanted {
-            Some(wanted) => wanted.into_iter().collect(),
-            None => self.wallet().under_way(self.now()).iter().map(|entry| entry.id).collect(),
-        };
-        loop {
-            let asks = self.with(move |wallet, now, _| wallet.asks(now)).await??;
-            let entries = self.entries(&ops).await?;
-            let open: BTreeSet<OperationId> =
-                entries.iter().filter(|entry| round.is_open(entry)).map(|e| e.id).collect();
-            let over = until.is_some_and(|until| Instant::now() >= until);
-            if open.is_empty() || over {
-                round.circuits.iter().for_each(|circuit| self.clients.close(*circuit));
-                return Ok(entries.into_iter().map(|entry| round.outcome(entry)).collect());
-            }
-            let asks = asks.into_iter().filter(|(op, _)| open.contains(op)).collect();
-            let has_progressed = self.carry_round(asks, &mut round, until).await?;
-            if has_progressed {
-                pause = FIRST_PAUSE;
-                continue;
-            }
-            let wake = Instant::now() + pause;
-            tokio::time::sleep_until(until.map_or(wake, |until| wake.min(until))).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
-    /// Carries these asks at the same time and takes their answers; true if one of the operations got further. At the
-    /// deadline what is on its way is left: asking again is always safe.
+    /// Carries these asks at the same time and takes their answers; true if the operation got further. At the deadline
+    /// what is on its way is left: asking again is always safe.
     async fn carry_round(
         &self,
-        asks: Vec<(OperationId, Ask)>,
-        round: &mut Round,
+        op: OperationId,
+        asks: Vec<Ask>,
+        heard: &mut Heard,
         until: Option<Instant>,
     ) -> Result<bool, DriverError> {
         let mut calls = JoinSet::new();
-        for (op, ask) in asks {
+        for ask in asks {
             if let Circuit::Anonymous(_) = ask.circuit {
-                round.circuits.insert(ask.circuit);
+                heard.circuits.insert(ask.circuit);
             }
             let driver = self.clone();
-            calls.spawn(async move { (op, driver.carry(&ask).await) });
+            calls.spawn(async move {
+                let unknown = |error: DriverError| CallError::Unreachable(ask.to.to_string(), error.to_string());
+                driver.carry(&ask).await.unwrap_or_else(|error| Err(unknown(error)))
+            });
         }
         let mut has_progressed = false;
         let far = Instant::now() + Duration::from_secs(86_400);
         while let Ok(Some(joined)) = tokio::time::timeout_at(until.unwrap_or(far), calls.join_next()).await {
-            let (op, answer) = joined.map_err(|_| DriverError::Died)?;
-            let answer = answer?;
+            let answer = joined.map_err(|_| DriverError::Died)?;
             let events = self.with(move |wallet, now, entropy| wallet.answered(op, answer, now, entropy)).await??;
             has_progressed |= events.iter().any(Event::is_progress);
-            round.note(op, &events);
+            heard.note(&events);
         }
         Ok(has_progressed)
-    }
-
-    async fn entries(&self, ops: &[OperationId]) -> Result<Vec<Entry>, DriverError> {
-        let ops = ops.to_vec();
-        let look = move |wallet: &mut Wallet<S>, now: Timestamp, _: &Entropy| {
-            let entry = |op: &OperationId| wallet.operation(*op, now)?.ok_or(WalletError::UnknownOperation(*op));
-            ops.iter().map(entry).collect::<Result<Vec<_>, _>>()
-        };
-        Ok(self.with(look).await??)
     }
 }
 
@@ -271,23 +259,41 @@ impl<S: WalletStore + 'static> Clone for Driver<S> {
     }
 }
 
-/// What the driver has noticed.
+/// An operation as it is now.
+struct Now {
+    asks: Vec<Ask>,
+    /// What has happened on the way to these asks.
+    events: Vec<Event>,
+    entry: Entry,
+}
+
+impl Now {
+    fn of<S: WalletStore>(wallet: &mut Wallet<S>, op: OperationId, now: Timestamp) -> Result<Self, WalletError> {
+        let asks = wallet.asks_of(op, now)?;
+        let entry = wallet.operation(op, now)?.ok_or(WalletError::UnknownOperation(op))?;
+        Ok(Now { asks, events: wallet.events_of(op), entry })
+    }
+}
+
+/// What the driver has heard about an operation.
 #[derive(Default)]
-struct Round {
-    refused: BTreeMap<OperationId, Problem>,
-    unreachable: BTreeMap<OperationId, String>,
+struct Heard {
+    refused: Option<Problem>,
+    unreachable: Option<String>,
     /// The anonymous circuits that were used.
     circuits: BTreeSet<Circuit>,
 }
 
-impl Round {
-    fn note(&mut self, op: OperationId, events: &[Event]) {
-        self.refused.remove(&op);
-        self.unreachable.remove(&op);
+impl Heard {
+    /// Takes note of the latest events; what was heard before is over once something else has happened.
+    fn note(&mut self, events: &[Event]) {
+        if !events.is_empty() {
+            (self.refused, self.unreachable) = (None, None);
+        }
         for event in events {
             match event {
-                Event::Refused(problem) => drop(self.refused.insert(op, problem.clone())),
-                Event::Unreachable(why) => drop(self.unreachable.insert(op, why.clone())),
+                Event::Refused(problem) => self.refused = Some(problem.clone()),
+                Event::Unreachable(why) => self.unreachable = Some(why.clone()),
                 _ => {}
             }
         }
@@ -296,13 +302,7 @@ impl Round {
     /// Whether to go on asking. A purchase goes on whatever is said: it ends by itself. Others wait for the person when
     /// the bank names a reason that does not pass by itself.
     fn is_open(&self, entry: &Entry) -> bool {
-        let waits = self.refused.get(&entry.id).is_some_and(|problem| problem.retry_after.is_none());
+        let waits = self.refused.as_ref().is_some_and(|problem| problem.retry_after.is_none());
         entry.ended.is_none() && (entry.kind == OperationKind::Purchase || !waits)
-    }
-
-    fn outcome(&self, entry: Entry) -> Outcome {
-        let refused = self.refused.get(&entry.id).cloned();
-        let unreachable = self.unreachable.get(&entry.id).cloned();
-        Outcome { entry, refused, unreachable }
     }
 }

@@ -33,6 +33,11 @@ use crate::seed::Seed;
 use crate::store::{Kind, WalletStore, Write};
 use crate::token::{Held, TokenState};
 
+/// The codes by which a bank says that it has not done an exchange and does not do it now. Others that are not final may
+/// come from somebody else who answers at the bank's address.
+const NOT_DONE: &[&str] =
+    &["unknown_brand", "brand_not_issuing", "account_full", "unknown_account", "insufficient_funds", "locked"];
+
 /// Fresh bytes from the system, used for one call.
 pub type Entropy = [u8; 32];
 
@@ -149,16 +154,21 @@ impl<S: WalletStore> Wallet<S> {
         let under_way: Vec<OperationId> = self.operations.keys().copied().collect();
         let mut asks = Vec::new();
         for id in under_way {
-            self.advance(id, now)?;
-            let Some(operation) = self.operations.get(&id).cloned() else { continue };
-            let calls = match &operation.work {
-                Work::OpenAccount(request) => vec![exchanges::open_ask(operation.bank, request)],
-                Work::Exchange(exchanging) => vec![self.exchange_ask(&operation, exchanging)],
-                Work::Purchase(purchase) => self.purchase_asks(&operation, purchase, now)?,
-            };
-            asks.extend(calls.into_iter().map(|ask| (id, ask)));
+            asks.extend(self.asks_of(id, now)?.into_iter().map(|ask| (id, ask)));
         }
         Ok(asks)
+    }
+
+    /// As [`asks`](Self::asks), for one operation; nothing if it has ended.
+    pub fn asks_of(&mut self, op: OperationId, now: Timestamp) -> Result<Vec<Ask>, WalletError> {
+        self.check_usable()?;
+        self.advance(op, now)?;
+        let Some(operation) = self.operations.get(&op).cloned() else { return Ok(Vec::new()) };
+        match &operation.work {
+            Work::OpenAccount(request) => Ok(vec![exchanges::open_ask(operation.bank, request)]),
+            Work::Exchange(exchanging) => Ok(vec![self.exchange_ask(&operation, exchanging)]),
+            Work::Purchase(purchase) => self.purchase_asks(&operation, purchase, now),
+        }
     }
 
     /// Takes the answer to a call of an operation: what follows from it is written before this returns. An answer that
@@ -176,10 +186,15 @@ impl<S: WalletStore> Wallet<S> {
             self.take_answer(operation, answer, now)?;
             self.advance(op, now)?;
         }
+        Ok(self.events_of(op))
+    }
+
+    /// What has happened to one operation within [`asks_of`](Self::asks_of) since the last call of this.
+    pub fn events_of(&mut self, op: OperationId) -> Vec<Event> {
         let (of_this, others) = std::mem::take(&mut self.events).into_iter().partition(|(id, _)| *id == op);
         self.events = others;
         let of_this: Vec<(OperationId, Event)> = of_this;
-        Ok(of_this.into_iter().map(|(_, event)| event).collect())
+        of_this.into_iter().map(|(_, event)| event).collect()
     }
 
     /// What has happened within [`asks`](Self::asks) since the last call of this.
@@ -188,7 +203,8 @@ impl<S: WalletStore> Wallet<S> {
     }
 
     /// Gives an operation up: a purchase before it is authorised, or an exchange that the bank has refused for the time
-    /// being. Its tokens are free again.
+    /// being. Its tokens are free again. A refusal that may be another party's than the bank's is not enough: the bank may
+    /// have done the exchange all the same.
     ///
     /// Should the bank accept a copy of that exchange later (one that was held up on the way), [`take_up`](Self::take_up)
     /// gets what it delivered.
@@ -202,9 +218,11 @@ impl<S: WalletStore> Wallet<S> {
             }
             Work::OpenAccount(_) | Work::Exchange(_) => {
                 let refused = self.tracks.get(&op).and_then(|track| track.refused.clone());
+                let refused = refused.filter(|code| NOT_DONE.contains(&code.as_str()));
                 End::GivenUp(refused.ok_or(WalletError::NotNow(op))?)
             }
         };
+        self.discard_goods(&operation, now)?;
         self.end(operation, how, now, Vec::new(), Vec::new())
     }
 

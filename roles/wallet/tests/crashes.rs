@@ -13,7 +13,7 @@ use naulon_money::Amount;
 use naulon_purchase::Ending;
 use naulon_statement::{SecretKey, Signed, Timestamp, Unverified};
 use naulon_wallet::*;
-use naulon_wire::{AnyReply, Ask, BankReply, CallError, LogReply, ShopReply};
+use naulon_wire::{AnyReply, Ask, BankReply, CallError, LogReply, Piece, PublicFile, PublicKind, ShopReply};
 use world::*;
 
 const WITHDRAWN: &str = "20";
@@ -225,16 +225,16 @@ fn decisions_that_do_not_hold_are_refused() {
         let AnyReply::Shop(ShopReply::Decision(decision)) = reply else { panic!("a decision") };
         decision.checkpoint.push('x');
     });
-    survives("pay", |reply| *reply = AnyReply::Log(LogReply::Public(Vec::new())));
+    survives("pay", |reply| *reply = AnyReply::Log(LogReply::Public(checkpoint(b""))));
 }
 
 #[test]
 fn tampered_goods_are_refused() {
     let replace = |reply: &mut AnyReply, change: &dyn Fn(&mut Vec<u8>)| {
-        let AnyReply::Shop(ShopReply::Goods(bytes)) = reply else { panic!("goods") };
-        let mut changed = bytes.to_vec();
+        let AnyReply::Shop(ShopReply::Goods(piece)) = reply else { panic!("goods") };
+        let mut changed = piece.bytes.to_vec();
         change(&mut changed);
-        *bytes = changed.into();
+        piece.bytes = changed.into();
     };
     survives("goods", |reply| replace(reply, &|bytes| bytes[70_000] ^= 1));
     survives("goods", |reply| replace(reply, &|bytes| bytes.clear()));
@@ -290,9 +290,9 @@ fn answers_to_nothing_that_was_asked_are_refused() {
     let strange: Vec<AnyReply> = vec![
         AnyReply::Bank(BankReply::Opened),
         AnyReply::Bank(BankReply::Balance(eur("1"))),
-        AnyReply::Log(LogReply::Public(vec![1])),
+        AnyReply::Log(LogReply::Public(checkpoint(b"1"))),
         AnyReply::Shop(ShopReply::Pending),
-        AnyReply::Shop(ShopReply::Goods(bytes::Bytes::from_static(b"unasked"))),
+        AnyReply::Shop(ShopReply::Goods(Piece { offset: 0, bytes: bytes::Bytes::from_static(b"unasked"), of: 7 })),
     ];
     for reply in strange {
         let events = wallet.answered(op, Ok(reply), world.now, &[0; 32]).expect("answered");
@@ -342,4 +342,8 @@ fn a_wallet_is_created_once_and_opened_only_where_it_is() {
         damaged.commit(&[Write::Put { kind, key, value: vec![1, 2, 3] }]).expect("written");
         assert!(matches!(open(&damaged), Some(WalletError::Damaged(_))), "{kind:?}");
     }
+}
+
+fn checkpoint(bytes: &'static [u8]) -> PublicFile {
+    PublicFile { kind: PublicKind::Checkpoint, bytes: bytes::Bytes::from_static(bytes) }
 }

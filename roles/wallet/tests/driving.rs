@@ -6,6 +6,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use naulon_wallet::driver::clock;
 use naulon_wallet::*;
 use naulon_wire::serve::{listen, serve};
 use naulon_wire::{AnyCall, AnyReply, BankCall, Call, Clients, LogCall, MAX_GOODS_PIECE, Problem, Service, ShopCall};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use world::*;
 
@@ -26,6 +28,8 @@ struct Front {
     world: Arc<Mutex<World>>,
     /// Every range of goods that was served.
     ranges: Arc<Mutex<Vec<u64>>>,
+    /// How many exchanges the bank is too busy for.
+    busy: Arc<AtomicU32>,
 }
 
 impl Front {
@@ -36,6 +40,12 @@ impl Front {
     fn answer(&self, call: &AnyCall) -> Result<AnyReply, Problem> {
         if let AnyCall::Shop(ShopCall::Goods { range, .. }) = call {
             self.ranges.lock().expect("no panic").push(range.offset);
+        }
+        if let AnyCall::Bank(BankCall::Exchange(_)) = call {
+            let less = |left: u32| left.checked_sub(1);
+            if self.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+                return Err(Problem { retry_after: Some(0), ..Problem::new("busy", "not now") });
+            }
         }
         let mut world = self.world();
         world.now = clock();
@@ -59,23 +69,29 @@ service!(BankCall, Bank);
 service!(LogCall, Log);
 service!(ShopCall, Shop);
 
-/// Serves on a free port below the ephemeral ones.
+/// Serves one kind of call.
 async fn front_door<C: Call>(front: &Front) -> String
 where
     Front: Service<C>,
 {
+    let (listener, address) = listener().await;
+    tokio::spawn(serve::<C, _>(listener, Arc::new(front.clone()), std::future::pending()));
+    address
+}
+
+/// Listens on a free port below the ephemeral ones.
+async fn listener() -> (TcpListener, String) {
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).expect("small");
     for port in (first..32_000).chain(20_000..first) {
         if let Ok(listener) = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
-            tokio::spawn(serve::<C, _>(listener, Arc::new(front.clone()), std::future::pending()));
-            return format!("http://127.0.0.1:{port}");
+            return (listener, format!("http://127.0.0.1:{port}"));
         }
     }
     panic!("no free port");
 }
 
 async fn fronts() -> (Front, BTreeMap<PublicKey, String>) {
-    let front = Front { world: Arc::new(Mutex::new(World::at(clock()))), ranges: Arc::default() };
+    let front = Front { world: Arc::new(Mutex::new(World::at(clock()))), ranges: Arc::default(), busy: Arc::default() };
     let keys = {
         let world = front.world();
         [world.bank.key.public(), world.log.key.public(), world.shop.key.public()]
@@ -243,4 +259,38 @@ async fn the_deadline_holds_and_who_cannot_be_reached_is_named() {
         addresses,
     );
     assert!(driver.catalogue(shop).await.is_err());
+}
+
+/// A shop that is gone for good, struck from the settings or silent for ever, keeps nothing else waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_gone_keeps_nothing_else_waiting() {
+    // Takes connections, and never says anything.
+    let (_silent, silent) = listener().await;
+    for address in [None, Some(silent)] {
+        let (front, mut addresses) = fronts().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let driver = open(&front, folder.path(), &addresses);
+        let bank = funded(&front, &driver, "5").await;
+        let offer = front.world().shop.offer(eur("1"), clock());
+        let offer = naulon_statement::Unverified::from(&offer);
+        let begin = move |wallet: &mut Wallet<SealedStore>, now, entropy: &Entropy| {
+            let purchase = wallet.buy(offer, BuyOptions::default(), now, entropy)?;
+            Ok::<_, WalletError>((purchase, wallet.withdraw(bank, eur("2"), now, entropy)?))
+        };
+        let (purchase, withdrawal) = driver.with(begin).await.expect("alive").expect("begun");
+        drop(driver);
+        let shop = front.world().shop.key.public();
+        match &address {
+            Some(address) => drop(addresses.insert(shop, address.clone())),
+            None => drop(addresses.remove(&shop)),
+        }
+        let driver = open(&front, folder.path(), &addresses);
+        // More than one call is needed: the client tries three times.
+        front.busy.store(4, Ordering::SeqCst);
+        let outcomes = driver.run_all(Some(Instant::now() + Duration::from_secs(4))).await.expect("run");
+        assert_eq!(outcomes.iter().map(|outcome| outcome.entry.id).collect::<Vec<_>>(), [purchase, withdrawal]);
+        assert!(outcomes[0].entry.ended.is_none() && outcomes[0].entry.step == "fetching");
+        assert_eq!(outcomes[0].unreachable.is_some(), address.is_none());
+        assert_eq!(outcomes[1].entry.ended.as_ref().expect("withdrawn").how, End::Done, "{address:?}");
+    }
 }

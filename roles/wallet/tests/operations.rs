@@ -261,6 +261,44 @@ fn a_refused_withdrawal_waits_can_be_given_up_and_taken_up_again() {
     assert_eq!(world.free(&wallet), eur("151"));
 }
 
+/// The bank has done it and the reply was lost; then somebody else answers at its address. Who gave the operation up by that
+/// would lose what the bank has delivered.
+#[test]
+fn nothing_is_given_up_on_the_word_of_a_wrong_party() {
+    for code in ["not_found", "wrong_method", "wrong_bank", "internal", "from_the_future"] {
+        let mut world = World::new();
+        let (mut wallet, _, _) = world.funded("10");
+        let (bank, entropy) = (world.bank.key.public(), world.entropy());
+        let op = wallet.refresh(bank, world.now, &entropy).expect("begun");
+        let asks = wallet.asks(world.now).expect("asks");
+        world.answer(&asks[0].1).expect("done, and the reply is lost");
+        let problem = Problem { code: code.to_owned(), ..Problem::new("not_found", "who are you?") };
+        wallet.answered(op, Err(problem.into()), world.now, &entropy).expect("answered");
+        assert_eq!(wallet.give_up(op, world.now), Err(WalletError::NotNow(op)), "{code}");
+        world.settle(&mut wallet).expect("refreshed");
+        assert_eq!((ended(&mut wallet, op, world.now), world.free(&wallet)), (End::Done, eur("10")), "{code}");
+    }
+}
+
+/// Encrypted goods are as large as goods: those of a purchase that came to nothing are not left behind.
+#[test]
+fn a_purchase_that_is_given_up_leaves_no_goods_behind() {
+    let mut world = World::new();
+    let (mut wallet, _, mut goods) = world.funded("10");
+    let op = world.buy(&mut wallet, "1", BuyOptions::default()).expect("begun");
+    let asks = wallet.asks(world.now).expect("asks");
+    assert_eq!(name(&asks[0].1.call), "goods");
+    let piece = naulon_wire::Piece { offset: 0, bytes: bytes::Bytes::from_static(b"a piece"), of: 1_000_000 };
+    let reply = AnyReply::Shop(ShopReply::Goods(piece));
+    wallet.answered(op, Ok(reply), world.now, &world.entropy()).expect("answered");
+    let offers = goods.encrypted();
+    assert_eq!(offers.len(), 1, "a piece is kept");
+    assert_eq!(goods.kept(&offers[0]).expect("read"), 7);
+    wallet.give_up(op, world.now).expect("given up");
+    assert_eq!(ended(&mut wallet, op, world.now), End::Purchase(Ending::GivenUp));
+    assert!(goods.encrypted().is_empty());
+}
+
 #[test]
 fn a_final_refusal_ends_the_operation_and_frees_its_tokens() {
     let mut world = World::new();

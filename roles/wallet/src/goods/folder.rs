@@ -127,7 +127,11 @@ impl GoodsDir for FolderGoods {
 
 /// The name of a file that shows the title, whatever a shop has written there.
 fn file_name(title: &str) -> String {
-    let harmless = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
+    // The last ones are directions of writing, by which a name can look like another.
+    let is_strange = |c: char| {
+        c.is_control() || "/\\:*?\"<>|".contains(c) || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let harmless = |c: char| if is_strange(c) { '_' } else { c };
     let mut name: String = title.chars().map(harmless).collect();
     let end = (0..=name.len().min(MAX_NAME_LEN)).rev().find(|at| name.is_char_boundary(*at));
     name.truncate(end.unwrap_or(0));
@@ -164,6 +168,7 @@ mod tests {
             ("..", "goods"),
             ("", "goods"),
             ("a\0b\nc", "a_b_c"),
+            ("a\u{202e}gpj.exe", "a_gpj.exe"),
             (" ναῦλον ", "ναῦλον"),
         ] {
             assert_eq!(file_name(title), name, "{title:?}");

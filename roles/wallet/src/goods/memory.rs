@@ -39,6 +39,11 @@ impl MemoryGoods {
         self.shelf().finished.clone()
     }
 
+    /// The offers of which there are encrypted goods.
+    pub fn encrypted(&self) -> Vec<Digest> {
+        self.shelf().sealed.keys().copied().collect()
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -175,9 +175,8 @@ impl<S: WalletStore> Wallet<S> {
                 Step::Authorize => self.authorize(operation, now)?,
                 Step::Deliver => self.deliver(&operation, purchase, now)?,
                 Step::Done(ending) => {
-                    let offer = purchase.offer();
+                    self.clear_goods(id, &purchase.offer(), ending, now)?;
                     self.end(operation, End::Purchase(ending), now, Vec::new(), Vec::new())?;
-                    self.clear_goods(id, &offer, ending, now)?;
                     false
                 }
                 Step::Lock | Step::Pay | Step::Abort | Step::Settle => false,
@@ -207,6 +206,7 @@ impl<S: WalletStore> Wallet<S> {
                     return Ok(false);
                 }
                 let why = vec![Event::Trouble(error.to_string())];
+                self.discard_goods(&operation, now)?;
                 self.end(operation, End::Purchase(Ending::GivenUp), now, Vec::new(), why)?;
             }
         }
