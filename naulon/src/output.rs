@@ -26,7 +26,7 @@ impl Output {
     /// One line, or several, on standard output.
     pub fn line(&self, line: &str) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{}", line.trim_end_matches('\n')).and_then(|()| out.flush()) {
+        match writeln!(out, "{}", printable(line.trim_end_matches('\n'))).and_then(|()| out.flush()) {
             // Whoever read our output has enough of it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
             other => Ok(other?),
@@ -59,7 +59,7 @@ pub enum Unit {
 /// A sentence on standard error.
 pub fn note(words: impl Display) {
     // If even standard error is closed there is nobody left to tell.
-    let _ = writeln!(io::stderr().lock(), "{words}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&words.to_string()));
 }
 
 /// A table with these headings. Lines are never broken, so that a key can be copied whole.
@@ -67,7 +67,8 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>, rig
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headings.iter().map(|heading| heading.to_uppercase()));
     for row in rows {
-        table.add_row(row);
+        // A line break in what somebody else wrote would look like another row.
+        table.add_row(row.iter().map(|cell| printable(cell).replace('\n', " ")));
     }
     for column in right {
         if let Some(column) = table.column_mut(*column) {
@@ -87,8 +88,33 @@ pub fn list<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     trimmed(&table.to_string())
 }
 
+/// The text without anything that makes a terminal do something else than to show it: titles, reasons and the like were
+/// written by others.
+fn printable(text: &str) -> String {
+    let is_harmless = |c: char| match c {
+        '\n' | '\t' => true,
+        // Writing direction: with these a text can look like another.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        c => !c.is_control(),
+    };
+    text.chars().map(|c| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
 fn trimmed(text: &str) -> String {
     // The table pads its first column, too.
     let line = |line: &str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned();
     text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_elses_words_move_the_cursor() {
+        assert_eq!(printable("ναῦλον\n\t1"), "ναῦλον\n\t1");
+        assert_eq!(printable("a\x1b[2Jb\rc\u{202e}d\u{9b}e\0"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}e\u{fffd}");
+        let shown = table(&["title", "price"], [vec!["a\nb  0.00".to_owned(), "1".to_owned()]], &[]);
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+    }
 }
