@@ -88,7 +88,8 @@ fn buy(house: &House, number: usize, kills: &AtomicU64) {
     let mut tries = 0;
     while count(house, &dir) < PURCHASES {
         for _ in 0..5 {
-            let mut child = house.start(&["wallet", "buy", "note.txt", "--another", "--dir", &dir, "--patience", "20s"]);
+            let mut child =
+                house.start(&["wallet", "buy", "note.txt", "--another", "--dir", &dir, "--patience", "20s"]);
             child.stdout.take();
             child.stderr.take();
             if dice.below(3) == 0 {

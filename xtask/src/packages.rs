@@ -1,7 +1,7 @@
 //! The Debian packages that the build and the tests need, beyond the Rust toolchain.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
@@ -14,8 +14,11 @@ const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// Installs what is missing; `apt-get update` once first.
 pub fn install_missing() -> Result<()> {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         NEEDED.iter().filter(|(command, _)| !is_here(command)).map(|(_, package)| *package).collect();
+    if !has_venv() {
+        missing.extend(["python3", "python3-venv"]);
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -29,6 +32,12 @@ pub fn install_missing() -> Result<()> {
 fn is_here(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).chain(postgresql()).map(|folder| folder.join(command)).any(|file| file.is_file())
+}
+
+/// Whether stock clients from PyPI can be installed into a folder of their own.
+fn has_venv() -> bool {
+    let python = Command::new("python3").args(["-c", "import ensurepip, venv"]).stderr(Stdio::null()).status();
+    python.is_ok_and(|status| status.success())
 }
 
 fn postgresql() -> Vec<PathBuf> {
