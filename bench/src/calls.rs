@@ -91,9 +91,13 @@ impl Kind {
         }
     }
 
-    /// What its processor time is to be at most, as a multiple of the unavoidable. No goal is set yet.
+    /// What its processor time is to be at most, as a multiple of the unavoidable.
     pub fn goal(self) -> Option<f64> {
-        None
+        match self {
+            Kind::OneToOne => Some(1.25),
+            Kind::Decision => Some(1.5),
+            _ => None,
+        }
     }
 
     /// How many of them are made in a round.

@@ -227,7 +227,7 @@ mod tests {
         let figures = figures_of(Kind::OneToOne, &samples);
         let find = |name: &str| figures.iter().find(|figure| figure.name == name).expect("a figure");
         let cpu = find("exchange.1to1.cpu");
-        assert_eq!((cpu.value, cpu.ratio, cpu.goal, cpu.met), (500.0, Some(1.25), None, None));
+        assert_eq!((cpu.value, cpu.ratio, cpu.goal, cpu.met), (500.0, Some(1.25), Some(1.25), Some(true)));
         assert_eq!(find("exchange.1to1.part.http").ratio, Some(3.0));
         assert_eq!(find("exchange.1to1.rows.count").against, None);
     }
