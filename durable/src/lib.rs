@@ -1,7 +1,7 @@
 //! What every role keeps on disk, and how it gets there.
 //!
 //! A role never imports another role, yet bank, log, shop and wallet need the same things of their disk. They are
-//! here once (ADR 2, `docs/adr/0002-durable.md`; DESIGN §5, §7):
+//! here once (ADR 2, `docs/adr/0002-durable.md`):
 //!
 //! - [`executor`]: group commit. One thread owns the store; requests that arrive together share one call, so one
 //!   transaction and one fsync.

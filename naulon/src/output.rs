@@ -45,6 +45,17 @@ impl Output {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(what)
     }
+
+    /// What turns while something is waited for; hidden unless a person watches.
+    pub fn waiting(&self, words: &'static str) -> ProgressBar {
+        if self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        let bar = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        bar.with_message(words)
+    }
 }
 
 /// What a progress bar counts.

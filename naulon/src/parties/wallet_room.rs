@@ -226,11 +226,14 @@ fn goods(folder: &PartyFolder, settings: &WalletSettings) -> anyhow::Result<Fold
     Ok(FolderGoods::new(&std::path::absolute(folder.path(&settings.goods))?)?)
 }
 
-/// Fetching, comparing and decrypting as progress bars.
+/// Fetching, comparing and decrypting as progress bars, and waiting as a spinner.
 struct Bars {
     output: Output,
     shown: Option<(&'static str, ProgressBar)>,
 }
+
+/// What is shown while others do not answer, or do not know yet.
+const WAITING: &str = "waiting for an answer; nothing is lost if you stop";
 
 impl Bars {
     fn show(&mut self, event: &Event) {
@@ -238,19 +241,32 @@ impl Bars {
             Event::Fetched { bytes, of } => ("fetching", *bytes, *of),
             Event::Checked { bytes, of } => ("comparing", *bytes, *of),
             Event::Decrypted { bytes, of } => ("decrypting", *bytes, *of),
-            _ => return,
-        };
-        if self.shown.as_ref().is_none_or(|(before, _)| *before != what) {
-            if let Some((_, bar)) = self.shown.take() {
-                bar.finish_and_clear();
+            Event::Pending | Event::Refused(_) | Event::Unreachable(_) => {
+                let waiting = self.output;
+                return self.change(WAITING, || waiting.waiting(WAITING));
             }
-            self.shown = Some((what, self.output.bar(total, what, Unit::Bytes)));
-        }
+            _ => return self.clear(),
+        };
+        let output = self.output;
+        self.change(what, || output.bar(total, what, Unit::Bytes));
         if let Some((_, bar)) = &self.shown {
             bar.set_position(done);
             if done == total {
                 bar.finish_and_clear();
             }
+        }
+    }
+
+    fn change(&mut self, what: &'static str, bar: impl FnOnce() -> ProgressBar) {
+        if self.shown.as_ref().is_none_or(|(before, _)| *before != what) {
+            self.clear();
+            self.shown = Some((what, bar()));
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some((_, bar)) = self.shown.take() {
+            bar.finish_and_clear();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The tables of a bank's PostgreSQL database. Migrations are only ever added.
 //!
-//! The rules of a database that is spread over machines (DESIGN §5) hold from the first day: the shard key is in every
+//! The rules of a database that is spread over machines (ADR 4) hold from the first day: the shard key is in every
 //! primary key and UNIQUE. Shard keys are `mark.key`, `record.id`, `account.key`, and `journal.record`, which stands
 //! where its record stands; brand, clock and log_fault are copied everywhere. A journal by account would lay all lines
 //! of the house's own accounts on one machine.
