@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding};
 use ed25519_dalek::SigningKey;
 
 use crate::hash::{Hash, empty_root};
-use crate::note::{ED25519, MAX_NAME_LEN, NoteKey};
+use crate::note::{MAX_NAME_LEN, Note, NoteKey, SignatureType};
 
 /// The head of a log's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl CheckpointVerifier {
     /// When the name is not a key name (1 to 255 bytes without spaces, plus signs and control characters), or the key
     /// is not a point in its canonical encoding, or of small order.
     pub fn new(name: &str, public_key: &[u8; 32]) -> Result<Self, KeyError> {
-        Ok(CheckpointVerifier { origin: name.to_owned(), key: NoteKey::new(name, public_key)? })
+        Ok(CheckpointVerifier { origin: name.to_owned(), key: NoteKey::new(name, SignatureType::Ed25519, public_key)? })
     }
 
     /// The same key for a log whose origin differs from the key's name, as some older logs have it.
@@ -139,6 +139,10 @@ impl CheckpointVerifier {
     /// # Errors
     /// See [`CheckpointError`].
     pub fn open(&self, note: &str) -> Result<Checkpoint, CheckpointError> {
+        self.open_parsed(&Note::parse(note)?)
+    }
+
+    pub(crate) fn open_parsed(&self, note: &Note<'_>) -> Result<Checkpoint, CheckpointError> {
         let checkpoint = Checkpoint::parse(self.key.open(note)?).ok_or(CheckpointError::NotACheckpoint)?;
         if checkpoint.origin != self.origin {
             return Err(CheckpointError::OtherOrigin);
@@ -149,8 +153,7 @@ impl CheckpointVerifier {
 
 impl fmt::Display for CheckpointVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let data = Base64::encode_string(&[&[ED25519][..], self.public_key()].concat());
-        write!(f, "{}+{:08x}+{data}", self.key.name(), u32::from_be_bytes(self.key.id()))
+        self.key.fmt(f)
     }
 }
 
@@ -158,16 +161,8 @@ impl FromStr for CheckpointVerifier {
     type Err = KeyError;
 
     fn from_str(vkey: &str) -> Result<Self, KeyError> {
-        // The name comes first and has no plus; the base64 at the end may have some.
-        let (name, rest) = vkey.split_once('+').ok_or(KeyError::Vkey)?;
-        let (_id, data) = rest.split_once('+').ok_or(KeyError::Vkey)?;
-        let mut bytes = [0; 33];
-        let [_type, public_key @ ..] = Base64::decode(data, &mut bytes).map_err(|_| KeyError::Vkey)? else {
-            return Err(KeyError::Vkey);
-        };
-        let verifier = Self::new(name, public_key.try_into().map_err(|_| KeyError::Vkey)?)?;
-        // Printed again it must be the same: this compares the type and the key id, too.
-        if verifier.to_string() == vkey { Ok(verifier) } else { Err(KeyError::Vkey) }
+        let key = NoteKey::from_vkey(vkey, SignatureType::Ed25519)?;
+        Ok(CheckpointVerifier { origin: key.name().to_owned(), key })
     }
 }
 
@@ -220,7 +215,8 @@ pub enum KeyError {
     /// Not a canonical Ed25519 point, or one of small order.
     #[error("not an Ed25519 public key")]
     PublicKey,
-    /// Not a vkey string of type 0x01 in its one spelling, with the right key id.
+    /// Not a vkey string in its one spelling, with the right key id and the type that is wanted: 0x01 of a log, 0x04 of a
+    /// witness.
     #[error("not a verifier key")]
     Vkey,
 }

@@ -4,12 +4,17 @@
 //! hashes, that an entry is in it ([`verify_inclusion`]) and that a later checkpoint only added entries
 //! ([`verify_consistency`]). Bytes are those of public specifications, so that existing monitors and witnesses work:
 //! [RFC 6962](https://www.rfc-editor.org/rfc/rfc6962#section-2.1) (hashes, proofs), C2SP
-//! [tlog-tiles](https://c2sp.org/tlog-tiles), [tlog-checkpoint](https://c2sp.org/tlog-checkpoint) and
-//! [signed-note](https://c2sp.org/signed-note). One page of them: `docs/spec/tlog.md`.
+//! [tlog-tiles](https://c2sp.org/tlog-tiles), [tlog-checkpoint](https://c2sp.org/tlog-checkpoint),
+//! [signed-note](https://c2sp.org/signed-note) and [tlog-cosignature](https://c2sp.org/tlog-cosignature). Pages of them:
+//! `docs/spec/tlog.md`, `docs/spec/witness.md`.
 //!
-//! In scope: the tree and what it stores ([`Tree`], [`HashStore`]), proofs, tiles and entry bundles, checkpoints.
-//! Out of scope, and whose it is: what an entry means (`naulon-purchase`), keeping it (`naulon-durable`), serving it
-//! (`naulon-log`), witness cosignatures (their lines are tolerated here, not checked).
+//! A log can still show different trees to different people. Witnesses keep it from that: each cosigns only checkpoints
+//! that continue the last one it saw, and a client that wants [`WitnessPolicy::accept`] shares its tree with everybody
+//! who asks the same witnesses.
+//!
+//! In scope: the tree and what it stores ([`Tree`], [`HashStore`]), proofs, tiles and entry bundles, checkpoints,
+//! cosignatures. Out of scope, and whose it is: what an entry means (`naulon-purchase`), keeping it (`naulon-durable`),
+//! serving it (`naulon-log`), cosignatures of other types than Ed25519 (their lines are tolerated, not checked).
 //!
 //! Sizes and indices are numbers of leaves. The tree is limited by [`MAX_TREE_SIZE`], a proof by [`MAX_PROOF_LEN`], a
 //! checkpoint by [`MAX_CHECKPOINT_LEN`].
@@ -41,8 +46,10 @@
 
 mod bundle;
 mod checkpoint;
+mod cosignature;
 mod hash;
 mod note;
+mod policy;
 mod proof;
 mod store;
 mod tile;
@@ -53,8 +60,10 @@ pub use bundle::{BundleError, MAX_ENTRY_LEN, decode_bundle, encode_bundle};
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier, KeyError, SignError, SignedCheckpoint,
 };
+pub use cosignature::{Cosignature, MAX_COSIGNATURE_TIME, TimeError, WitnessSigner, WitnessVerifier};
 pub use hash::{Hash, empty_root, leaf_hash, node_hash};
 pub use note::{MAX_CHECKPOINT_LEN, MAX_NAME_LEN, MAX_SIGNATURES};
+pub use policy::{CosignedCheckpoint, CosignedError, MAX_WITNESSES, PolicyError, WitnessPolicy};
 pub use proof::{ProveError, consistency_proof, inclusion_proof};
 pub use store::{HashStore, MAX_TREE_SIZE, MissingHash, ReadError, stored_count};
 pub use tile::{

@@ -1,4 +1,6 @@
-//! Signed notes (C2SP signed-note) with Ed25519 keys, as far as checkpoints need them.
+//! Signed notes (C2SP signed-note) with Ed25519 keys, as far as checkpoints and their cosignatures need them.
+
+use std::fmt;
 
 use base64ct::{Base64, Encoding};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -14,53 +16,44 @@ pub const MAX_SIGNATURES: usize = 100;
 /// The longest key name and origin, in bytes.
 pub const MAX_NAME_LEN: usize = 255;
 
-/// The signature type of plain Ed25519.
-pub(crate) const ED25519: u8 = 0x01;
+/// What a key's signatures are made over; the byte is part of its key id and of its vkey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignatureType {
+    /// The text itself, by the log.
+    Ed25519 = 0x01,
+    /// A header, a time and the text, by a witness (C2SP tlog-cosignature).
+    Cosignature = 0x04,
+}
 
 /// A name and a public key, which together are one signer of notes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NoteKey {
     name: String,
+    signs: SignatureType,
     id: [u8; 4],
     key: VerifyingKey,
 }
 
-impl NoteKey {
-    pub(crate) fn new(name: &str, public_key: &[u8; 32]) -> Result<Self, KeyError> {
-        if !is_name(name) {
-            return Err(KeyError::Name);
-        }
-        let key = VerifyingKey::from_bytes(public_key).map_err(|_| KeyError::PublicKey)?;
-        // A point of small order verifies anything, and a point with two spellings would have two key ids.
-        if key.is_weak() || key.to_edwards().compress().as_bytes() != public_key {
-            return Err(KeyError::PublicKey);
-        }
-        let hash = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(public_key).finalize();
-        let id = [hash[0], hash[1], hash[2], hash[3]];
-        Ok(NoteKey { name: name.to_owned(), id, key })
-    }
+/// A note taken apart; no signature of it is verified.
+pub(crate) struct Note<'a> {
+    /// What is signed, with its last newline.
+    pub(crate) text: &'a str,
+    lines: Vec<SignatureLine<'a>>,
+}
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
+/// One signature of a note.
+pub(crate) struct SignatureLine<'a> {
+    name: &'a str,
+    /// The key id and at least one byte of signature.
+    data: Vec<u8>,
+}
 
-    pub(crate) fn id(&self) -> [u8; 4] {
-        self.id
-    }
-
-    pub(crate) fn public_key(&self) -> &[u8; 32] {
-        self.key.as_bytes()
-    }
-
-    /// Signs a text, which ends with a newline, and returns the whole note.
-    pub(crate) fn sign(&self, text: &str, key: &SigningKey) -> String {
-        let signature = key.sign(text.as_bytes()).to_bytes();
-        let line = Base64::encode_string(&[&self.id[..], &signature].concat());
-        format!("{text}\n\u{2014} {} {line}\n", self.name)
-    }
-
-    /// Returns the text of a note that this key has signed. Lines of other keys must be well-formed and are ignored.
-    pub(crate) fn open<'a>(&self, note: &'a str) -> Result<&'a str, CheckpointError> {
+impl<'a> Note<'a> {
+    /// Takes a note apart.
+    ///
+    /// # Errors
+    /// When it is too long, not a text and signature lines, or has too many of them.
+    pub(crate) fn parse(note: &'a str) -> Result<Self, CheckpointError> {
         if note.len() > MAX_CHECKPOINT_LEN {
             return Err(CheckpointError::TooLong);
         }
@@ -70,31 +63,119 @@ impl NoteKey {
         // The text itself may have empty lines; the signatures, which come after the last one, may not.
         let (text, lines) = note.rsplit_once("\n\n").ok_or(CheckpointError::NotANote)?;
         let text = note.get(..text.len() + 1).ok_or(CheckpointError::NotANote)?;
-        let lines = lines.strip_suffix('\n').ok_or(CheckpointError::NotANote)?;
-        let mut signed = false;
-        for (count, line) in lines.split('\n').enumerate() {
-            if count >= MAX_SIGNATURES {
-                return Err(CheckpointError::TooManySignatures);
-            }
-            let (name, signature) = parse_line(line).ok_or(CheckpointError::NotANote)?;
-            let Some(signature) = signature.strip_prefix(&self.id).filter(|_| name == self.name) else { continue };
-            // A second line of the same key says nothing new and would cost another verification.
-            if signed {
-                return Err(CheckpointError::RepeatedSignature);
-            }
-            let signature = Signature::from_slice(signature).map_err(|_| CheckpointError::BadSignature)?;
-            self.key.verify_strict(text.as_bytes(), &signature).map_err(|_| CheckpointError::BadSignature)?;
-            signed = true;
+        Ok(Note { text, lines: parse_lines(lines)? })
+    }
+
+    /// The text and the signatures of a note, of which some came apart from it.
+    pub(crate) fn of(text: &'a str, lines: &'a str) -> Result<Self, CheckpointError> {
+        if lines.len() > MAX_CHECKPOINT_LEN {
+            return Err(CheckpointError::TooLong);
         }
-        if signed { Ok(text) } else { Err(CheckpointError::NotSigned) }
+        Ok(Note { text, lines: parse_lines(lines)? })
     }
 }
 
+impl NoteKey {
+    pub(crate) fn new(name: &str, signs: SignatureType, public_key: &[u8; 32]) -> Result<Self, KeyError> {
+        if !is_name(name) {
+            return Err(KeyError::Name);
+        }
+        let key = VerifyingKey::from_bytes(public_key).map_err(|_| KeyError::PublicKey)?;
+        // A point of small order verifies anything, and a point with two spellings would have two key ids.
+        if key.is_weak() || key.to_edwards().compress().as_bytes() != public_key {
+            return Err(KeyError::PublicKey);
+        }
+        let data = Sha256::new().chain_update(name).chain_update([b'\n', signs as u8]).chain_update(public_key);
+        let hash = data.finalize();
+        let id = [hash[0], hash[1], hash[2], hash[3]];
+        Ok(NoteKey { name: name.to_owned(), signs, id, key })
+    }
+
+    /// Reads what printing gives, and nothing else.
+    pub(crate) fn from_vkey(vkey: &str, signs: SignatureType) -> Result<Self, KeyError> {
+        // The name comes first and has no plus; the base64 at the end may have some.
+        let (name, rest) = vkey.split_once('+').ok_or(KeyError::Vkey)?;
+        let (_id, data) = rest.split_once('+').ok_or(KeyError::Vkey)?;
+        let mut bytes = [0; 33];
+        let [_type, public_key @ ..] = Base64::decode(data, &mut bytes).map_err(|_| KeyError::Vkey)? else {
+            return Err(KeyError::Vkey);
+        };
+        let key = Self::new(name, signs, public_key.try_into().map_err(|_| KeyError::Vkey)?)?;
+        // Printed again it must be the same: this compares the type and the key id, too.
+        if key.to_string() == vkey { Ok(key) } else { Err(KeyError::Vkey) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
+    pub(crate) fn public_key(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
+    /// A signature line with these bytes after the key id.
+    pub(crate) fn line(&self, signature: &[u8]) -> String {
+        let data = Base64::encode_string(&[&self.id[..], signature].concat());
+        format!("\u{2014} {} {data}\n", self.name)
+    }
+
+    /// Signs a text, which ends with a newline, and returns the whole note.
+    pub(crate) fn sign(&self, text: &str, key: &SigningKey) -> String {
+        format!("{text}\n{}", self.line(&key.sign(text.as_bytes()).to_bytes()))
+    }
+
+    /// Whether this key has made the signature over the message, strictly.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+    }
+
+    /// What this key has put under a note, not verified; none if it has not signed.
+    ///
+    /// # Errors
+    /// When it has more than one line: a second says nothing new and would cost another verification.
+    pub(crate) fn signature_in<'n>(&self, note: &'n Note<'_>) -> Result<Option<&'n [u8]>, CheckpointError> {
+        let mine = note.lines.iter().filter(|line| line.name == self.name);
+        let mut mine = mine.filter_map(|line| line.data.strip_prefix(&self.id));
+        let first = mine.next();
+        if mine.next().is_some() { Err(CheckpointError::RepeatedSignature) } else { Ok(first) }
+    }
+
+    /// Returns the text of a note that this key has signed. Lines of other keys must be well-formed and are ignored.
+    pub(crate) fn open<'a>(&self, note: &Note<'a>) -> Result<&'a str, CheckpointError> {
+        let signature = self.signature_in(note)?.ok_or(CheckpointError::NotSigned)?;
+        let holds = self.has_signed(note.text.as_bytes(), signature);
+        if holds { Ok(note.text) } else { Err(CheckpointError::BadSignature) }
+    }
+}
+
+/// The vkey.
+impl fmt::Display for NoteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data = Base64::encode_string(&[&[self.signs as u8][..], self.public_key()].concat());
+        write!(f, "{}+{:08x}+{data}", self.name, u32::from_be_bytes(self.id))
+    }
+}
+
+/// Signature lines, at least one, each with its newline.
+fn parse_lines(lines: &str) -> Result<Vec<SignatureLine<'_>>, CheckpointError> {
+    let lines = lines.strip_suffix('\n').ok_or(CheckpointError::NotANote)?;
+    if lines.split('\n').count() > MAX_SIGNATURES {
+        return Err(CheckpointError::TooManySignatures);
+    }
+    let lines = lines.split('\n').map(|line| parse_line(line).ok_or(CheckpointError::NotANote));
+    lines.collect()
+}
+
 /// Splits a line into the key's name and its id ‖ signature, of which at least one byte is signature.
-fn parse_line(line: &str) -> Option<(&str, Vec<u8>)> {
-    let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
-    let signature = Base64::decode_vec(signature).ok()?;
-    (is_name(name) && signature.len() > 4).then_some((name, signature))
+fn parse_line(line: &str) -> Option<SignatureLine<'_>> {
+    let (name, data) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+    let data = Base64::decode_vec(data).ok()?;
+    (is_name(name) && data.len() > 4).then_some(SignatureLine { name, data })
 }
 
 fn is_name(name: &str) -> bool {
@@ -114,7 +195,11 @@ mod tests {
     fn peter() -> (NoteKey, SigningKey) {
         let seed = Base64::decode_vec("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz").expect("the published key");
         let key = SigningKey::from_bytes(seed[1..].try_into().expect("32 bytes"));
-        (NoteKey::new("PeterNeumann", key.verifying_key().as_bytes()).expect("a good key"), key)
+        (NoteKey::new("PeterNeumann", SignatureType::Ed25519, key.verifying_key().as_bytes()).expect("a good key"), key)
+    }
+
+    fn open<'a>(key: &NoteKey, note: &'a str) -> Result<&'a str, CheckpointError> {
+        key.open(&Note::parse(note)?)
     }
 
     #[test]
@@ -123,17 +208,17 @@ mod tests {
         assert_eq!(peter.id(), [0xc7, 0x4f, 0x20, 0xa3]);
         let note = peter.sign(TEXT, &key);
         assert_eq!(note, format!("{TEXT}\n{LINE}"));
-        assert_eq!(peter.open(&note), Ok(TEXT));
+        assert_eq!(open(&peter, &note), Ok(TEXT));
         let with_empty_lines = "one\n\ntwo\n";
-        assert_eq!(peter.open(&peter.sign(with_empty_lines, &key)), Ok(with_empty_lines));
+        assert_eq!(open(&peter, &peter.sign(with_empty_lines, &key)), Ok(with_empty_lines));
     }
 
     #[test]
     fn refuses_what_is_not_a_note() {
         let (peter, _) = peter();
         let third = "\u{2014} third.example AAAAAAA=\n";
-        assert_eq!(peter.open(&format!("{TEXT}\n{third}{LINE}{third}")), Ok(TEXT), "other keys' lines are ignored");
-        let refused = |note: &str, why: CheckpointError| assert_eq!(peter.open(note), Err(why), "{note:?}");
+        assert_eq!(open(&peter, &format!("{TEXT}\n{third}{LINE}{third}")), Ok(TEXT), "other keys' lines are ignored");
+        let refused = |note: &str, why: CheckpointError| assert_eq!(open(&peter, note), Err(why), "{note:?}");
         refused("", CheckpointError::NotANote);
         refused(TEXT, CheckpointError::NotANote);
         refused(&format!("{TEXT}\n"), CheckpointError::NotANote);
