@@ -6,11 +6,14 @@ use naulon_exchange::{
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Duration, PublicKey, Statement, StatementError, Unverified, UnverifiedJoint, cbor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::codes;
 use crate::http::{Call, CallError, HttpRequest, HttpResponse, Method};
 use crate::problem::Problem;
-use crate::text::{B64, amount, as_text, as_texts};
+use crate::route::{Answer, Listener, Route, json_of};
+use crate::text::{AmountText, B64, CurrencyText, KeyText, amount, as_text, as_texts};
 
 /// What a bank can be asked.
 #[derive(Debug)]
@@ -74,56 +77,61 @@ pub struct ExchangeReply {
     pub decision: Option<UnverifiedDecision>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StatementBody {
     statement: B64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct JointBody {
     payload: B64,
     signatures: Vec<B64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionBody {
     pub(crate) decision: B64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OpenedBody {
     open: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BalanceBody {
     #[serde(with = "amount")]
+    #[schemars(with = "AmountText")]
     balance: Amount,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DescriptionBody {
     #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
     bank: PublicKey,
     #[serde(with = "as_text")]
+    #[schemars(with = "CurrencyText")]
     currency: Currency,
     brands: Vec<B64>,
     #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<KeyText>")]
     logs: Vec<PublicKey>,
     lock_min_ms: u64,
     lock_max_ms: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ExchangeReplyBody {
     #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
     request: RequestId,
     state: StateText,
     signatures: Vec<B64>,
@@ -135,7 +143,7 @@ struct ExchangeReplyBody {
     decision: Option<B64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StateText {
     Done,
@@ -144,8 +152,79 @@ enum StateText {
     Aborted,
 }
 
+/// Where exchanges are asked for: those of an account by its owner, all others by nobody in particular.
+const EXCHANGES: &[Listener] = &[Listener::Public, Listener::Account];
+
+/// The codes by which an exchange or its settlement is refused.
+const OF_EXCHANGES: &[&str] = &[
+    "wrong_bank",
+    "wrong_currency",
+    "exchange_size",
+    "signature_missing",
+    "signature_unneeded",
+    "unknown_brand",
+    "brand_not_issuing",
+    "brand_closed",
+    "bad_token",
+    "duplicate_input",
+    "duplicate_output",
+    "account_full",
+    "amount_out_of_range",
+    "unbalanced",
+    "condition_inputs",
+    "condition_outputs",
+    "unknown_log",
+    "expiry_too_soon",
+    "expiry_too_late",
+    "unknown_account",
+    "insufficient_funds",
+    "spent",
+    "locked",
+    "order_used",
+    "offer_taken",
+];
+/// The codes by which a log's decision is refused.
+const OF_DECISIONS: &[&str] = &["bad_decision", "decision_misfit", "key_mismatch", "log_contradiction", "unknown_log"];
+/// The code for what is not known.
+const OF_LOOK_UPS: &[&str] = &["unknown_purchase"];
+/// The codes by which an account's owner is refused.
+const OF_ACCOUNTS: &[&str] = &["wrong_bank", "unknown_account", "stale"];
+
 impl Call for BankCall {
     type Reply = BankReply;
+
+    const PARTY: &'static str = "bank";
+
+    const ROUTES: &'static [Route] = &[
+        Route::get("describe", "/v1/bank", "Who it is and what it issues.")
+            .on(EXCHANGES)
+            .gives(&[Answer::json::<DescriptionBody>()]),
+        Route::post("open_account", "/v1/accounts", "Opens an account.", json_of::<StatementBody>())
+            .on(&[Listener::Account])
+            .gives(&[Answer::json::<OpenedBody>()])
+            .refuses(&[codes::OF_STATEMENTS, OF_ACCOUNTS]),
+        Route::post("balance", "/v1/balances", "What an account holds.", json_of::<StatementBody>())
+            .on(&[Listener::Account])
+            .gives(&[Answer::json::<BalanceBody>()])
+            .refuses(&[codes::OF_STATEMENTS, OF_ACCOUNTS]),
+        Route::post(
+            "exchange",
+            "/v1/exchanges",
+            "Turns instruments into instruments, or locks a purchase.",
+            json_of::<JointBody>(),
+        )
+        .on(EXCHANGES)
+        .gives(&[Answer::json::<ExchangeReplyBody>()])
+        .refuses(&[codes::OF_STATEMENTS, OF_EXCHANGES]),
+        Route::get("status", "/v1/exchanges/{id}", "The reply to an exchange that was accepted before.")
+            .on(EXCHANGES)
+            .gives(&[Answer::json::<ExchangeReplyBody>()])
+            .refuses(&[OF_LOOK_UPS]),
+        Route::post("settle", "/v1/decisions", "Settles a purchase by the log's decision.", json_of::<DecisionBody>())
+            .on(EXCHANGES)
+            .gives(&[Answer::json::<ExchangeReplyBody>()])
+            .refuses(&[codes::OF_STATEMENTS, OF_LOOK_UPS, OF_DECISIONS]),
+    ];
 
     fn to_http(&self) -> HttpRequest {
         let statement = |bytes: Vec<u8>| StatementBody { statement: B64(bytes) };

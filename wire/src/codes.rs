@@ -24,6 +24,12 @@ pub fn find(code: &str) -> Option<Code> {
     CODES.iter().find(|page| page.code == code).copied()
 }
 
+/// The codes by which any call may be refused.
+pub const OF_ANY_CALL: &[&str] =
+    &["malformed", "too_long", "too_slow", "wrong_method", "busy", "unavailable", "internal"];
+/// The codes of statements that do not hold.
+pub const OF_STATEMENTS: &[&str] = &["not_canonical", "wrong_signer", "bad_signature"];
+
 /// A fault of the party that was asked.
 pub const INTERNAL: Code = passing(
     "internal",

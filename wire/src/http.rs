@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+use crate::route::Route;
 
 /// The longest JSON body in bytes.
 pub const MAX_BODY_LEN: usize = 1024 * 1024;
@@ -74,6 +75,8 @@ pub const JSON: &str = "application/json";
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// The media type of raw bytes.
 pub const BYTES: &str = "application/octet-stream";
+/// The media type of pages for people.
+pub const HTML: &str = "text/html; charset=utf-8";
 /// The media type of text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -81,6 +84,12 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 pub trait Call: Sized + Send + 'static {
     /// What it answers.
     type Reply: Send + 'static;
+
+    /// What the party is called, in its OpenAPI document.
+    const PARTY: &'static str;
+
+    /// Everything that it can be asked. A server answers these paths and no others.
+    const ROUTES: &'static [Route];
 
     /// The call as a request.
     fn to_http(&self) -> HttpRequest;

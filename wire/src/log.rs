@@ -4,12 +4,15 @@ use bytes::Bytes;
 use naulon_exchange::{Header, UnverifiedDecision};
 use naulon_purchase::AuthorizationM;
 use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bank::{DecisionBody, bad_reply, bytes_of};
+use crate::codes;
 use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, TEXT};
 use crate::problem::Problem;
-use crate::text::{B64, as_text, as_texts};
+use crate::route::{Answer, Route, json_of};
+use crate::text::{B64, KeyText, as_text, as_texts};
 
 /// What a log can be asked.
 #[derive(Debug)]
@@ -79,32 +82,66 @@ pub struct LogDescription {
     pub retention_ms: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CommitBody {
     header: B64,
     authorization_m: B64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AbortBody {
     header: B64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DescriptionBody {
     #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
     log: PublicKey,
     checkpoints: String,
     #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<KeyText>")]
     banks: Vec<PublicKey>,
     retention_ms: u64,
 }
 
+/// The codes by which a commit or abort is refused.
+const OF_DECIDING: &[&str] = &["wrong_log", "unknown_bank", "other_purchase", "key_mismatch", "not_expired", "too_old"];
+/// The code for what is not there.
+const OF_FILES: &[&str] = &["not_found"];
+
 impl Call for LogCall {
     type Reply = LogReply;
+
+    const PARTY: &'static str = "log";
+
+    const ROUTES: &'static [Route] = &[
+        Route::get("describe", "/v1/log", "Who it is.").gives(&[Answer::json::<DescriptionBody>()]),
+        Route::post("commit", "/v1/commits", "Commits a purchase, with the merchant's key.", json_of::<CommitBody>())
+            .gives(&[Answer::json::<DecisionBody>()])
+            .refuses(&[codes::OF_STATEMENTS, OF_DECIDING]),
+        Route::post("abort", "/v1/aborts", "Aborts a purchase, after its expiry.", json_of::<AbortBody>())
+            .gives(&[Answer::json::<DecisionBody>()])
+            .refuses(&[codes::OF_STATEMENTS, OF_DECIDING]),
+        Route::get(
+            "decision",
+            "/v1/decisions/{digest}",
+            "The decision on the purchase of the header with this digest.",
+        )
+        .gives(&[Answer::json::<DecisionBody>()])
+        .refuses(&[&["undecided"]]),
+        Route::get("checkpoint", "/checkpoint", "The newest checkpoint (C2SP tlog-checkpoint).")
+            .gives(&[Answer::text()]),
+        Route::get("tile", "/tile/{+path}", "A tile of hashes or entries (C2SP tlog-tiles).")
+            .gives(&[Answer::bytes()])
+            .refuses(&[OF_FILES]),
+        Route::get("body", "/body/{index}", "The signed decision whose digest stands in the entry of this index.")
+            .gives(&[Answer::bytes()])
+            .refuses(&[OF_FILES]),
+    ];
 
     fn to_http(&self) -> HttpRequest {
         match self {

@@ -3,13 +3,14 @@
 use naulon_exchange::{Refusal, UnverifiedDecision, UnverifiedRecord};
 use naulon_purchase::{LogRefusal, PaymentRefusal};
 use naulon_statement::{StatementError, cbor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codes;
 use crate::text::B64;
 
 /// A refusal as it travels. The code is stable, and docs/codes.md says what the caller should do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{detail} [{code}]")]
 #[serde(deny_unknown_fields)]
 pub struct Problem {

@@ -13,15 +13,16 @@ use axum::response::Response;
 use futures_util::{StreamExt, stream};
 use tokio::net::TcpListener;
 
-use crate::http::{Call, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service, TEXT};
+use crate::codes::Code;
+use crate::http::{Call, HTML, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service, TEXT};
 use crate::problem::Problem;
+use crate::route;
+use crate::{codes, openapi};
 
 /// How long a request may take to arrive whole.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on after the server is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where every server says that it is up.
-const HEALTH: &str = "/healthz";
 /// For how long an answer that never changes may be kept.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
@@ -96,10 +97,10 @@ async fn answer<C: Call, S: Service<C>>(State(service): State<Arc<S>>, request: 
         Ok(request) => request,
         Err(problem) => return write(HttpResponse::problem(&problem)),
     };
-    let response = ask::<C, S>(&service, &request).await;
-    if response.status == 404 && !is_asked_by::<C>(method, &request.path) {
+    if route::find::<C>(method, &request.path).is_none() {
         return wrong_method::<C>(&request.path);
     }
+    let response = ask::<C, S>(&service, &request).await;
     match response.part {
         Some(Part { offset: Some(offset), of }) => write_parts::<C, S>(service, request, response, offset, of),
         _ => write(response),
@@ -107,14 +108,52 @@ async fn answer<C: Call, S: Service<C>>(State(service): State<Arc<S>>, request: 
 }
 
 async fn ask<C: Call, S: Service<C>>(service: &S, request: &HttpRequest) -> HttpResponse {
-    if request.path == HEALTH && request.method == Method::Get {
-        return HttpResponse::bytes(200, TEXT, "ok\n");
+    if let Some(response) = of_every_server::<C>(request) {
+        return response;
     }
     let answer = match C::from_http(request) {
         Ok(call) => service.call(call).await,
         Err(problem) => Err(problem),
     };
     answer.map_or_else(|problem| HttpResponse::problem(&problem), C::reply_to_http)
+}
+
+/// The answer to one of [`route::OF_EVERY_SERVER`].
+fn of_every_server<C: Call>(request: &HttpRequest) -> Option<HttpResponse> {
+    if request.method != Method::Get {
+        return None;
+    }
+    match request.path.as_str() {
+        "/healthz" => Some(HttpResponse::bytes(200, TEXT, "ok\n")),
+        "/openapi.json" => Some(HttpResponse::json(200, &openapi::document::<C>())),
+        path => {
+            let code = path.strip_prefix("/problems/")?;
+            Some(match codes::find(code) {
+                Some(page) => HttpResponse::bytes(200, HTML, problem_page(&page)),
+                None => HttpResponse::problem(&Problem::new("not_found", "there is no such code")),
+            })
+        }
+    }
+}
+
+/// The page that the `type` of a problem leads to: for the person who looks why a call was refused.
+fn problem_page(page: &Code) -> String {
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let (title, advice) = (escape(page.title), escape(page.advice));
+    let again = match (page.is_final, page.retry_after) {
+        (true, _) => {
+            "The very same request can never succeed at the party that it is meant for, and has not succeeded."
+        }
+        (false, Some(_)) => "It may pass: the same request may succeed after the time in <code>Retry-After</code>.",
+        (false, None) => "It may pass: the same request may succeed later.",
+    };
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{code}</title>\n\
+         <h1><code>{code}</code>: {title}</h1>\n<p>HTTP status {status}. The request has changed nothing.</p>\n\
+         <h2>What to do</h2>\n<p>{advice}</p>\n<p>{again}</p>\n</html>\n",
+        code = page.code,
+        status = page.status,
+    )
 }
 
 /// The method, if it is one that is used. `HEAD` is a `GET` whose body stays here; the server below sees to that.
@@ -167,16 +206,10 @@ fn parse_range(value: &HeaderValue) -> Result<Option<Range>, Problem> {
     Ok(Some(Range { offset, len }))
 }
 
-/// Whether there is something at this path that is asked by this method.
-fn is_asked_by<C: Call>(method: Method, path: &str) -> bool {
-    let request = HttpRequest { method, ..HttpRequest::get(path) };
-    let refused = || C::from_http(&request).err().is_some_and(|problem| problem.code == "not_found");
-    path == HEALTH && method == Method::Get || !refused()
-}
-
 /// The answer to a method that is not the path's, or to a path that leads nowhere.
 fn wrong_method<C: Call>(path: &str) -> Response {
-    let allowed = match (is_asked_by::<C>(Method::Get, path), is_asked_by::<C>(Method::Post, path)) {
+    let is_asked_by = |method| route::find::<C>(method, path).is_some();
+    let allowed = match (is_asked_by(Method::Get), is_asked_by(Method::Post)) {
         (true, true) => "GET, HEAD, POST",
         (true, false) => "GET, HEAD",
         (false, true) => "POST",

@@ -5,12 +5,15 @@ use naulon_exchange::UnverifiedDecision;
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{GoodsM, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bank::{DecisionBody, bad_reply, bytes_of};
+use crate::codes;
 use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, Part, Range};
 use crate::problem::Problem;
-use crate::text::{B64, amount, as_text, as_texts};
+use crate::route::{Answer, Route, json_of};
+use crate::text::{AmountText, B64, CurrencyText, KeyText, amount, as_text, as_texts};
 
 /// The most bytes of encrypted goods in one answer.
 pub const MAX_GOODS_PIECE: u64 = 4 * 1024 * 1024;
@@ -77,7 +80,7 @@ pub struct ShopDescription {
 }
 
 /// Something a shop sells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
     /// Names it in a call.
@@ -88,39 +91,44 @@ pub struct Item {
     pub description: String,
     /// What it costs.
     #[serde(with = "amount")]
+    #[schemars(with = "AmountText")]
     pub price: Amount,
     /// In which currency.
     #[serde(with = "as_text")]
+    #[schemars(with = "CurrencyText")]
     pub currency: Currency,
     /// The size of the plain goods in bytes.
     pub size: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DescriptionBody {
     #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
     merchant: PublicKey,
     #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<KeyText>")]
     banks: Vec<PublicKey>,
     #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<KeyText>")]
     logs: Vec<PublicKey>,
     items: Vec<Item>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OfferBody {
     item: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GoodsMBody {
     goods_m: B64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PaymentBody {
     goods_m: B64,
@@ -130,14 +138,38 @@ struct PaymentBody {
     goods_q: Option<B64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PendingBody {
     pending: bool,
 }
 
+/// The codes by which a payment is refused.
+const OF_PAYMENTS: &[&str] =
+    &["not_my_offer", "unknown_bank", "unknown_log", "other_offer", "wrong_value", "goods_q", "too_late"];
+
 impl Call for ShopCall {
     type Reply = ShopReply;
+
+    const PARTY: &'static str = "shop";
+
+    const ROUTES: &'static [Route] = &[
+        Route::get("describe", "/v1/shop", "Who it is and what it sells.").gives(&[Answer::json::<DescriptionBody>()]),
+        Route::post("offer", "/v1/offers", "A fresh offer for an item.", json_of::<OfferBody>())
+            .gives(&[Answer::json::<GoodsMBody>()])
+            .refuses(&[&["unknown_item"]]),
+        Route::get("goods", "/v1/goods/{digest}", "The encrypted goods, or a part of them by `Range`.")
+            .gives(&[Answer::bytes(), Answer::bytes().status(206)])
+            .refuses(&[&["unknown_item", "range"]]),
+        Route::post(
+            "pay",
+            "/v1/payments",
+            "Takes the bank's promise, and hands out the key by the log.",
+            json_of::<PaymentBody>(),
+        )
+        .gives(&[Answer::json::<DecisionBody>(), Answer::json::<PendingBody>().status(202)])
+        .refuses(&[codes::OF_STATEMENTS, OF_PAYMENTS]),
+    ];
 
     fn to_http(&self) -> HttpRequest {
         match self {

@@ -1,6 +1,9 @@
 //! Binary values in JSON.
 
+use std::borrow::Cow;
+
 use naulon_statement::{base64url_decode, base64url_encode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Bytes that stand in JSON as base64url without padding.
@@ -19,6 +22,33 @@ impl<'de> Deserialize<'de> for B64 {
         base64url_decode(&text).map(B64).map_err(de::Error::custom)
     }
 }
+
+/// A text of a form of its own: its name, what it is, and its pattern.
+macro_rules! text_schema {
+    ($type:ty, $name:literal, $description:literal, $pattern:literal) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $description, "pattern": $pattern })
+            }
+        }
+    };
+}
+
+/// The schema of a key, digest or id.
+pub(crate) struct KeyText;
+/// The schema of an amount.
+pub(crate) struct AmountText;
+/// The schema of a currency.
+pub(crate) struct CurrencyText;
+
+text_schema!(B64, "Bytes", "Bytes in base64url without padding.", "^[A-Za-z0-9_-]*$");
+text_schema!(KeyText, "Key", "A key, digest or id: 32 bytes in base64url without padding.", "^[A-Za-z0-9_-]{43}$");
+text_schema!(AmountText, "Amount", "An amount: a decimal number of micro-units.", "^(0|[1-9][0-9]{0,18})$");
+text_schema!(CurrencyText, "Currency", "A currency: 3 to 12 capital letters.", "^[A-Z]{3,12}$");
 
 impl From<&[u8]> for B64 {
     fn from(bytes: &[u8]) -> Self {

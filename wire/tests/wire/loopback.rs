@@ -176,6 +176,23 @@ async fn what_is_not_asked_rightly_is_refused_by_name() {
     assert_eq!(running.party.calls.load(Ordering::SeqCst), 1, "only one of them was a call");
 }
 
+/// The `type` of every problem leads to a page that says what to do, at the very server that refused.
+#[tokio::test]
+async fn every_code_has_its_page() {
+    let running = start(Party::default()).await;
+    for code in naulon_wire::codes::CODES {
+        let problem = Problem::new(code.code, "so it is");
+        let page = raw(running.address, &get(&problem.kind, "")).await;
+        assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("text/html"), "{page}");
+        let plain = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        assert!(page.contains(code.code) && page.contains(&plain(code.title)), "{page}");
+        assert!(page.contains(&plain(code.advice)), "{page}");
+    }
+    assert!(raw(running.address, &get("/problems/nobody_knows", "")).await.starts_with("HTTP/1.1 404 "));
+    let document = raw(running.address, &get("/openapi.json", "")).await;
+    assert!(document.contains("application/json") && document.contains("\"openapi\":\"3.1.0\""), "{document}");
+}
+
 #[tokio::test]
 async fn goods_come_in_pieces() {
     let running = start(Party::default()).await;

@@ -7,5 +7,6 @@
 mod calls;
 mod codes;
 mod loopback;
+mod openapi;
 mod rubbish;
 mod samples;

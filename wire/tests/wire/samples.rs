@@ -184,6 +184,7 @@ pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
         LogCall::Public("/checkpoint".to_owned()),
         LogCall::Public("/tile/0/x001/067.p/3".to_owned()),
         LogCall::Public("/tile/entries/000".to_owned()),
+        LogCall::Public("/body/7".to_owned()),
     ];
     let with_replies = |call: LogCall| {
         let replies = match &call {
