@@ -20,7 +20,7 @@ use crate::state::{Decided, Guard, LedgerAccount, MarkKind, Plan, Record, Record
 pub fn decide(rules: &Rules, view: &View, request: &Request, now: Timestamp) -> Result<Decided, Refusal> {
     match request {
         Request::Exchange(exchange) => decide_exchange(rules, view, exchange, now),
-        Request::Decision(decision) => purchase::settle(rules, view, decision),
+        Request::Decision(decision) => purchase::settle(rules, view, decision, now),
         Request::OpenAccount(open) if view.balances.contains_key(&open.account) => Ok(Decided::Nothing),
         Request::OpenAccount(open) => Ok(Decided::Write(Plan {
             record: RecordWrite::Open(open.account),
@@ -61,7 +61,7 @@ fn decide_exchange(
         Some(_) => (State::Locked, purchase::lock_transfers(&request.given)),
         None => (State::Done, match_values(&request.given, &request.wanted)),
     };
-    let record = Record { exchange: request.joint.clone(), state, accepted: now, decision: None };
+    let record = Record { exchange: request.joint.clone(), state, accepted: now, decision: None, settled: None };
     Ok(Decided::Write(Plan {
         record: RecordWrite::Insert(Arc::new(record)),
         marks,

@@ -12,8 +12,8 @@
 //!  bytes ─ parse ─▶ Unverified ─ authenticate ─▶ Request ─ Needs ─▶ store ─▶ View ─ decide ─▶ Plan ─▶ store ─▶ Record ─▶ reply
 //! ```
 //!
-//! In scope: the instruments of a bank (one file each in `instrument`), the statements a bank signs, the log's decision as
-//! far as a bank must judge it, the [`Audit`]. Out of scope: how a shop, a buyer and a log behave (`naulon-purchase`), the
+//! In scope: the instruments of a bank (one file each in `instrument`), the statements a bank signs, its public
+//! [`register`], the log's decision as far as a bank must judge it, the [`Audit`]. Out of scope: how a shop, a buyer and a log behave (`naulon-purchase`), the
 //! store, RSA keys and HTTP (`naulon-bank`).
 
 mod audit;
@@ -23,6 +23,7 @@ mod decision;
 mod instrument;
 mod promise;
 mod refusal;
+pub mod register;
 mod request;
 mod rules;
 mod state;

@@ -64,6 +64,9 @@ pub struct Record {
     /// The log's decision, when there is one.
     #[n(4)]
     pub decision: Option<ProvenDecision>,
+    /// The `now` of the decision to settle it. It is the bank's own matter, and goes to nobody.
+    #[cbor(skip)]
+    pub settled: Option<Timestamp>,
 }
 
 impl Record {
@@ -99,6 +102,7 @@ impl UnverifiedRecord {
             state: self.state,
             accepted: self.accepted,
             decision: self.decision.map(UnverifiedDecision::from_own_store),
+            settled: None,
         }
     }
 }

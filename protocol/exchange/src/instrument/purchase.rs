@@ -65,7 +65,12 @@ pub(crate) fn lock_transfers(given: &[Given]) -> Vec<Transfer> {
 }
 
 /// Settles a purchase by the log's decision.
-pub(crate) fn settle(rules: &Rules, view: &View, proven: &Arc<ProvenDecision>) -> Result<Decided, Refusal> {
+pub(crate) fn settle(
+    rules: &Rules,
+    view: &View,
+    proven: &Arc<ProvenDecision>,
+    now: Timestamp,
+) -> Result<Decided, Refusal> {
     let record = view.record.as_ref().ok_or(Refusal::UnknownPurchase)?;
     let exchange: &Exchange = &record.exchange;
     let header = Header::of(exchange, record.id()).ok_or(Refusal::UnknownPurchase)?;
@@ -98,7 +103,8 @@ pub(crate) fn settle(rules: &Rules, view: &View, proven: &Arc<ProvenDecision>) -
             (State::Aborted, freed, given.iter().map(unlock).collect())
         }
     };
-    let settled = Record { state, decision: Some(ProvenDecision::clone(proven)), ..Record::clone(record) };
+    let decision = Some(ProvenDecision::clone(proven));
+    let settled = Record { state, decision, settled: Some(now), ..Record::clone(record) };
     Ok(Decided::Write(Plan {
         record: RecordWrite::Settle(Arc::new(settled)),
         marks: Vec::new(),

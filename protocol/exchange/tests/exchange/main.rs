@@ -8,4 +8,5 @@ mod auditor;
 mod books;
 mod model;
 mod refusals;
+mod register;
 mod world;
