@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use naulon_bank::{BankStore, LogFault, Written};
+use naulon_bank::{
+    BankStore, DayKey, DeliveredPlace, LogFault, RegisterAppending, RegisterRows, RegisterStore, StoredChunk, Written,
+};
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_exchange::{Audit, Needs, Plan, Record, RecordWrite, RequestId, Transfer, View};
@@ -122,6 +124,49 @@ impl<S: BankStore> BankStore for BankBooks<S> {
         self.settle()?;
         self.booked_again.iter().for_each(|line| audit.transfer(line));
         self.store.audit(audit)
+    }
+}
+
+impl<S: BankStore> RegisterStore for BankBooks<S> {
+    fn register(&mut self, from: u64) -> Result<RegisterRows, StoreError> {
+        self.store.register(from)
+    }
+
+    fn register_statement(&mut self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.register_statement(index)
+    }
+
+    fn append_register(&mut self, appending: &RegisterAppending) -> Result<Written, StoreError> {
+        self.store.append_register(appending)
+    }
+
+    fn keep_cosigned(&mut self, size: u64, note: &str) -> Result<Written, StoreError> {
+        self.store.keep_cosigned(size, note)
+    }
+
+    fn delivered(
+        &mut self,
+        within: Range<Timestamp>,
+        after: Option<&DeliveredPlace>,
+        limit: usize,
+    ) -> Result<Vec<(DeliveredPlace, Record)>, StoreError> {
+        self.store.delivered(within, after, limit)
+    }
+
+    fn keep_chunks(&mut self, chunks: &[StoredChunk]) -> Result<(), StoreError> {
+        self.store.keep_chunks(chunks)
+    }
+
+    fn chunk_roots(&mut self, key: &DayKey) -> Result<Vec<Hash>, StoreError> {
+        self.store.chunk_roots(key)
+    }
+
+    fn chunk(&mut self, key: &DayKey, number: u64) -> Result<Option<Vec<Digest>>, StoreError> {
+        self.store.chunk(key, number)
+    }
+
+    fn chunk_of(&mut self, key: &DayKey, item: &Digest) -> Result<Option<u64>, StoreError> {
+        self.store.chunk_of(key, item)
     }
 }
 

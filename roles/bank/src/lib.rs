@@ -39,6 +39,6 @@ pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
 pub use front::{AddBrandsError, BankFront, FrontLimits};
 pub use signatory::{KeyFileError, KeyRing, MAX_KEYS_A_FILE, Signatory, SignatoryError};
 pub use store::{
-    BANK_FILE, BankStore, LogFault, MemoryStore, PostgresOpenError, PostgresStore, SqliteStore, Written, audit_file,
-    audit_url,
+    BANK_FILE, BankStore, DayKey, DeliveredPlace, LogFault, MemoryStore, PostgresOpenError, PostgresStore,
+    RegisterAppending, RegisterRows, RegisterStore, SqliteStore, StoredChunk, Written, audit_file, audit_url,
 };

@@ -332,6 +332,7 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
             state: State::Done,
             accepted: NOW,
             decision: None,
+            settled: None,
         });
         let opening = |account: u8| Plan {
             record: RecordWrite::Open(PublicKey([account; 32])),

@@ -8,9 +8,13 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use naulon_bank::{BankStore, LogFault, MemoryStore, PostgresStore, SqliteStore, Written};
+use naulon_bank::{
+    BankStore, DayKey, DeliveredPlace, LogFault, MemoryStore, PostgresStore, RegisterAppending, RegisterStore,
+    SqliteStore, StoredChunk, Written,
+};
 use naulon_durable::StoreError;
 use naulon_durable::fault::{Faults, When};
+use naulon_exchange::register::{Day, DayItems, EntryKind, RegisterEntry, Side};
 use naulon_exchange::{
     Audit, AuditReport, Discrepancy, Exchange, Guard, Header, Input, LedgerAccount, Mark, MarkKind, Needs, Outcome,
     Output, Plan, Record, RecordWrite, State, Transfer, View,
@@ -96,6 +100,9 @@ conformance! {
     a_fault_of_a_log_is_kept_once,
     a_store_opened_again_says_the_same,
     the_auditor_finds_what_is_wrong,
+    the_register_grows_by_one_writer_at_a_time,
+    what_a_day_delivered_is_read_once_and_whole,
+    items_of_a_day_are_found,
 }
 
 fn account(n: u8) -> PublicKey {
@@ -116,7 +123,13 @@ fn record(n: u8, state: State) -> Arc<Record> {
     let output = Output::Account { account: account(n), amount: micros(1) };
     let condition = (state != State::Done).then(|| condition(n));
     let body = Exchange { condition, ..exchange(vec![input], vec![output]) };
-    Arc::new(Record { exchange: Joint::sign(body, [&key("alice")]), state, accepted: NOW, decision: None })
+    Arc::new(Record {
+        exchange: Joint::sign(body, [&key("alice")]),
+        state,
+        accepted: NOW,
+        decision: None,
+        settled: None,
+    })
 }
 
 fn settled(n: u8, outcome: Outcome) -> Arc<Record> {
@@ -124,7 +137,7 @@ fn settled(n: u8, outcome: Outcome) -> Arc<Record> {
     let header = Header::of(&locked.exchange, locked.id()).expect("a purchase");
     let decision = TestLog::default().decide(&header, NOW, outcome);
     let state = if matches!(outcome, Outcome::Abort) { State::Aborted } else { State::Committed };
-    Arc::new(Record { state, decision: Some(decision), ..Record::clone(&locked) })
+    Arc::new(Record { state, decision: Some(decision), settled: Some(NOW), ..Record::clone(&locked) })
 }
 
 fn plan(record: RecordWrite) -> Plan {
@@ -559,4 +572,120 @@ fn emptied() -> MutexGuard<'static, (String, PostgresStore)> {
     let store = store.lock().unwrap_or_else(PoisonError::into_inner);
     cluster::run(&store.0, "DELETE FROM mark; DELETE FROM record; DELETE FROM account; DELETE FROM journal");
     store
+}
+
+fn appending(before: u64, texts: &[&str]) -> RegisterAppending {
+    let kinds = [EntryKind::Brand, EntryKind::Day, EntryKind::Fees];
+    let statements = texts.iter().zip(kinds).map(|(text, kind)| (kind, text.as_bytes().to_vec())).collect();
+    RegisterAppending { before, statements, checkpoint: format!("{before}: {}", texts.join(" ")) }
+}
+
+fn the_register_grows_by_one_writer_at_a_time<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    assert_eq!(store.register(0).expect("reads").size, 0);
+    let first = appending(0, &["brand", "day"]);
+    assert_eq!(store.append_register(&first), Ok(Written::Yes));
+    // Whoever has not seen that appends to another tree, and is fenced off; of the two checkpoints one is kept.
+    assert_eq!(store.append_register(&appending(0, &["own", "tree"])), Ok(Written::Lost));
+    assert_eq!(store.append_register(&appending(3, &["gap"])), Ok(Written::Lost));
+    assert_eq!(store.append_register(&appending(2, &["next"])), Ok(Written::Yes));
+    drop(store);
+    let mut store = disk.open();
+    let rows = store.register(0).expect("reads");
+    assert_eq!((rows.size, rows.checkpoint.as_deref()), (3, Some("2: next")));
+    let brand = (RegisterEntry::new(EntryKind::Brand, b"brand"), Some(b"brand".to_vec()));
+    let next = (RegisterEntry::new(EntryKind::Brand, b"next"), Some(b"next".to_vec()));
+    // A day's statement is read for itself.
+    assert_eq!(rows.entries, [brand, (RegisterEntry::new(EntryKind::Day, b"day"), None), next.clone()]);
+    assert_eq!(store.register_statement(1), Ok(Some(b"day".to_vec())));
+    assert_eq!(store.register_statement(3), Ok(None));
+    assert_eq!(store.register(2).expect("reads").entries, [next]);
+    assert_eq!(store.register(9).expect("reads").entries, []);
+    // Cosignatures belong to one tree.
+    assert_eq!(store.keep_cosigned(2, "old"), Ok(Written::Lost));
+    assert_eq!(store.keep_cosigned(3, "cosigned"), Ok(Written::Yes));
+    assert_eq!(store.register(3).expect("reads").checkpoint.as_deref(), Some("cosigned"));
+}
+
+fn what_a_day_delivered_is_read_once_and_whole<D: Disk>() {
+    let mut store = with_account(D::default().open(), 0, 100);
+    let at = |ms: u64| Timestamp(NOW.0 + ms);
+    let inserted = |n: u8, state, accepted| {
+        let record = Record { accepted, ..Record::clone(&record(n, state)) };
+        Plan { ..plan(RecordWrite::Insert(Arc::new(record))) }
+    };
+    let settling = |n: u8, outcome, accepted, time| {
+        let record = Record { accepted, settled: Some(time), ..Record::clone(&settled(n, outcome)) };
+        plan(RecordWrite::Settle(Arc::new(record)))
+    };
+    let commits = naulon_exchange::Outcome::Commit { k: K };
+    let plans = [
+        inserted(1, State::Done, at(1)),
+        inserted(2, State::Locked, at(1)),
+        inserted(3, State::Locked, at(2)),
+        inserted(4, State::Done, at(2)),
+        inserted(5, State::Locked, at(3)),
+        inserted(6, State::Done, at(3)),
+        settling(2, commits, at(1), at(4)),
+        settling(3, Outcome::Abort, at(2), at(4)),
+        inserted(7, State::Done, at(5)),
+    ];
+    for plan in plans {
+        assert_eq!(commit(&mut store, &[plan]), [Written::Yes]);
+    }
+    let ids = |numbers: &[u8]| {
+        let id = |n: &u8| record(*n, if [2, 3, 5].contains(n) { State::Locked } else { State::Done }).id();
+        numbers.iter().map(id).collect::<Vec<_>>()
+    };
+    // Page by page, of whatever size: what was done in its time, then what was settled in it; half-open.
+    for limit in 1..6 {
+        let (mut found, mut after): (Vec<(DeliveredPlace, Record)>, Option<DeliveredPlace>) = (Vec::new(), None);
+        loop {
+            let page = store.delivered(at(2)..at(5), after.as_ref(), limit).expect("reads");
+            assert!(page.len() <= limit);
+            let is_last = page.len() < limit;
+            after = page.last().map(|(place, _)| place.clone()).or(after);
+            found.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(found.iter().map(|(_, record)| record.id()).collect::<Vec<_>>(), ids(&[4, 6, 2]), "{limit} a page");
+        let settled = &found[2];
+        assert_eq!((settled.0.time, settled.1.settled, settled.1.state), (at(4), Some(at(4)), State::Committed));
+    }
+    let of = |store: &mut D::Store, within| store.delivered(within, None, 99).expect("reads").len();
+    assert_eq!(of(&mut store, at(6)..at(9)), 0);
+    assert_eq!(of(&mut store, at(1)..at(2)), 1);
+    assert_eq!(of(&mut store, at(5)..at(6)), 1);
+}
+
+fn items_of_a_day_are_found<D: Disk>() {
+    let disk = D::default();
+    let key = DayKey { day: Day(7), brand: Digest([1; 32]), side: Side::Issued };
+    let all: Vec<Digest> = (0..600_u64).map(|n| Digest::of(&[&n.to_be_bytes()])).collect();
+    let items = DayItems::new(all.clone());
+    let chunks: Vec<StoredChunk> =
+        items.chunks().zip(0..).map(|(chunk, number)| StoredChunk { key, number, chunk }).collect();
+    let mut store = disk.open();
+    store.keep_chunks(&chunks[..2]).expect("keeps");
+    // After a crash the same is kept again.
+    store.keep_chunks(&chunks).expect("keeps");
+    store.keep_chunks(&[]).expect("keeps");
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.chunk_roots(&key).expect("reads"), chunks.iter().map(|c| c.chunk.root).collect::<Vec<_>>());
+    for item in &all {
+        let number = store.chunk_of(&key, item).expect("reads").expect("a chunk");
+        let found = store.chunk(&key, number).expect("reads").expect("items");
+        assert!(found.contains(item));
+    }
+    assert_eq!(store.chunk_of(&key, &Digest([0; 32])), Ok(None));
+    assert_eq!(store.chunk_of(&key, &Digest([255; 32])), Ok(Some(2)));
+    assert_eq!(store.chunk(&key, 3), Ok(None));
+    for other in [DayKey { day: Day(8), ..key }, DayKey { side: Side::Redeemed, ..key }] {
+        assert_eq!(store.chunk_roots(&other), Ok(vec![]));
+        assert_eq!(store.chunk_of(&other, &all[0]), Ok(None));
+    }
 }

@@ -416,7 +416,7 @@ fn marked(forge: impl FnOnce(Joint<Exchange>) -> Record) -> Amount {
 
 #[test]
 fn a_refusal_as_spent_without_proof_marks_nothing() {
-    let record = |exchange, state, decision| Record { exchange, state, accepted: START, decision };
+    let record = |exchange, state, decision| Record { exchange, state, accepted: START, decision, settled: None };
     let decided = |joint: &Joint<Exchange>, log: u8, outcome| {
         let header = Header::of(joint, joint.id()).expect("a purchase");
         let log = Log::new(SecretKey::from_seed(&[log; 32]), header.bank);

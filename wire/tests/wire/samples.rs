@@ -70,7 +70,7 @@ pub fn decision() -> ProvenDecision {
 
 pub fn record() -> Arc<Record> {
     let decision = Some(decision());
-    Arc::new(Record { exchange: exchange(), state: State::Committed, accepted: Timestamp(1), decision })
+    Arc::new(Record { exchange: exchange(), state: State::Committed, accepted: Timestamp(1), decision, settled: None })
 }
 
 pub fn goods_m() -> Signed<GoodsM> {

@@ -9,7 +9,7 @@ use naulon_statement::{Digest, Signed, StatementError, Timestamp, Unverified};
 use naulon_tlog::{CosignedError, Hash, Tree, WitnessPolicy};
 
 use super::BankIdentity;
-use super::entry::{EntryKind, FeeTable, Registered, RegisterEntry};
+use super::entry::{EntryKind, FeeTable, RegisterEntry, Registered};
 
 /// A register as a bank hands it out: all of it, the same for everybody, so that asking for it says nothing. The statements
 /// of days are left out; a checkpoint fixes them all the same.
@@ -205,7 +205,11 @@ impl RegisterCopy {
 impl ReadRegister {
     /// The fees that are charged at a time: those of the last table that has begun by then.
     pub fn fees_at(&self, now: Timestamp) -> Option<&FeeTable> {
-        self.fees.iter().filter(|table| table.from <= now).max_by_key(|table| table.from).map(|logged| &**logged.deref())
+        self.fees
+            .iter()
+            .filter(|table| table.from <= now)
+            .max_by_key(|table| table.from)
+            .map(|logged| &**logged.deref())
     }
 }
 

@@ -18,7 +18,7 @@ pub use copy::{Logged, ReadRegister, RegisterCopy, RegisterMemory, RegisterRefus
 pub use day::{
     BrandDay, Day, DayItems, DaySummary, ITEM_CHUNK, ItemChunk, Side, day_items, issued_item, item_path, redeemed_item,
 };
-pub use entry::{EntryKind, FeeTable, REGISTER_ENTRY_LEN, Registered, RegisterEntry};
+pub use entry::{EntryKind, FeeTable, REGISTER_ENTRY_LEN, RegisterEntry, Registered};
 pub use receipt::{ItemPromise, Neighbour, Receipt, ReceiptError, Verdict};
 pub use watch::{DayFault, DayWatch};
 

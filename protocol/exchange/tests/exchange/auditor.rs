@@ -125,7 +125,13 @@ fn every_other_change_is_found() {
     // A record whose sums do not agree, one of a brand that is none, and a token that two requests gave up.
     let forge = |books: &mut Books, body: Exchange| {
         let joint = sign(body);
-        let record = Record { exchange: joint.clone(), state: State::Done, accepted: Timestamp(0), decision: None, settled: None };
+        let record = Record {
+            exchange: joint.clone(),
+            state: State::Done,
+            accepted: Timestamp(0),
+            decision: None,
+            settled: None,
+        };
         books.records.insert(joint.id(), Arc::new(record));
     };
     let credit = |amount| vec![Output::Account { account: account(3).public(), amount: units(amount) }];

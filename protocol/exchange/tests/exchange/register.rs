@@ -192,9 +192,8 @@ fn what_was_seen_goes_on_or_the_bank_is_convicted() {
     let seen = read(&register.copy(&[0, 1])).expect("read").memory;
     let mut other = register.clone();
     register.state(brand(1, 5, 0));
-    let again = |register: &Register, seen: &RegisterMemory| {
-        register.copy(&[1, 2]).read(&identity(), &policy(), Some(seen))
-    };
+    let again =
+        |register: &Register, seen: &RegisterMemory| register.copy(&[1, 2]).read(&identity(), &policy(), Some(seen));
     let later = again(&register, &seen).expect("goes on").memory;
     assert_eq!(again(&register, &later).expect("the same").memory.size, 3);
     assert_eq!(again(&other, &later).expect_err("older"), RegisterRefusal::Older { seen: 3, shown: 2 });
@@ -327,7 +326,10 @@ fn a_watcher_finds_days_that_do_not_hold() {
     assert_eq!(begun().day(&day(4, vec![row(1, 5, 6, 7)])), [more]);
     assert_eq!(begun().day(&day(4, vec![row(1, 1, 7, 3)])), [DayFault::Totals { brand: id, day: Day(4) }]);
     assert_eq!(begun().day(&day(4, vec![])), [DayFault::Row { brand: id, day: Day(4) }]);
-    assert_eq!(begun().day(&day(4, vec![row(0, 0, 5, 2), row(0, 0, 5, 2)])), [DayFault::Row { brand: id, day: Day(4) }]);
+    assert_eq!(
+        begun().day(&day(4, vec![row(0, 0, 5, 2), row(0, 0, 5, 2)])),
+        [DayFault::Row { brand: id, day: Day(4) }]
+    );
     for found in [3, 5] {
         let out = DayFault::OutOfOrder { last: Day(3), found: Day(found) };
         assert_eq!(begun().day(&day(found, vec![row(0, 0, 5, 2)])), [out]);

@@ -1,5 +1,7 @@
 //! Books in memory, with faults at every write: for tests and the simulator.
 
+mod register;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +32,7 @@ struct Books {
     brands: Vec<Signed<Brand>>,
     time: Timestamp,
     log_faults: Vec<LogFault>,
+    register: register::RegisterBooks,
 }
 
 impl MemoryStore {

@@ -3,11 +3,13 @@
 mod changes;
 mod memory;
 mod postgres;
+mod register;
 mod schema;
 mod sqlite;
 
 pub use memory::MemoryStore;
 pub use postgres::{PostgresOpenError, PostgresStore, audit_url};
+pub use register::{DayKey, DeliveredPlace, RegisterAppending, RegisterRows, RegisterStore, StoredChunk};
 pub use sqlite::{BANK_FILE, SqliteStore, audit_file};
 
 use naulon_blind::Brand;
@@ -45,7 +47,7 @@ pub struct LogFault {
 /// A store in memory or in a file has one owner at a time; a database may have many, each of which takes for true only
 /// what it has just read. After an error whose [`StoreError::retry`] is
 /// [`AfterReopening`](naulon_durable::Retry::AfterReopening) its owner opens it again before it uses or believes it.
-pub trait BankStore: Send + 'static {
+pub trait BankStore: RegisterStore + Send + 'static {
     /// The state that each of these requests touches, all from one moment. What it leaves out, the bank takes for free
     /// to give away: a mark that is held but not seen costs the bank a token's value (the commit then still refuses
     /// it).
@@ -57,8 +59,8 @@ pub trait BankStore: Send + 'static {
     ///
     /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a
     /// guard does not hold, if a balance would leave 0..=[`Amount::MAX`], if the record it inserts is there, or the one
-    /// it settles is not locked. In a store of many owners it is also lost if its record is accepted before a time that
-    /// one of them has kept ([`keep_time`](Self::keep_time)): its bank's clock is behind. Only a plan that inserts a
+    /// it settles is not locked. In a store of many owners it is also lost if its record is accepted or settled before a
+    /// time that one of them has kept ([`keep_time`](Self::keep_time)): its bank's clock is behind. Only a plan that inserts a
     /// record takes marks, and one that opens an account does nothing else. Of plans that conflict among themselves at
     /// least one is written, unless it loses otherwise.
     ///
@@ -82,8 +84,9 @@ pub trait BankStore: Send + 'static {
     /// The latest time the store knows of: of the last record, or of [`keep_time`](Self::keep_time).
     fn latest_time(&mut self) -> Result<Timestamp, StoreError>;
 
-    /// Keeps a time that the bank has told somebody. Durable when it returns. A time that is forgotten could let a
-    /// request succeed that was refused for good.
+    /// Keeps a time that the bank has told somebody. Durable when it returns, and by then every commit of an earlier time
+    /// has ended. A time that is forgotten could let a request succeed that was refused for good, or change a day whose
+    /// sum is told.
     fn keep_time(&mut self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Keeps a log's decision that breaks the protocol, once a purchase and code. Durable when it returns.

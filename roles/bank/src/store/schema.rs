@@ -78,4 +78,33 @@ CREATE TABLE clock (
     time INTEGER NOT NULL
 ) STRICT;
 INSERT INTO clock VALUES (1, 0);
+", "
+-- When a purchase was settled: on that day what it delivered is counted.
+ALTER TABLE settlement ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX settlement_settled ON settlement (settled);
+
+-- The bank's register: entries of its public tlog, and the statements that they name.
+CREATE TABLE register (
+    place     INTEGER PRIMARY KEY,
+    entry     BLOB NOT NULL,
+    statement BLOB NOT NULL
+) STRICT;
+CREATE TABLE register_head (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    size       INTEGER NOT NULL,
+    checkpoint TEXT
+) STRICT;
+INSERT INTO register_head VALUES (1, 0, NULL);
+
+-- What was issued (side 1) and redeemed (side 2) on days that are over: sorted items, 256 a row, with their subtree's root.
+CREATE TABLE day_item (
+    day   INTEGER NOT NULL,
+    brand BLOB NOT NULL,
+    side  INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    first BLOB NOT NULL,
+    root  BLOB NOT NULL,
+    items BLOB NOT NULL,
+    PRIMARY KEY (day, brand, side, chunk)
+) STRICT;
 "];

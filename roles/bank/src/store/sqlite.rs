@@ -1,5 +1,7 @@
 //! The books in a SQLite file.
 
+mod register;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -292,7 +294,7 @@ impl<'c> Writer<'c> {
         let exchange = cbor::to_vec(&record.exchange);
         let row = params![number, millis(record.accepted), state_number(record.state), exchange];
         self.connection.prepare_cached(sql)?.execute(row)?;
-        self.insert_decision(number, record.decision.as_ref())?;
+        self.insert_decision(number, record)?;
         Ok(Some(number))
     }
 
@@ -304,14 +306,15 @@ impl<'c> Writer<'c> {
         if self.connection.prepare_cached(sql)?.execute(row)? != 1 {
             return Ok(None);
         }
-        self.insert_decision(number, record.decision.as_ref())?;
+        self.insert_decision(number, record)?;
         Ok(Some(number))
     }
 
-    fn insert_decision(&self, number: i64, decision: Option<&ProvenDecision>) -> Result<(), StoreError> {
-        if let Some(decision) = decision {
-            let sql = "INSERT INTO settlement (record, decision) VALUES (?1, ?2)";
-            self.connection.prepare_cached(sql)?.execute(params![number, decision.to_bytes()])?;
+    fn insert_decision(&self, number: i64, record: &Record) -> Result<(), StoreError> {
+        if let Some(decision) = &record.decision {
+            let sql = "INSERT INTO settlement (record, decision, settled) VALUES (?1, ?2, ?3)";
+            let settled = millis(record.settled.unwrap_or_default());
+            self.connection.prepare_cached(sql)?.execute(params![number, decision.to_bytes(), settled])?;
         }
         Ok(())
     }
@@ -385,9 +388,8 @@ fn view(connection: &Connection, needs: &Needs) -> Result<View, StoreError> {
     Ok(view)
 }
 
-const SELECT_RECORD: &str =
-    "SELECT exchange, state, accepted, decision FROM record LEFT JOIN settlement ON settlement.record = number";
-const SELECT_RECORD_BY_NUMBER: &str = "SELECT exchange, state, accepted, decision
+const SELECT_RECORD: &str = "SELECT exchange, state, accepted, decision, settled FROM record LEFT JOIN settlement ON settlement.record = number";
+const SELECT_RECORD_BY_NUMBER: &str = "SELECT exchange, state, accepted, decision, settled
      FROM record LEFT JOIN settlement ON settlement.record = number WHERE number = ?1";
 
 fn record_of(connection: &Connection, id: &RequestId) -> Result<Option<Record>, StoreError> {
@@ -410,7 +412,7 @@ fn balance_of(connection: &Connection, account: &PublicKey) -> Result<Option<Amo
     select.query_row([account.as_bytes()], |row| row.get::<_, i64>(0)).optional()?.map(amount).transpose()
 }
 
-/// The record of a row of exchange, state, accepted, decision. These are bytes that this bank wrote itself.
+/// The record of a row of exchange, state, accepted, decision, settled. These are bytes that this bank wrote itself.
 fn record(row: &Row<'_>) -> Result<Record, StoreError> {
     let exchange: UnverifiedJoint<Exchange> = parsed(cbor::from_slice(blob(row.get_ref(0)?.as_blob())?))?;
     let number: i64 = row.get(1)?;
@@ -418,7 +420,9 @@ fn record(row: &Row<'_>) -> Result<Record, StoreError> {
     let state = states.into_iter().find(|state| state_number(*state) == number).ok_or(StoreError::Corrupt)?;
     let settled = row.get_ref(3)?.as_blob_or_null();
     let settled = blob(settled)?.map(decision).transpose()?;
-    Ok(Record { exchange: exchange.from_own_store(), state, accepted: timestamp(row.get(2)?)?, decision: settled })
+    let time = row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?;
+    let (exchange, accepted) = (exchange.from_own_store(), timestamp(row.get(2)?)?);
+    Ok(Record { exchange, state, accepted, decision: settled, settled: time })
 }
 
 fn decision(bytes: &[u8]) -> Result<ProvenDecision, StoreError> {

@@ -51,7 +51,7 @@ pub(super) async fn snapshot(client: &Client, audit: &mut Audit<'_>) -> Result<(
 }
 
 async fn tell(client: &Client, audit: &mut Audit<'_>) -> Result<(), Failure> {
-    each(client, "SELECT exchange, state, accepted, decision FROM record", |row| {
+    each(client, "SELECT exchange, state, accepted, decision, settled FROM record", |row| {
         audit.record(&rows::record(row)?);
         Ok(())
     })

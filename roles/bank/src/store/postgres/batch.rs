@@ -164,7 +164,8 @@ impl<'p> Batch<'p> {
         let state = self.rows.states.get(&id);
         let fits = if settles { state == Some(&State::Locked) } else { state.is_none() };
         // A time that was told to somebody by another process is past for this one, too.
-        if !fits || (!settles && record.accepted < self.rows.time) {
+        let time = if settles { record.settled.unwrap_or_default() } else { record.accepted };
+        if !fits || time < self.rows.time {
             return false;
         }
         self.rows.states.insert(id, record.state);

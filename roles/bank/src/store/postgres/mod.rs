@@ -3,6 +3,7 @@
 mod audit;
 mod batch;
 mod failure;
+mod register;
 mod rows;
 mod schema;
 mod session;
@@ -270,8 +271,12 @@ async fn write(session: &Session, writes: &Writes<'_>) -> Result<bool, Failure> 
     }
     for (id, record) in &writes.settled {
         let decision = record.decision.as_ref().map(|decision| decision.to_bytes());
-        let values: Vec<Box<dyn ToSql + Sync>> =
-            vec![Box::new(&id.0[..]), Box::new(state_number(record.state)), Box::new(decision)];
+        let values: Vec<Box<dyn ToSql + Sync>> = vec![
+            Box::new(&id.0[..]),
+            Box::new(state_number(record.state)),
+            Box::new(decision),
+            Box::new(record.settled.map(millis)),
+        ];
         add(Sql::Settle, values, Some(1));
     }
     for (account, change) in &writes.balances {

@@ -35,11 +35,14 @@ pub(super) fn state(row: &Row, place: usize) -> Result<State, StoreError> {
     states.into_iter().find(|state| state_number(*state) == number).ok_or(StoreError::Corrupt)
 }
 
-/// The record of a row of exchange, state, accepted, decision. These are bytes that this bank wrote itself.
+/// The record of a row of exchange, state, accepted, decision, settled. These are bytes that this bank wrote itself.
 pub(super) fn record(row: &Row) -> Result<Record, StoreError> {
     let exchange: UnverifiedJoint<Exchange> = parsed(cbor::from_slice(column(row, 0)?))?;
     let decision = column::<Option<&[u8]>>(row, 3)?.map(proven).transpose()?;
-    Ok(Record { exchange: exchange.from_own_store(), state: state(row, 1)?, accepted: timestamp(row, 2)?, decision })
+    let settled =
+        column::<Option<i64>>(row, 4)?.map(|millis| parsed(u64::try_from(millis)).map(Timestamp)).transpose()?;
+    let (exchange, state, accepted) = (exchange.from_own_store(), state(row, 1)?, timestamp(row, 2)?);
+    Ok(Record { exchange, state, accepted, decision, settled })
 }
 
 pub(super) fn decision(row: &Row, place: usize) -> Result<ProvenDecision, StoreError> {

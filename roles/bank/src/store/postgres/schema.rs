@@ -77,6 +77,36 @@ CREATE TABLE clock (
     time bigint NOT NULL
 );
 INSERT INTO clock VALUES (1, 0);
+", "
+-- When a purchase was settled: on that day what it delivered is counted.
+ALTER TABLE record ADD COLUMN settled bigint;
+CREATE INDEX record_settled ON record (settled) WHERE settled IS NOT NULL;
+
+-- The bank's register: entries of its public tlog, and the statements that they name. Copied everywhere.
+CREATE TABLE register (
+    place     bigint NOT NULL PRIMARY KEY,
+    entry     bytea NOT NULL CHECK (length(entry) = 33),
+    statement bytea NOT NULL
+);
+CREATE TABLE register_head (
+    one        smallint NOT NULL PRIMARY KEY CHECK (one = 1),
+    size       bigint NOT NULL,
+    checkpoint text
+);
+INSERT INTO register_head VALUES (1, 0, NULL);
+
+-- What was issued (side 1) and redeemed (side 2) on days that are over: sorted items, 256 a row, with their subtree's root.
+-- Its shard key is the brand.
+CREATE TABLE day_item (
+    day   bigint NOT NULL,
+    brand bytea NOT NULL,
+    side  smallint NOT NULL,
+    chunk bigint NOT NULL,
+    first bytea NOT NULL,
+    root  bytea NOT NULL,
+    items bytea NOT NULL,
+    PRIMARY KEY (brand, day, side, chunk)
+);
 "];
 
 /// A statement that every session has prepared.
@@ -107,6 +137,18 @@ pub(super) enum Sql {
     KeepTime,
     KeepFault,
     Faults,
+    RegisterHead,
+    RegisterFrom,
+    RegisterStatement,
+    MoveHead,
+    AppendRegister,
+    KeepCosigned,
+    DeliveredAtOnce,
+    DeliveredBySettling,
+    KeepChunks,
+    ChunkRoots,
+    Chunk,
+    ChunkOf,
 }
 
 /// Text and place of every statement: `STATEMENTS[sql as usize]`.
@@ -129,10 +171,11 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
          WHERE mark.key = freed.key AND mark.holder = freed.holder",
     ),
     (Sql::Holders, "SELECT key, holder FROM mark WHERE key = ANY($1::bytea[])"),
-    (Sql::Records, "SELECT exchange, state, accepted, decision FROM record WHERE id = ANY($1::bytea[])"),
+    (Sql::Records, "SELECT exchange, state, accepted, decision, settled FROM record WHERE id = ANY($1::bytea[])"),
     (Sql::States, "SELECT id, state FROM record WHERE id = ANY($1::bytea[])"),
     (Sql::Balances, "SELECT key, balance FROM account WHERE key = ANY($1::bytea[])"),
-    (Sql::Time, "SELECT time FROM clock"),
+    // Shared until the end: whoever keeps a time waits for the batches that were worked out by an earlier one.
+    (Sql::Time, "SELECT time FROM clock FOR SHARE"),
     (
         Sql::OpenAccounts,
         "INSERT INTO account (key, balance) SELECT key, 0 FROM unnest($1::bytea[]) AS opened (key)
@@ -144,7 +187,7 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
          SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bytea[])
          ON CONFLICT DO NOTHING RETURNING 1",
     ),
-    (Sql::Settle, "UPDATE record SET state = $2, decision = $3 WHERE id = $1 AND state = 1 RETURNING 1"),
+    (Sql::Settle, "UPDATE record SET state = $2, decision = $3, settled = $4 WHERE id = $1 AND state = 1 RETURNING 1"),
     (
         Sql::ChangeBalance,
         "UPDATE account SET balance = balance + $2 WHERE key = $1 AND balance BETWEEN $3 AND $4 RETURNING 1",
@@ -165,6 +208,44 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
     (Sql::KeepTime, "UPDATE clock SET time = $1 WHERE time < $1"),
     (Sql::KeepFault, "INSERT INTO log_fault (purchase, code, decision) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"),
     (Sql::Faults, "SELECT purchase, code, decision FROM log_fault"),
+    (Sql::RegisterHead, "SELECT size, checkpoint FROM register_head"),
+    (
+        Sql::RegisterFrom,
+        "SELECT entry, CASE WHEN get_byte(entry, 0) = 3 THEN NULL ELSE statement END
+         FROM register WHERE place >= $1 ORDER BY place",
+    ),
+    (Sql::RegisterStatement, "SELECT statement FROM register WHERE place = $1"),
+    (Sql::MoveHead, "UPDATE register_head SET size = $2, checkpoint = $3 WHERE one = 1 AND size = $1 RETURNING 1"),
+    (
+        Sql::AppendRegister,
+        "INSERT INTO register (place, entry, statement) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])",
+    ),
+    (Sql::KeepCosigned, "UPDATE register_head SET checkpoint = $2 WHERE one = 1 AND size = $1 RETURNING 1"),
+    (
+        Sql::DeliveredAtOnce,
+        "SELECT exchange, state, accepted, decision, settled, accepted, id FROM record
+         WHERE state = 0 AND accepted >= $1 AND (accepted, id) > ($1, $2) AND accepted < $3
+         ORDER BY accepted, id LIMIT $4",
+    ),
+    (
+        Sql::DeliveredBySettling,
+        "SELECT exchange, state, accepted, decision, settled, settled, id FROM record
+         WHERE state = 2 AND settled >= $1 AND (settled, id) > ($1, $2) AND settled < $3
+         ORDER BY settled, id LIMIT $4",
+    ),
+    (
+        Sql::KeepChunks,
+        "INSERT INTO day_item (day, brand, side, chunk, first, root, items)
+         SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::smallint[], $4::bigint[], $5::bytea[], $6::bytea[], $7::bytea[])
+         ON CONFLICT DO NOTHING",
+    ),
+    (Sql::ChunkRoots, "SELECT root FROM day_item WHERE day = $1 AND brand = $2 AND side = $3 ORDER BY chunk"),
+    (Sql::Chunk, "SELECT items FROM day_item WHERE day = $1 AND brand = $2 AND side = $3 AND chunk = $4"),
+    (
+        Sql::ChunkOf,
+        "SELECT chunk FROM day_item WHERE day = $1 AND brand = $2 AND side = $3 AND first <= $4
+         ORDER BY chunk DESC LIMIT 1",
+    ),
 ];
 
 #[cfg(test)]
