@@ -6,7 +6,8 @@
 //! - [`executor`]: group commit. One thread owns the store; requests that arrive together share one call, so one
 //!   transaction and one fsync.
 //! - [`pool`]: the threads in front of it, where what needs no store is checked and signed.
-//! - [`sqlite`]: a SQLite file with one owner, one role, forward-only migrations, and pragmas that are checked.
+//! - [`sqlite`]: a SQLite file with one owner, one role, and pragmas that are checked.
+//! - [`migration`]: how tables change from one release to the next, and what whoever changes one has to do.
 //! - [`sealed`]: secrets under a passphrase, and rows sealed with a key (`docs/spec/sealed-file.md`).
 //! - [`fault`]: what a role's memory store asks at every write, so that `sim` can crash it there.
 //!
@@ -60,6 +61,7 @@
 pub mod executor;
 pub mod fault;
 mod files;
+pub mod migration;
 pub mod pool;
 mod queue;
 pub mod sealed;

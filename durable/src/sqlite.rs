@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use crate::migration::{Migrated, Rehearsal};
 use crate::{StoreError, files};
 
 /// How long a statement waits for a lock that a reading tool (a backup, the `sqlite3` shell) holds on the file.
@@ -74,6 +75,19 @@ pub enum OpenError {
         /// The schema's number in the file.
         found: i64,
         /// The highest number this program knows.
+        known: i64,
+    },
+    /// An older program has written the file. Operator: make a backup, then run `naulon ROLE migrate`.
+    #[error(
+        "{path} has schema {found}, this program needs {known}: make a backup, then bring it up to date by the \
+         command `migrate`, as in `naulon bank migrate`"
+    )]
+    Older {
+        /// The store's file.
+        path: PathBuf,
+        /// The schema's number in the file.
+        found: i64,
+        /// The number that this program needs.
         known: i64,
     },
     /// A migration failed, and the file is as it was. Operator: on [`StoreError::Full`] make room and start again;
@@ -166,6 +180,7 @@ impl Owner {
 pub struct Database {
     // In this order, because fields are dropped in order: the connection is closed before the file is given up.
     connection: Connection,
+    path: PathBuf,
     _owner: Owner,
 }
 
@@ -185,9 +200,8 @@ impl DerefMut for Database {
 
 /// Opens or creates the store of `role` at `path`, and brings its schema up to date.
 ///
-/// `migrations[i]` is the SQL that makes schema i+1 from schema i. Published ones are never changed, only followed by
-/// others. Those that are missing are run in one transaction with the file's new number: a crash or an error leaves the
-/// file as it was. They contain no BEGIN or COMMIT.
+/// `migrations[i]` is the SQL that makes schema i+1 from schema i ([`migration`](crate::migration)). Those that are missing
+/// are run in one transaction with the file's new number: a crash or an error leaves the file as it was.
 ///
 /// A new file can be read by its owner only. A symbolic link is followed first, so that two names of one file have one
 /// lock; hard links are not seen through.
@@ -195,12 +209,102 @@ impl DerefMut for Database {
 /// # Errors
 /// [`OpenError`]; each names the file and says what the operator does.
 pub fn open(path: &Path, role: ApplicationId, migrations: &[&str]) -> Result<Database, OpenError> {
+    Ok(open_and_migrate(path, role, migrations, Rehearsal::ForGood)?.0)
+}
+
+/// [`open`] of a server's store: a file with an older schema is refused as [`OpenError::Older`], since its operator makes a
+/// backup before it is [migrated](migrate).
+///
+/// # Errors
+/// [`OpenError`]; each names the file and says what the operator does.
+pub fn open_current(path: &Path, role: ApplicationId, migrations: &[&str]) -> Result<Database, OpenError> {
+    let (mut database, found) = open_file(path, role, migrations)?;
+    match found {
+        None => bring_up(&mut database, role, (0, migrations), Rehearsal::ForGood)?,
+        Some(found) if found < migrations.len() as i64 => {
+            let path = database.path.clone();
+            return Err(OpenError::Older { path, found, known: migrations.len() as i64 });
+        }
+        Some(_) => {}
+    }
+    Ok(database)
+}
+
+/// Brings the schema of a file that exists up to date, or tries whether it could be.
+///
+/// # Errors
+/// [`OpenError`]; each names the file and says what the operator does. Nothing was changed then.
+pub fn migrate(
+    path: &Path,
+    role: ApplicationId,
+    migrations: &[&str],
+    rehearsal: Rehearsal,
+) -> Result<Migrated, OpenError> {
+    if let Err(source) = path.metadata() {
+        return Err(OpenError::File { path: path.to_owned(), source });
+    }
+    Ok(open_and_migrate(path, role, migrations, rehearsal)?.1)
+}
+
+/// Copies the store of `role` at `path`, which a server may have open and go on writing, into the new file `copy`: all of
+/// one moment. When it returns the copy is on the disk and has been checked.
+///
+/// # Errors
+/// [`OpenError`], and then there is no copy, or one that is to be thrown away.
+pub fn backup(path: &Path, role: ApplicationId, copy: &Path) -> Result<(), OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::File { path, source }
+    };
+    let store = |path: &Path| {
+        let path = path.to_owned();
+        move |error: rusqlite::Error| OpenError::Store { path, source: error.into() }
+    };
+    path.metadata().map_err(io(path))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(store(path))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(store(path))?;
+    let (found, is_new) = identity(&connection).map_err(store(path))?;
+    if is_new || found.role != role {
+        return Err(OpenError::NotOurs { path: path.to_owned(), found: found.role, expected: role });
+    }
+    // SQLite takes an empty file for one that it may write; made here, it is nobody else's to read.
+    let file = files::private().create_new(true).open(copy).map_err(io(copy))?;
+    let Some(name) = copy.to_str() else {
+        return Err(io(copy)(io::Error::new(io::ErrorKind::InvalidFilename, "a name in UTF-8 is needed")));
+    };
+    connection.execute("VACUUM INTO ?1", [name]).map_err(store(copy))?;
+    file.sync_all().and_then(|()| files::sync_directory(files::directory_of(copy))).map_err(io(copy))?;
+    let copied = Connection::open_with_flags(copy, flags).map_err(store(copy))?;
+    let said: String = copied.query_row("PRAGMA quick_check", [], |row| row.get(0)).map_err(store(copy))?;
+    match said.as_str() {
+        "ok" => Ok(()),
+        _ => Err(OpenError::Store { path: path.to_owned(), source: StoreError::Corrupt }),
+    }
+}
+
+fn open_and_migrate(
+    path: &Path,
+    role: ApplicationId,
+    migrations: &[&str],
+    rehearsal: Rehearsal,
+) -> Result<(Database, Migrated), OpenError> {
+    let (mut database, found) = open_file(path, role, migrations)?;
+    let migrated = Migrated { from: found.unwrap_or(0), to: migrations.len() as i64 };
+    if found.is_none() || migrated.from < migrated.to {
+        bring_up(&mut database, role, (migrated.from, migrations), rehearsal)?;
+    }
+    Ok((database, migrated))
+}
+
+/// Opens or makes the file, with the pragmas in force. The number of its schema; none if it is nobody's yet.
+fn open_file(path: &Path, role: ApplicationId, migrations: &[&str]) -> Result<(Database, Option<i64>), OpenError> {
     let path = create_and_resolve(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let owner = Owner::acquire(&path)?;
     let store = |error: rusqlite::Error| OpenError::Store { path: path.clone(), source: error.into() };
 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&path, flags).map_err(store)?;
+    let connection = Connection::open_with_flags(&path, flags).map_err(store)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(store)?;
 
     let (found, is_new) = identity(&connection).map_err(store)?;
@@ -211,16 +315,22 @@ pub fn open(path: &Path, role: ApplicationId, migrations: &[&str]) -> Result<Dat
     if found.schema > known {
         return Err(OpenError::Newer { path, found: found.schema, known });
     }
-
     enforce_pragmas(&connection, &path)?;
-    if is_new || found.schema < known {
-        migrate(&mut connection, role, found.schema, migrations).map_err(|(number, error)| OpenError::Migration {
-            path,
-            number,
-            source: error.into(),
-        })?;
-    }
-    Ok(Database { connection, _owner: owner })
+    Ok((Database { connection, path, _owner: owner }, (!is_new).then_some(found.schema)))
+}
+
+fn bring_up(
+    database: &mut Database,
+    role: ApplicationId,
+    missing: (i64, &[&str]),
+    rehearsal: Rehearsal,
+) -> Result<(), OpenError> {
+    let Database { connection, path, .. } = database;
+    run_migrations(connection, role, missing, rehearsal).map_err(|(number, error)| OpenError::Migration {
+        path: path.clone(),
+        number,
+        source: error.into(),
+    })
 }
 
 /// Makes the file if there is none, and gives its real name. SQLite takes an empty file for a new database, and gives
@@ -268,11 +378,11 @@ fn enforce_pragmas(connection: &Connection, path: &Path) -> Result<(), OpenError
 }
 
 /// Runs the migrations after number `from` in one transaction. On an error, the number of the one that failed.
-fn migrate(
+fn run_migrations(
     connection: &mut Connection,
     role: ApplicationId,
-    from: i64,
-    migrations: &[&str],
+    (from, migrations): (i64, &[&str]),
+    rehearsal: Rehearsal,
 ) -> Result<(), (i64, rusqlite::Error)> {
     let known = migrations.len() as i64;
     let transaction =
@@ -283,6 +393,9 @@ fn migrate(
     transaction
         .pragma_update(None, "application_id", role.0)
         .and_then(|()| transaction.pragma_update(None, "user_version", known))
-        .and_then(|()| transaction.commit())
+        .and_then(|()| match rehearsal {
+            Rehearsal::ForGood => transaction.commit(),
+            Rehearsal::DryRun => transaction.rollback(),
+        })
         .map_err(|error| (known, error))
 }

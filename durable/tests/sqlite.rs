@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, thread};
 
+use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, Database, OpenError, OwnerError};
 use naulon_durable::{Retry, StoreError};
 use rusqlite::Connection;
@@ -86,6 +87,69 @@ fn a_file_from_a_newer_program_is_refused() {
     let refused = open(&path, &[FIRST]).expect_err("refused");
     assert!(matches!(refused, OpenError::Newer { found: 2, known: 1, .. }), "{refused}");
     open(&path, &[FIRST, SECOND]).expect("opens as before");
+}
+
+/// A server's file waits for its operator: refused when it is opened, rehearsed without a trace, migrated by command.
+#[test]
+fn an_older_file_of_a_server_is_migrated_by_command_only() {
+    let (_directory, path) = directory();
+    let steps: &[&str] = &[FIRST, SECOND];
+    let missing = sqlite::migrate(&path, BANK, steps, Rehearsal::ForGood).expect_err("there is none");
+    assert!(matches!(missing, OpenError::File { .. }) && !path.exists(), "{missing}");
+    drop(sqlite::open_current(&path, BANK, &[FIRST]).expect("a new file is begun"));
+    let refused = sqlite::open_current(&path, BANK, steps).expect_err("older");
+    assert!(matches!(refused, OpenError::Older { found: 1, known: 2, .. }), "{refused}");
+    assert!(refused.to_string().contains("naulon bank migrate"), "{refused}");
+    for (rehearsal, then) in [(Rehearsal::DryRun, "1"), (Rehearsal::ForGood, "2")] {
+        let migrated = sqlite::migrate(&path, BANK, steps, rehearsal).expect("migrates");
+        assert_eq!(migrated, Migrated { from: 1, to: 2 });
+        assert_eq!(pragma(&Connection::open(&path).expect("opens"), "user_version"), then);
+    }
+    let open = sqlite::open_current(&path, BANK, steps).expect("opens");
+    let in_use = sqlite::migrate(&path, BANK, steps, Rehearsal::DryRun).expect_err("in use");
+    assert!(matches!(in_use, OpenError::Owner(OwnerError::InUse { .. })), "{in_use}");
+    drop(open);
+}
+
+/// A backup is of one moment, though its original goes on being written; it is as private, and of the same role and schema.
+#[test]
+fn a_backup_of_a_file_in_use_is_of_one_moment() {
+    let (directory, path) = directory();
+    let mut database = open(&path, &[FIRST]).expect("opens");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            // Two rows a transaction, whose sum is 0 whenever one looks.
+            let mut number = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                let transaction = database.transaction().expect("begins");
+                for balance in [1, -1] {
+                    number += 1;
+                    transaction.execute("INSERT INTO account VALUES (?1, ?2)", [number, balance]).expect("inserts");
+                }
+                transaction.commit().expect("commits");
+            }
+            number
+        });
+        let mut rows = Vec::new();
+        for copy in 0..10 {
+            let copy = directory.path().join(copy.to_string());
+            sqlite::backup(&path, BANK, &copy).expect("copies");
+            assert_eq!(fs::metadata(&copy).expect("is there").mode() & 0o777, 0o600);
+            let copied = open(&copy, &[FIRST]).expect("opens as a bank's file of this schema");
+            let sums = "SELECT count(*), coalesce(sum(balance), 0) FROM account";
+            let (count, sum): (i64, i64) =
+                copied.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("answers");
+            assert_eq!((count % 2, sum), (0, 0));
+            rows.push(count);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(rows[0] < rows[9] && rows[9] <= writing.join().expect("ends"), "{rows:?}");
+    });
+    let there = sqlite::backup(&path, BANK, &directory.path().join("0")).expect_err("is not overwritten");
+    assert!(matches!(there, OpenError::File { .. }), "{there}");
+    let foreign = sqlite::backup(&path, SHOP, &directory.path().join("shop")).expect_err("is a bank's");
+    assert!(matches!(foreign, OpenError::NotOurs { .. }), "{foreign}");
 }
 
 #[test]

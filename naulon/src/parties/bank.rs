@@ -12,7 +12,7 @@ use naulon_wire::{BankCall, BankReply, CallError, Circuit, Clients};
 
 use super::brand_keys::{self, BrandKeys};
 use super::serving::{self, Serving};
-use super::{PartyFolder, bank_room};
+use super::{PartyFolder, bank_room, upkeep};
 use crate::config::{BankSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
@@ -37,6 +37,10 @@ pub enum BankCommand {
     Serve(Serve),
     /// Credit an account with money that came in from outside (the operator's key signs)
     Credit(Credit),
+    /// Copy the bank's folder and its store as it is at one moment; the server may be running
+    Backup(Backup),
+    /// Bring the store's tables up to date after an update of the program
+    Migrate(Migrate),
     /// Print who the bank is and which logs it heeds
     Show(Show),
 }
@@ -110,6 +114,24 @@ pub struct Credit {
     folder: Folder,
 }
 
+/// `naulon bank backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    backup: upkeep::Backup,
+}
+
+/// `naulon bank migrate`
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    migrating: upkeep::Migrating,
+}
+
 /// `naulon bank show`
 #[derive(Debug, Args)]
 pub struct Show {
@@ -128,6 +150,8 @@ impl BankCommand {
             BankCommand::TrustLog(trust) => trust.run(output),
             BankCommand::Serve(serve) => serve.run(passphrase, output),
             BankCommand::Credit(credit) => credit.run(passphrase, output),
+            BankCommand::Backup(backup) => backup.run(output),
+            BankCommand::Migrate(migrate) => migrate.run(output),
             BankCommand::Show(show) => show.run(output),
         }
     }
@@ -206,6 +230,19 @@ impl Credit {
         output
             .result(&report, |_| format!("credited {} {} (reference {reference})", self.amount, settings.currency))?;
         Ok(Exit::Ok)
+    }
+}
+
+impl Backup {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        bank_room::backup(&PartyFolder::open(&self.folder.dir), &self.backup, output)
+    }
+}
+
+impl Migrate {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        self.migrating.run(output, |rehearsal| bank_room::migrate(&folder, rehearsal))
     }
 }
 

@@ -9,14 +9,16 @@ use naulon_bank::{
     periods,
 };
 use naulon_blind::KnownBrand;
+use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sealed::Passphrase;
 use naulon_exchange::{AuditReport, LockLimits, Rules};
 use naulon_statement::{Digest, PublicKey, SecretKey};
 
-use super::PartyFolder;
 use super::brand_keys::{self, BrandKeys};
+use super::{PartyFolder, upkeep};
 use crate::clock;
 use crate::config::{BankSettings, SQLITE};
+use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
 
@@ -101,6 +103,31 @@ fn start_on<S: BankStore>(
         bank.add_brands(&brands)?;
     }
     Ok(Running { front: Arc::new(BankFront::start(bank, FrontLimits::default())), ring })
+}
+
+/// Makes a backup of a bank that may be running.
+pub fn backup(folder: &PartyFolder, backup: &upkeep::Backup, output: Output) -> anyhow::Result<Exit> {
+    let settings: BankSettings = folder.settings()?;
+    let store = folder.path(STORE_FILE);
+    backup.run(output, folder, STORE_FILE, |copy| {
+        if settings.store == SQLITE {
+            SqliteStore::backup(&store, copy)?;
+            return Ok(None);
+        }
+        Ok(Some(
+            "the books are in a PostgreSQL database and not in this backup: their pg_dump is to be made before it, so that no key of a brand is missing here"
+                .into(),
+        ))
+    })
+}
+
+/// Brings the tables of the books up to date.
+pub fn migrate(folder: &PartyFolder, rehearsal: Rehearsal) -> anyhow::Result<Migrated> {
+    let settings: BankSettings = folder.settings()?;
+    Ok(match settings.store.as_str() {
+        SQLITE => SqliteStore::migrate(&folder.path(STORE_FILE), rehearsal)?,
+        url => PostgresStore::migrate(url, rehearsal)?,
+    })
 }
 
 /// The operator's private key.

@@ -10,8 +10,8 @@ use naulon_log::{LOG_SECRET_LEN, Log, LogFront, LogKeys, SqliteStore};
 use naulon_purchase::LogRules;
 use naulon_statement::SecretKey;
 
-use super::PartyFolder;
 use super::serving::{self, Serving};
+use super::{PartyFolder, upkeep};
 use crate::config::{LogSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
@@ -38,6 +38,10 @@ pub enum LogCommand {
     TrustBank(TrustBank),
     /// Run the server until Ctrl-C or SIGTERM
     Serve(Serve),
+    /// Copy the log's folder and its store as it is at one moment; the server may be running
+    Backup(Backup),
+    /// Bring the store's tables up to date after an update of the program
+    Migrate(Migrate),
     /// Print who the log is and which banks it serves
     Show(Show),
 }
@@ -85,6 +89,24 @@ pub struct Serve {
     serving: Serving,
 }
 
+/// `naulon log backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    backup: upkeep::Backup,
+}
+
+/// `naulon log migrate`
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    migrating: upkeep::Migrating,
+}
+
 /// `naulon log show`
 #[derive(Debug, Args)]
 pub struct Show {
@@ -102,6 +124,8 @@ impl LogCommand {
             LogCommand::Init(init) => init.run(passphrase, output),
             LogCommand::TrustBank(trust) => trust.run(output),
             LogCommand::Serve(serve) => serve.run(passphrase, output),
+            LogCommand::Backup(backup) => backup.run(output),
+            LogCommand::Migrate(migrate) => migrate.run(output),
             LogCommand::Show(show) => show.run(output),
         }
     }
@@ -146,6 +170,21 @@ impl Serve {
         })?;
         front.stop().context("the log's store")?;
         Ok(Exit::Ok)
+    }
+}
+
+impl Backup {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let store = folder.path(STORE_FILE);
+        self.backup.run(output, &folder, STORE_FILE, |copy| Ok(SqliteStore::backup(&store, copy).map(|()| None)?))
+    }
+}
+
+impl Migrate {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let store = PartyFolder::open(&self.folder.dir).path(STORE_FILE);
+        self.migrating.run(output, |rehearsal| Ok(SqliteStore::migrate(&store, rehearsal)?))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod log;
 pub mod serving;
 mod shop;
 pub mod shop_room;
+mod upkeep;
 mod wallet;
 mod wallet_lines;
 pub mod wallet_room;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use naulon_money::{Amount, Currency};
-use naulon_shop::{SaleState, SaleSummary, ShopFront, SqliteReader};
+use naulon_shop::{SaleState, SaleSummary, ShopFront, SqliteReader, SqliteStore};
 use naulon_statement::Digest;
 use naulon_wire::EvidenceFile;
 use serde::Serialize;
 
 use super::serving::{self, Serving};
-use super::{PartyFolder, shop_room};
+use super::{PartyFolder, shop_room, upkeep};
 use crate::clock::utc;
 use crate::config::ShopSettings;
 use crate::exit::Exit;
@@ -43,6 +43,10 @@ pub enum ShopCommand {
     Serve(Serve),
     /// List the newest sales, or write one's evidence
     Sales(Sales),
+    /// Copy the shop's folder and its store as it is at one moment; the server may be running
+    Backup(Backup),
+    /// Bring the store's tables up to date after an update of the program
+    Migrate(Migrate),
     /// Print who the shop is and which banks and logs it accepts
     Show(Show),
 }
@@ -117,6 +121,24 @@ pub struct Sales {
     out: Option<PathBuf>,
 }
 
+/// `naulon shop backup`
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    backup: upkeep::Backup,
+}
+
+/// `naulon shop migrate`
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    migrating: upkeep::Migrating,
+}
+
 /// `naulon shop show`
 #[derive(Debug, Args)]
 pub struct Show {
@@ -145,6 +167,8 @@ impl ShopCommand {
             ShopCommand::Add(add) => add.run(output),
             ShopCommand::Serve(serve) => serve.run(passphrase, output),
             ShopCommand::Sales(sales) => sales.run(output),
+            ShopCommand::Backup(backup) => backup.run(output),
+            ShopCommand::Migrate(migrate) => migrate.run(output),
             ShopCommand::Show(show) => show.run(output),
         }
     }
@@ -232,6 +256,27 @@ impl Sales {
             output::table(&["state", "price", "title", "expiry", "sale"], lines.iter().map(row), &[1])
         })?;
         Ok(Exit::Ok)
+    }
+}
+
+impl Backup {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let store = folder.path(shop_room::STORE_FILE);
+        self.backup.run(output, &folder, shop_room::STORE_FILE, |copy| {
+            // A shop that has never run has sold nothing yet.
+            if store.is_file() {
+                SqliteStore::backup(&store, copy)?;
+            }
+            Ok(None)
+        })
+    }
+}
+
+impl Migrate {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let store = PartyFolder::open(&self.folder.dir).path(shop_room::STORE_FILE);
+        self.migrating.run(output, |rehearsal| Ok(SqliteStore::migrate(&store, rehearsal)?))
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::panic)] // In what the tests share; they may.
 
 mod cluster;
+mod frozen;
 mod world;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use naulon_bank::{
 };
 use naulon_durable::StoreError;
 use naulon_durable::fault::{Faults, When};
+use naulon_durable::migration::Rehearsal;
 use naulon_exchange::register::{Day, DayItems, EntryKind, RegisterEntry, Side};
 use naulon_exchange::{
     Audit, AuditReport, Discrepancy, Exchange, Guard, Header, Input, LedgerAccount, Mark, MarkKind, Needs, Outcome,
@@ -76,9 +78,53 @@ impl Disk for Postgres {
     }
 }
 
+/// A file that was begun with the tables of schema `N`, and brought up to date.
+struct SqliteFrom<const N: i64>(Sqlite);
+
+impl<const N: i64> Default for SqliteFrom<N> {
+    fn default() -> Self {
+        let disk = Sqlite::default();
+        let path = disk.0.path().join("bank.sqlite");
+        frozen::load_sqlite(&format!("sqlite-{N}"), &path);
+        let migrated = SqliteStore::migrate(&path, Rehearsal::ForGood).expect("migrates");
+        assert_eq!(migrated.from, N);
+        SqliteFrom(disk)
+    }
+}
+
+impl<const N: i64> Disk for SqliteFrom<N> {
+    type Store = SqliteStore;
+
+    fn open(&self) -> SqliteStore {
+        self.0.open()
+    }
+}
+
+/// A database that was begun with the tables of schema `N`, and brought up to date.
+struct PostgresFrom<const N: i64>(Postgres);
+
+impl<const N: i64> Default for PostgresFrom<N> {
+    fn default() -> Self {
+        let url = frozen::load_postgres(&format!("postgres-{N}"));
+        let migrated = PostgresStore::migrate(&url, Rehearsal::ForGood).expect("migrates");
+        assert_eq!(migrated.from, N);
+        PostgresFrom(Postgres(url))
+    }
+}
+
+impl<const N: i64> Disk for PostgresFrom<N> {
+    type Store = PostgresStore;
+
+    fn open(&self) -> PostgresStore {
+        self.0.open()
+    }
+}
+
 /// Runs every claim on every store.
 macro_rules! conformance {
     ($($claim:ident),* $(,)?) => {
+        mod sqlite_from_1 { $(#[test] fn $claim() { super::$claim::<super::SqliteFrom<1>>(); })* }
+        mod postgres_from_1 { $(#[test] fn $claim() { super::$claim::<super::PostgresFrom<1>>(); })* }
         mod memory { $(#[test] fn $claim() { super::$claim::<super::Memory>(); })* }
         mod sqlite { $(#[test] fn $claim() { super::$claim::<super::Sqlite>(); })* }
         mod postgres { $(#[test] fn $claim() { super::$claim::<super::Postgres>(); })* }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use naulon_durable::StoreError;
+use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, Database};
 use naulon_statement::{Digest, Timestamp};
 use naulon_tlog::Hash;
@@ -40,9 +41,25 @@ impl SqliteStore {
     /// Opens or creates the file at `path`.
     ///
     /// # Errors
-    /// As [`sqlite::open`].
+    /// As [`sqlite::open_current`]: an older file is to be [migrated](Self::migrate) first.
     pub fn open(path: &Path) -> Result<Self, sqlite::OpenError> {
-        sqlite::open(path, LOG, MIGRATIONS).map(SqliteStore)
+        sqlite::open_current(path, LOG, MIGRATIONS).map(SqliteStore)
+    }
+
+    /// Brings the tables of an older file up to date, or tries whether it could be done.
+    ///
+    /// # Errors
+    /// As [`sqlite::migrate`].
+    pub fn migrate(path: &Path, rehearsal: Rehearsal) -> Result<Migrated, sqlite::OpenError> {
+        sqlite::migrate(path, LOG, MIGRATIONS, rehearsal)
+    }
+
+    /// Copies a file that a server may have open and go on writing, all of one moment, into a new one.
+    ///
+    /// # Errors
+    /// As [`sqlite::backup`].
+    pub fn backup(path: &Path, copy: &Path) -> Result<(), sqlite::OpenError> {
+        sqlite::backup(path, LOG, copy)
     }
 
     fn column<T: FromSql>(&self, sql: &str, key: impl rusqlite::ToSql) -> Result<Option<T>, StoreError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use naulon_durable::StoreError;
+use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, Database};
 use naulon_exchange::{ProvenDecision, UnverifiedDecision};
 use naulon_purchase::{Sale, UnverifiedPayment};
@@ -37,9 +38,25 @@ impl SqliteStore {
     /// Opens or creates the file at `path`.
     ///
     /// # Errors
-    /// As [`sqlite::open`].
+    /// As [`sqlite::open_current`]: an older file is to be [migrated](Self::migrate) first.
     pub fn open(path: &Path) -> Result<Self, sqlite::OpenError> {
-        sqlite::open(path, SHOP, MIGRATIONS).map(SqliteStore)
+        sqlite::open_current(path, SHOP, MIGRATIONS).map(SqliteStore)
+    }
+
+    /// Brings the tables of an older file up to date, or tries whether it could be done.
+    ///
+    /// # Errors
+    /// As [`sqlite::migrate`].
+    pub fn migrate(path: &Path, rehearsal: Rehearsal) -> Result<Migrated, sqlite::OpenError> {
+        sqlite::migrate(path, SHOP, MIGRATIONS, rehearsal)
+    }
+
+    /// Copies a file that a server may have open and go on writing, all of one moment, into a new one.
+    ///
+    /// # Errors
+    /// As [`sqlite::backup`].
+    pub fn backup(path: &Path, copy: &Path) -> Result<(), sqlite::OpenError> {
+        sqlite::backup(path, SHOP, copy)
     }
 }
 

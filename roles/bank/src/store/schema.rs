@@ -1,4 +1,5 @@
-//! The tables of a bank's SQLite file. Migrations are only ever added.
+//! The tables of a bank's SQLite file. Migrations are only ever added: how, says
+//! [`naulon_durable::migration`].
 //!
 //! Random 32-byte keys stand in narrow tables of their own; what is wide lies under an integer in the order of its
 //! coming, for a random key in a wide clustered table costs a page read and a page write a row. A mark and a request id

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand, Purpose};
 use naulon_durable::StoreError;
+use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, BUSY_TIMEOUT, Database, OpenError};
 use naulon_exchange::{
     Audit, AuditReport, Exchange, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite, RequestId, Rules,
@@ -42,11 +43,25 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the books in this file, or begins new ones. No other process can have them open.
+    /// Opens the books in this file, or begins new ones. No other process can have them open. Older books are to be
+    /// [migrated](Self::migrate) first.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let database = sqlite::open(path, BANK_FILE, MIGRATIONS)?;
+        let database = sqlite::open_current(path, BANK_FILE, MIGRATIONS)?;
         let next = prepare(&database).map_err(|source| OpenError::Store { path: path.to_owned(), source })?;
         Ok(SqliteStore { database, next })
+    }
+
+    /// Brings the tables of older books up to date, or tries whether it could be done. No process has them open meanwhile.
+    pub fn migrate(path: &Path, rehearsal: Rehearsal) -> Result<Migrated, OpenError> {
+        sqlite::migrate(path, BANK_FILE, MIGRATIONS, rehearsal)
+    }
+
+    /// Copies a file that a server may have open and go on writing, all of one moment, into a new one.
+    ///
+    /// # Errors
+    /// As [`sqlite::backup`].
+    pub fn backup(path: &Path, copy: &Path) -> Result<(), OpenError> {
+        sqlite::backup(path, BANK_FILE, copy)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 /// Keeps the server as long as its standard input is open, which is as long as the tests run, however they end. Then it
 /// stops the server, by its process id, and removes the folder. PostgreSQL refuses to run as root.
@@ -93,19 +93,33 @@ fn start() -> Cluster {
 }
 
 /// The folder with the newest server's programs.
-fn installed() -> Option<PathBuf> {
+pub fn installed() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let bins = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
     bins.filter(|bin| Path::is_file(&bin.join("initdb"))).max()
 }
 
+/// The first column of what a query answers, as texts.
+pub fn texts(url: &str, sql: &str) -> Vec<String> {
+    let rows = on(url, async |client| client.query(sql, &[]).await);
+    rows.unwrap_or_else(|error| panic!("{sql}: {error:?}")).iter().map(|row| row.get(0)).collect()
+}
+
 fn try_run(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    on(url, async |client| client.batch_execute(sql).await)
+}
+
+/// Does something on a connection of its own.
+fn on<T>(
+    url: &str,
+    ask: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (client, connection) =
             tokio_postgres::connect(&format!("{url}&options=-csearch_path%3Dnaulon_bank"), NoTls).await?;
         let connection = tokio::spawn(connection);
-        let done = client.batch_execute(sql).await;
+        let done = ask(&client).await;
         drop(client);
         connection.await.expect("ends")?;
         done

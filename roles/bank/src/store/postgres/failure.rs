@@ -25,6 +25,24 @@ pub enum PostgresOpenError {
         /// The highest number this program knows.
         known: i64,
     },
+    /// An older program has made the tables. Operator: make a backup, stop all processes of the bank, run
+    /// `naulon bank migrate`.
+    #[error(
+        "the bank's tables have schema {found}, this program needs {known}: make a backup, stop all processes of the \
+         bank, then bring them up to date by `naulon bank migrate`"
+    )]
+    Older {
+        /// The number in the database.
+        found: i64,
+        /// The number that this program needs.
+        known: i64,
+    },
+    /// There is nothing to migrate. Operator: is it the right database?
+    #[error("there are no tables of a bank in this database: is it the right one?")]
+    NoTables,
+    /// The tables cannot be changed under a bank that works on them. Operator: stop its processes.
+    #[error("processes of the bank are connected to this database: stop them all, then migrate")]
+    InUse,
     /// The database fails.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
+use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_exchange::{Audit, Needs, Plan, Record, RequestId, View};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
@@ -54,6 +55,15 @@ impl PostgresStore {
     /// On a thread that runs async code.
     pub fn open(url: &str) -> Result<Self, PostgresOpenError> {
         Ok(PostgresStore { link: Link::open(url)? })
+    }
+
+    /// Brings the tables of older books up to date, or tries whether it could be done. No bank process is connected
+    /// meanwhile.
+    ///
+    /// # Panics
+    /// On a thread that runs async code.
+    pub fn migrate(url: &str, rehearsal: Rehearsal) -> Result<Migrated, PostgresOpenError> {
+        session::migrate(url, rehearsal)
     }
 }
 

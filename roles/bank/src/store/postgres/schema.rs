@@ -1,4 +1,5 @@
-//! The tables of a bank's PostgreSQL database. Migrations are only ever added.
+//! The tables of a bank's PostgreSQL database. Migrations are only ever added: how, says
+//! [`naulon_durable::migration`].
 //!
 //! The rules of a database that is spread over machines (ADR 4) hold from the first day: the shard key is in every
 //! primary key and UNIQUE. Shard keys are `mark.key`, `record.id`, `account.key`, and `journal.record`, which stands

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::maybe_done;
 use naulon_durable::StoreError;
+use naulon_durable::migration::{Migrated, Rehearsal};
 use tokio::runtime::{self, Runtime};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::config::{Host, TargetSessionAttrs};
@@ -29,6 +30,10 @@ const MAX_STATEMENT: Duration = Duration::from_secs(10);
 const MAX_SILENCE: Duration = Duration::from_secs(15);
 /// The advisory lock under which one process at a time brings the tables up to date: "naulonBK".
 const MIGRATION_LOCK: i64 = 0x6e61_756c_6f6e_424b;
+/// The advisory lock that every session of a bank shares while it lives, and that a migration has alone: "naulonBU".
+const IN_USE_LOCK: i64 = 0x6e61_756c_6f6e_4255;
+/// The number of the schema that this program works with.
+const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// A statement on its way, with the values for it.
 pub(super) struct Step<'p> {
@@ -108,7 +113,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, brings the tables up to date and prepares.
+    /// Connects, begins the tables if there are none, and prepares.
     pub(super) fn open(url: &str) -> Result<Self, PostgresOpenError> {
         let mut config = config(url)?;
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
@@ -116,7 +121,8 @@ impl Link {
         let session = runtime.block_on(async {
             let client = connect(&config).await.map_err(settled)?;
             check_durability(&client).await?;
-            migrate(&client).await?;
+            begin(&client).await?;
+            admit(&client).await.map_err(settled)?;
             prepare(client).await.map_err(|error| settled(error.into()))
         })?;
         Ok(Link { session: Some(session), config, runtime })
@@ -165,7 +171,11 @@ async fn attempted<T>(
 ) -> Result<T, Failure> {
     let current = match session.take().filter(|session| !session.client.is_closed()) {
         Some(current) => current,
-        None => prepare(connect(config).await?).await?,
+        None => {
+            let client = connect(config).await?;
+            admit(&client).await?;
+            prepare(client).await?
+        }
     };
     let outcome = transaction(&current).await;
     let is_sound = match &outcome {
@@ -249,35 +259,91 @@ async fn check_durability(client: &Client) -> Result<(), PostgresOpenError> {
     Ok(())
 }
 
-/// Runs the migrations that are missing, in one transaction with the new number. Of processes that start at once one
-/// does it, and the others wait for it.
-async fn migrate(client: &Client) -> Result<(), PostgresOpenError> {
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let found = schema_number(client).await.map_err(|e| settled(e.into()))?;
-    match found {
-        Some(found) if found > known => return Err(PostgresOpenError::Newer { found, known }),
-        Some(found) if found == known => return Ok(()),
-        Some(_) | None => {}
+/// Brings the tables of this database up to date, or tries whether it could be done.
+///
+/// # Panics
+/// On a thread that runs async code.
+pub(super) fn migrate(url: &str, rehearsal: Rehearsal) -> Result<Migrated, PostgresOpenError> {
+    let mut config = config(url)?;
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    runtime()?.block_on(async {
+        let client = connect(&config).await.map_err(settled)?;
+        check_durability(&client).await?;
+        // A table may take longer than a bank's short transactions.
+        client.batch_execute("SET statement_timeout = 0").await.map_err(|e| settled(e.into()))?;
+        let from = match schema_number(&client).await.map_err(|e| settled(e.into()))? {
+            Some(found) if found > KNOWN => return Err(PostgresOpenError::Newer { found, known: KNOWN }),
+            Some(found) => found,
+            None => return Err(PostgresOpenError::NoTables),
+        };
+        run_migrations(&client, rehearsal).await?;
+        Ok(Migrated { from, to: KNOWN })
+    })
+}
+
+/// Begins the tables in a new database. Of processes that start at once one does it, and the others wait for it. A
+/// database with other tables than this program's is refused.
+async fn begin(client: &Client) -> Result<(), PostgresOpenError> {
+    if schema_number(client).await.map_err(|e| settled(e.into()))?.is_none() {
+        run_migrations(client, Rehearsal::ForGood).await?;
     }
+    match schema_number(client).await.map_err(|e| settled(e.into()))?.unwrap_or(0) {
+        found if found > KNOWN => Err(PostgresOpenError::Newer { found, known: KNOWN }),
+        found if found < KNOWN => Err(PostgresOpenError::Older { found, known: KNOWN }),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the migrations that are missing, in one transaction with the new number, while no bank uses the tables.
+async fn run_migrations(client: &Client, rehearsal: Rehearsal) -> Result<(), PostgresOpenError> {
     let migrated = async {
         let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
         client.batch_execute(&lock).await?;
         let from = schema_number(client).await?.unwrap_or(0);
+        if from == KNOWN {
+            return client.batch_execute("ROLLBACK").await.map(|()| true);
+        }
+        let alone = client.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&IN_USE_LOCK]).await?;
+        if !alone.get::<_, bool>(0) {
+            return client.batch_execute("ROLLBACK").await.map(|()| false);
+        }
         client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA}")).await?;
         for (_, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > from) {
             client.batch_execute(sql).await?;
         }
+        let end = match rehearsal {
+            Rehearsal::ForGood => "COMMIT",
+            Rehearsal::DryRun => "ROLLBACK",
+        };
         let number = format!(
             "CREATE TABLE IF NOT EXISTS schema (one smallint NOT NULL PRIMARY KEY CHECK (one = 1), number bigint NOT NULL);
-             INSERT INTO schema VALUES (1, {known}) ON CONFLICT (one) DO UPDATE SET number = {known}; COMMIT"
+             INSERT INTO schema VALUES (1, {KNOWN}) ON CONFLICT (one) DO UPDATE SET number = {KNOWN}; {end}"
         );
-        client.batch_execute(&number).await
+        client.batch_execute(&number).await.map(|()| true)
     };
-    migrated.await.map_err(|e: tokio_postgres::Error| settled(e.into()))
+    match migrated.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(PostgresOpenError::InUse),
+        Err(error) => Err(settled(tokio_postgres::Error::into(error))),
+    }
+}
+
+/// Makes the session one of those that use the tables, which are as this program knows them: nobody migrates them before
+/// it has ended.
+async fn admit(client: &Client) -> Result<(), Failure> {
+    let admitted = client.query_one("SELECT pg_try_advisory_lock_shared($1)", &[&IN_USE_LOCK]).await?;
+    if !admitted.get::<_, bool>(0) {
+        return Err(Failure::Gone(StoreError::Unreachable("its tables are being migrated".into())));
+    }
+    match schema_number(client).await? {
+        Some(KNOWN) => Ok(()),
+        // The program ends by this error, and its next start says what to do.
+        _ => Err(StoreError::Other("its tables have been migrated: start the program that they are for".into()).into()),
+    }
 }
 
 /// The number of the schema; none if the database is new.
-async fn schema_number(client: &Client) -> Result<Option<i64>, tokio_postgres::Error> {
+pub(super) async fn schema_number(client: &Client) -> Result<Option<i64>, tokio_postgres::Error> {
     // By a look into the catalogue: a function on names answers from a session's cache, which after the wait for the lock
     // does not know yet what the one before it has made.
     let sql = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'schema'";
