@@ -95,7 +95,7 @@ impl Client {
         let request = call.to_http();
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            let outcome = self.attempt(&request).await;
+            let outcome = self.attempt(&request, C::REQUEST_TYPE).await;
             let (again, asked) = match &outcome {
                 Ok(response) => (matches!(response.status, 408 | 429 | 503), response.retry_after),
                 Err(CallError::Unreachable(..)) => (true, None),
@@ -103,7 +103,7 @@ impl Client {
             };
             if !again || attempt == MAX_ATTEMPTS {
                 let response = outcome?;
-                return match response.as_problem() {
+                return match response.as_problem().filter(|_| !C::is_reply(response.status)) {
                     Some(problem) => Err(problem.into()),
                     None => call.reply_from_http(&response),
                 };
@@ -114,15 +114,15 @@ impl Client {
         unreachable!("the last attempt returns")
     }
 
-    async fn attempt(&self, request: &HttpRequest) -> Result<HttpResponse, CallError> {
+    async fn attempt(&self, request: &HttpRequest, body_type: &'static str) -> Result<HttpResponse, CallError> {
         let unreachable =
             |error: reqwest::Error| CallError::Unreachable(self.base.to_string(), error.without_url().to_string());
         let mut url = self.base.clone();
-        // Only the path: whatever it says, the request goes to this party.
-        url.set_path(&request.path);
+        // Only the path, below the address's own: whatever it says, the request goes to this party.
+        url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), request.path));
         let mut builder = match request.method {
             Method::Get => self.http.get(url),
-            Method::Post => self.http.post(url).header(CONTENT_TYPE, JSON).body(request.body.clone()),
+            Method::Post => self.http.post(url).header(CONTENT_TYPE, body_type).body(request.body.clone()),
         };
         if let Some(range) = request.range {
             let last = range.offset.saturating_add(range.len.max(1) - 1);

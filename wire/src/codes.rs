@@ -174,6 +174,14 @@ pub const CODES: &[Code] = &[
         "Wait for the merchant, or ask for an abort after the expiry.",
         1,
     ),
+    // The witness.
+    open("unknown_origin", 404, "the witness does not know that log", "Ask the witness's operator to take the log in."),
+    last(
+        "inconsistent",
+        422,
+        "the tree does not continue the one that was cosigned last",
+        "Prove the step from the witness's size; a log that cannot has rewritten its tree, or was restored from an old copy.",
+    ),
     // The shop.
     open("unknown_item", 404, "the shop has no such item", "See the catalogue."),
     open("not_my_offer", 421, "the offer is another merchant's", "Pay the merchant that made the offer."),

@@ -37,7 +37,7 @@ pub struct HttpRequest {
     pub method: Method,
     /// The path, without host and query.
     pub path: String,
-    /// JSON, or nothing.
+    /// JSON, or the text of [`Call::REQUEST_TYPE`], or nothing.
     pub body: Vec<u8>,
     /// The `Range` header; none asks for the whole.
     pub range: Option<Range>,
@@ -79,6 +79,8 @@ pub const BYTES: &str = "application/octet-stream";
 pub const HTML: &str = "text/html; charset=utf-8";
 /// The media type of text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
+/// The media type of the size of a tree, by which a witness says where it stands (C2SP tlog-witness).
+pub const TLOG_SIZE: &str = "text/x.tlog.size";
 
 /// What one kind of party can be asked.
 pub trait Call: Sized + Send + 'static {
@@ -90,6 +92,14 @@ pub trait Call: Sized + Send + 'static {
 
     /// Everything that it can be asked. A server answers these paths and no others.
     const ROUTES: &'static [Route];
+
+    /// The media type of its requests' bodies.
+    const REQUEST_TYPE: &'static str = JSON;
+
+    /// Whether a response of this status is a reply of this kind of party; else it is a problem.
+    fn is_reply(status: u16) -> bool {
+        status < 400
+    }
 
     /// The call as a request.
     fn to_http(&self) -> HttpRequest;
@@ -133,6 +143,11 @@ impl HttpRequest {
     /// A POST of JSON.
     pub fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
         HttpRequest { method: Method::Post, path: path.into(), body: json(body), range: None }
+    }
+
+    /// A POST of text.
+    pub fn post_text(path: impl Into<String>, text: String) -> Self {
+        HttpRequest { method: Method::Post, path: path.into(), body: text.into_bytes(), range: None }
     }
 
     /// The body's JSON.

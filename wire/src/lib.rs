@@ -18,10 +18,12 @@ mod http;
 pub mod log;
 pub mod openapi;
 mod problem;
+pub mod publish;
 pub mod route;
 pub mod serve;
 pub mod shop;
 mod text;
+pub mod witness;
 
 pub use ask::{AnyCall, AnyReply, Ask};
 pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply};
@@ -33,3 +35,4 @@ pub use problem::Problem;
 pub use route::{Answer, Listener, Route};
 pub use shop::{Item, MAX_GOODS_PIECE, Piece, ShopCall, ShopDescription, ShopReply};
 pub use text::B64;
+pub use witness::{WitnessCall, WitnessReply};

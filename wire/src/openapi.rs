@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::codes;
-use crate::http::{Call, JSON, Method, PROBLEM_JSON};
+use crate::http::{Call, Method, PROBLEM_JSON};
 use crate::problem::Problem;
 use crate::route::{Answer, Route, json_of, routes};
 
@@ -25,7 +25,7 @@ pub fn document<C: Call>() -> Value {
             Method::Get => "get",
             Method::Post => "post",
         };
-        paths.entry(shown(route.path)).or_default().insert(method.to_owned(), operation(route, &mut generator));
+        paths.entry(shown(route.path)).or_default().insert(method.to_owned(), operation::<C>(route, &mut generator));
     }
     let description = "Made from the routes of Naulon's crate `wire`. What the values mean: docs/spec/http.md. \
                        Every call may be repeated: the same request gets the same answer.";
@@ -37,7 +37,7 @@ pub fn document<C: Call>() -> Value {
     })
 }
 
-fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
+fn operation<C: Call>(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let parameters = route.path.split('/').filter_map(parameter);
     let mut responses: BTreeMap<String, Value> =
         route.answers.iter().map(|answer| (answer.status.to_string(), response(answer, generator))).collect();
@@ -64,7 +64,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "responses": responses,
     });
     if let Some(body) = route.body {
-        operation["requestBody"] = json!({ "required": true, "content": { JSON: { "schema": body(generator) } } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { C::REQUEST_TYPE: { "schema": body(generator) } } });
     }
     operation
 }

@@ -3,6 +3,7 @@
 use naulon_exchange::{Refusal, UnverifiedDecision, UnverifiedRecord};
 use naulon_purchase::{LogRefusal, PaymentRefusal};
 use naulon_statement::{StatementError, cbor};
+use naulon_tlog::WitnessRefusal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,12 @@ impl From<Refusal> for Problem {
 
 impl From<LogRefusal> for Problem {
     fn from(refusal: LogRefusal) -> Self {
+        Problem::new(refusal.code(), refusal)
+    }
+}
+
+impl From<WitnessRefusal> for Problem {
+    fn from(refusal: WitnessRefusal) -> Self {
         Problem::new(refusal.code(), refusal)
     }
 }

@@ -46,7 +46,7 @@ pub struct Route {
     pub summary: &'static str,
     /// On which listeners it is answered.
     pub on: &'static [Listener],
-    /// The JSON that is sent.
+    /// What is sent, as [`Call::REQUEST_TYPE`].
     pub body: Option<SchemaOf>,
     /// What is answered if it is not refused.
     pub answers: &'static [Answer],
@@ -80,7 +80,7 @@ impl Route {
         Route { name, method, path, summary, on, body: None, answers: &[], refusals: &[] }
     }
 
-    /// A POST of JSON on the public listener.
+    /// A POST on the public listener.
     pub const fn post(name: &'static str, path: &'static str, summary: &'static str, body: SchemaOf) -> Route {
         Route { method: Method::Post, body: Some(body), ..Route::get(name, path, summary) }
     }

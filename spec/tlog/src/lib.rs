@@ -5,15 +5,15 @@
 //! ([`verify_consistency`]). Bytes are those of public specifications, so that existing monitors and witnesses work:
 //! [RFC 6962](https://www.rfc-editor.org/rfc/rfc6962#section-2.1) (hashes, proofs), C2SP
 //! [tlog-tiles](https://c2sp.org/tlog-tiles), [tlog-checkpoint](https://c2sp.org/tlog-checkpoint),
-//! [signed-note](https://c2sp.org/signed-note) and [tlog-cosignature](https://c2sp.org/tlog-cosignature). Pages of them:
-//! `docs/spec/tlog.md`, `docs/spec/witness.md`.
+//! [signed-note](https://c2sp.org/signed-note), [tlog-cosignature](https://c2sp.org/tlog-cosignature) and
+//! [tlog-witness](https://c2sp.org/tlog-witness). Pages of them: `docs/spec/tlog.md`, `docs/spec/witness.md`.
 //!
 //! A log can still show different trees to different people. Witnesses keep it from that: each cosigns only checkpoints
 //! that continue the last one it saw, and a client that wants [`WitnessPolicy::accept`] shares its tree with everybody
 //! who asks the same witnesses.
 //!
 //! In scope: the tree and what it stores ([`Tree`], [`HashStore`]), proofs, tiles and entry bundles, checkpoints,
-//! cosignatures. Out of scope, and whose it is: what an entry means (`naulon-purchase`), keeping it (`naulon-durable`),
+//! cosignatures, what a witness is asked and checks. Out of scope, and whose it is: what an entry means (`naulon-purchase`), keeping it (`naulon-durable`),
 //! serving it (`naulon-log`), cosignatures of other types than Ed25519 (their lines are tolerated, not checked).
 //!
 //! Sizes and indices are numbers of leaves. The tree is limited by [`MAX_TREE_SIZE`], a proof by [`MAX_PROOF_LEN`], a
@@ -55,6 +55,7 @@ mod store;
 mod tile;
 mod tree;
 mod verify;
+mod witness;
 
 pub use bundle::{BundleError, MAX_ENTRY_LEN, decode_bundle, encode_bundle};
 pub use checkpoint::{
@@ -71,3 +72,4 @@ pub use tile::{
 };
 pub use tree::{Appended, OpenError, Tree};
 pub use verify::{InclusionProof, MAX_PROOF_LEN, ProofError, verify_consistency, verify_inclusion};
+pub use witness::{AddCheckpoint, MAX_ADD_CHECKPOINT_LEN, MAX_WITNESS_PROOF_LEN, WitnessRefusal};

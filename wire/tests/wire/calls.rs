@@ -24,7 +24,7 @@ fn round_trip<C: Call>(samples: Vec<(C, Vec<C::Reply>)>) -> usize {
         for reply in replies {
             let kind = discriminant(&reply);
             let response = C::reply_to_http(reply);
-            assert!((200..300).contains(&response.status));
+            assert!(C::is_reply(response.status) && response.status < 500);
             let read = read.reply_from_http(&response).expect("reads back");
             assert_eq!((discriminant(&read), C::reply_to_http(read)), (kind, response));
         }
@@ -38,6 +38,7 @@ fn calls_and_replies_are_read_back() {
     assert_eq!(round_trip(samples::bank()), 6);
     assert_eq!(round_trip(samples::log()), 5);
     assert_eq!(round_trip(samples::shop()), 4);
+    assert_eq!(round_trip(samples::witness()), 1);
 }
 
 /// No two calls share method and path, and a party takes no other party's calls for its own.
@@ -48,16 +49,18 @@ fn paths_are_distinct() {
         .map(|(call, _)| call.to_http())
         .chain(samples::log().iter().map(|(call, _)| call.to_http()))
         .chain(samples::shop().iter().map(|(call, _)| call.to_http()))
+        .chain(samples::witness().iter().map(|(call, _)| call.to_http()))
         .collect();
     let fixed: BTreeSet<_> = requests.iter().map(|request| format!("{:?} {}", request.method, request.path)).collect();
     assert_eq!(fixed.len(), requests.len() - 1, "only the two payments are one path");
     for request in &requests {
-        let [bank, log, shop] = [
+        let [bank, log, shop, witness] = [
             naulon_wire::BankCall::from_http(request).is_ok(),
             naulon_wire::LogCall::from_http(request).is_ok(),
             naulon_wire::ShopCall::from_http(request).is_ok(),
+            naulon_wire::WitnessCall::from_http(request).is_ok(),
         ];
-        assert_eq!([bank, log, shop].iter().filter(|taken| **taken).count(), 1, "{} {}", request.path, bank);
+        assert_eq!([bank, log, shop, witness].iter().filter(|taken| **taken).count(), 1, "{} {}", request.path, bank);
     }
 }
 

@@ -7,6 +7,7 @@ use naulon_exchange::{DecisionError, Refusal};
 use naulon_money::Amount;
 use naulon_purchase::{LogRefusal, PaymentRefusal};
 use naulon_statement::{SignatureError, StatementError, Timestamp};
+use naulon_tlog::WitnessRefusal;
 use naulon_wire::{Problem, codes};
 
 use super::samples::{decision, key, record};
@@ -129,6 +130,25 @@ fn log_refusals() -> Vec<LogRefusal> {
     all.into_iter().chain(statement_errors().into_iter().map(LogRefusal::Statement)).collect()
 }
 
+fn witness_refusals() -> Vec<WitnessRefusal> {
+    let all = [
+        WitnessRefusal::UnknownOrigin,
+        WitnessRefusal::NotSigned,
+        WitnessRefusal::Malformed,
+        WitnessRefusal::Conflict { size: 1 },
+        WitnessRefusal::Inconsistent,
+    ];
+    let number = |refusal: &WitnessRefusal| match refusal {
+        WitnessRefusal::UnknownOrigin => 0,
+        WitnessRefusal::NotSigned => 1,
+        WitnessRefusal::Malformed => 2,
+        WitnessRefusal::Conflict { .. } => 3,
+        WitnessRefusal::Inconsistent => 4,
+    };
+    complete(&all, number);
+    all.to_vec()
+}
+
 fn payment_refusals() -> Vec<PaymentRefusal> {
     let all = [
         PaymentRefusal::Statement(StatementError::Malformed),
@@ -184,6 +204,7 @@ fn every_page_has_its_refusal() {
         .map(Refusal::code)
         .chain(log_refusals().iter().map(LogRefusal::code))
         .chain(payment_refusals().iter().map(PaymentRefusal::code))
+        .chain(witness_refusals().into_iter().map(WitnessRefusal::code))
         .chain(by_roles)
         .collect();
     let pages: BTreeSet<&str> = codes::CODES.iter().map(|page| page.code).collect();
@@ -218,6 +239,7 @@ fn what_may_pass_is_not_final() {
         "unknown_purchase",
         "not_expired",
         "undecided",
+        "unknown_origin",
     ] {
         assert!(!codes::find(code).expect(code).is_final, "{code}");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use naulon_wire::{BankCall, Call, HttpResponse, LogCall, Method, ShopCall, codes, openapi, route};
+use naulon_wire::{BankCall, Call, HttpResponse, LogCall, Method, ShopCall, WitnessCall, codes, openapi, route};
 use serde_json::{Value, json};
 
 use super::samples;
@@ -15,6 +15,7 @@ fn the_documents_are_kept() {
         ("bank", openapi::document::<BankCall>()),
         ("log", openapi::document::<LogCall>()),
         ("shop", openapi::document::<ShopCall>()),
+        ("witness", openapi::document::<WitnessCall>()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/api/{name}.json"));
         if std::env::var_os("NAULON_TEST_WRITE_API").is_some() {
@@ -40,6 +41,9 @@ fn walk<C: Call>(samples: Vec<(C, Vec<C::Reply>)>) {
         let operation = operation(&document, route.method, route.path);
         assert_eq!(operation["operationId"], route.name);
         match route.body {
+            Some(_) if C::REQUEST_TYPE != "application/json" => {
+                assert!(!operation["requestBody"]["content"][C::REQUEST_TYPE].is_null())
+            }
             Some(_) => {
                 fits(&document, &operation["requestBody"]["content"]["application/json"]["schema"], &request.body)
             }
@@ -81,6 +85,7 @@ fn bodies_fit_their_schemas() {
     walk(samples::bank());
     walk(samples::log());
     walk(samples::shop());
+    walk(samples::witness());
 }
 
 /// Every code is one by which some call may be refused, and problems fit their schema.
@@ -89,7 +94,8 @@ fn every_code_belongs_to_a_call() {
     fn of<C: Call>() -> impl Iterator<Item = &'static str> {
         route::routes::<C>().flat_map(|route| route.codes())
     }
-    let listed: BTreeSet<_> = of::<BankCall>().chain(of::<LogCall>()).chain(of::<ShopCall>()).collect();
+    let listed: BTreeSet<_> =
+        of::<BankCall>().chain(of::<LogCall>()).chain(of::<ShopCall>()).chain(of::<WitnessCall>()).collect();
     let known: BTreeSet<_> = codes::CODES.iter().map(|page| page.code).collect();
     assert_eq!(listed, known);
 

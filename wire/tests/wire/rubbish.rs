@@ -1,7 +1,8 @@
 //! Whatever arrives is taken as what it is or refused by name, and never panics.
 
 use naulon_wire::{
-    BankCall, Call, EvidenceFile, HttpRequest, HttpResponse, LogCall, Method, Problem, Range, ShopCall, codes,
+    BankCall, Call, EvidenceFile, HttpRequest, HttpResponse, LogCall, Method, Problem, Range, ShopCall, WitnessCall,
+    codes,
 };
 use proptest::prelude::*;
 
@@ -13,6 +14,7 @@ fn paths() -> impl Strategy<Value = String> {
         .map(|(call, _)| call.to_http().path)
         .chain(samples::log().iter().map(|(call, _)| call.to_http().path))
         .chain(samples::shop().iter().map(|(call, _)| call.to_http().path))
+        .chain(samples::witness().iter().map(|(call, _)| call.to_http().path))
         .collect();
     prop_oneof![
         6 => proptest::sample::select(known.clone()),
@@ -27,6 +29,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
         .map(|(call, _)| call.to_http().body)
         .chain(samples::log().iter().map(|(call, _)| call.to_http().body))
         .chain(samples::shop().iter().map(|(call, _)| call.to_http().body))
+        .chain(samples::witness().iter().map(|(call, _)| call.to_http().body))
         .filter(|body| !body.is_empty())
         .collect();
     let field = prop_oneof!["statement", "payload", "header", "decision", "item", "goods_m", "authorization_m"];
@@ -81,6 +84,7 @@ proptest! {
         refused_by_name::<BankCall>(&request)?;
         refused_by_name::<LogCall>(&request)?;
         refused_by_name::<ShopCall>(&request)?;
+        refused_by_name::<WitnessCall>(&request)?;
     }
 
     #[test]

@@ -11,10 +11,10 @@ use naulon_exchange::{
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPayment};
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
-use naulon_tlog::InclusionProof;
+use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
     BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, Piece, PublicFile,
-    PublicKind, Range, ShopCall, ShopDescription, ShopReply,
+    PublicKind, Range, ShopCall, ShopDescription, ShopReply, WitnessCall, WitnessReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -245,4 +245,11 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
         (call, replies)
     };
     calls.into_iter().map(with_replies).collect()
+}
+
+pub fn witness() -> Vec<(WitnessCall, Vec<WitnessReply>)> {
+    let checkpoint = decision().checkpoint().to_owned();
+    let call = WitnessCall::AddCheckpoint(AddCheckpoint { old: 7, proof: vec![[1; 32], [0xff; 32]], checkpoint });
+    let lines = "\u{2014} witness.example/w1 AAAAAAA=\n".to_owned();
+    vec![(call, vec![WitnessReply::Cosigned(lines), WitnessReply::Known(0), WitnessReply::Known(u64::MAX)])]
 }
