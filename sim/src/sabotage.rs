@@ -7,7 +7,7 @@ use naulon_bank::{
 };
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
-use naulon_exchange::{Audit, Needs, Plan, Record, RecordWrite, RequestId, Transfer, View};
+use naulon_exchange::{Audit, Needs, Plan, Record, RecordWrite, RequestId, State, Transfer, View};
 use naulon_log::{Appending, CommitError, Entry, LogState, LogStore, StoredDecision};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
@@ -89,6 +89,11 @@ impl<S: BankStore> BankStore for BankBooks<S> {
     fn record(&mut self, id: &RequestId) -> Result<Option<Record>, StoreError> {
         self.settle()?;
         self.store.record(id)
+    }
+
+    fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError> {
+        self.settle()?;
+        self.store.outputs(keys)
     }
 
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {

@@ -1,11 +1,12 @@
 //! What a bank can be asked.
 
-use naulon_blind::{BlindSignature, Brand};
+use naulon_blind::{BlindSignature, BlindedMessage, Brand};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Exchange, Header, LockLimits, OpenAccount, RequestId, State, UnverifiedDecision,
+    AuthorizationB, BalanceQuery, Exchange, Header, LockLimits, OpenAccount, RequestId, State, TokenQuery,
+    UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Duration, PublicKey, Statement, StatementError, Unverified, UnverifiedJoint, cbor};
+use naulon_statement::{Digest, Duration, PublicKey, Statement, StatementError, Unverified, UnverifiedJoint, cbor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,15 @@ pub enum BankCall {
     Status(RequestId),
     /// Settle a purchase by the log's decision. `POST /v1/decisions`
     Settle(UnverifiedDecision),
+    /// What became of a blinded output, for a wallet that is restored. `POST /v1/outputs`
+    Output {
+        /// The token key id of its brand.
+        brand: Digest,
+        /// The blinded message.
+        message: Box<BlindedMessage>,
+    },
+    /// What became of a token, for who has its key. `POST /v1/tokens`
+    Token(Unverified<TokenQuery>),
 }
 
 /// What a bank answers.
@@ -43,6 +53,23 @@ pub enum BankReply {
     Balance(Amount),
     /// To `Exchange`, `Status` and `Settle`.
     Exchange(Box<ExchangeReply>),
+    /// To `Output`.
+    Output(OutputFate),
+    /// To `Token`: the accepted request that holds it; none if it is free, or never was.
+    Token(Option<Box<UnverifiedRecord>>),
+}
+
+/// What became of a blinded output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputFate {
+    /// The bank has never accepted a request for it, and does not sign it.
+    Unknown,
+    /// It was delivered, and here is the same signature again. That is no issue: nothing is written, nothing counted.
+    Issued(Box<BlindSignature>),
+    /// It is an output of a purchase that is not settled yet.
+    Pending,
+    /// It is an output of a purchase that was aborted, and was never signed.
+    Void,
 }
 
 /// A bank's description of itself.
@@ -144,6 +171,39 @@ struct ExchangeReplyBody {
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OutputBody {
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    brand: Digest,
+    message: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OutputFateBody {
+    fate: FateText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum FateText {
+    Unknown,
+    Issued,
+    Pending,
+    Void,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TokenFateBody {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    holder: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StateText {
     Done,
@@ -187,6 +247,10 @@ const OF_EXCHANGES: &[&str] = &[
 const OF_DECISIONS: &[&str] = &["bad_decision", "decision_misfit", "key_mismatch", "log_contradiction", "unknown_log"];
 /// The code for what is not known.
 const OF_LOOK_UPS: &[&str] = &["unknown_purchase"];
+/// The codes by which the look-up of an output is refused.
+const OF_OUTPUTS: &[&str] = &["unknown_brand", "brand_closed"];
+/// The codes by which the look-up of a token is refused.
+const OF_TOKENS: &[&str] = &["wrong_bank", "stale"];
 /// The codes by which an account's owner is refused.
 const OF_ACCOUNTS: &[&str] = &["wrong_bank", "unknown_account", "stale"];
 
@@ -224,6 +288,12 @@ impl Call for BankCall {
             .on(EXCHANGES)
             .gives(&[Answer::json::<ExchangeReplyBody>()])
             .refuses(&[codes::OF_STATEMENTS, OF_LOOK_UPS, OF_DECISIONS]),
+        Route::post("output", "/v1/outputs", "What became of a blinded output.", json_of::<OutputBody>())
+            .gives(&[Answer::json::<OutputFateBody>()])
+            .refuses(&[OF_OUTPUTS]),
+        Route::post("token", "/v1/tokens", "What became of a token, for who has its key.", json_of::<StatementBody>())
+            .gives(&[Answer::json::<TokenFateBody>()])
+            .refuses(&[codes::OF_STATEMENTS, OF_TOKENS]),
     ];
 
     fn to_http(&self) -> HttpRequest {
@@ -237,6 +307,11 @@ impl Call for BankCall {
             BankCall::Settle(decision) => {
                 HttpRequest::post("/v1/decisions", &DecisionBody { decision: B64(cbor::to_vec(decision)) })
             }
+            BankCall::Output { brand, message } => {
+                let body = OutputBody { brand: *brand, message: B64(message.as_bytes().to_vec()) };
+                HttpRequest::post("/v1/outputs", &body)
+            }
+            BankCall::Token(query) => HttpRequest::post("/v1/tokens", &statement(bytes_of(query))),
         }
     }
 
@@ -254,6 +329,13 @@ impl Call for BankCall {
                 let body: DecisionBody = request.json()?;
                 Ok(BankCall::Settle(decision(&body.decision)?))
             }
+            (Method::Post, "/v1/outputs") => {
+                let OutputBody { brand, message } = request.json()?;
+                let message = <[u8; 256]>::try_from(message.0.as_slice());
+                let message = message.map_err(|_| Problem::new("malformed", "a blinded message has 256 bytes"))?;
+                Ok(BankCall::Output { brand, message: Box::new(BlindedMessage(message)) })
+            }
+            (Method::Post, "/v1/tokens") => Ok(BankCall::Token(statement(request)?)),
             (Method::Get, path) => match path.strip_prefix("/v1/exchanges/").map(str::parse) {
                 Some(Ok(id)) => Ok(BankCall::Status(id)),
                 Some(Err(error)) => Err(Problem::new("malformed", error)),
@@ -269,6 +351,11 @@ impl Call for BankCall {
             BankReply::Opened => HttpResponse::json(200, &OpenedBody { open: true }),
             BankReply::Balance(balance) => HttpResponse::json(200, &BalanceBody { balance }),
             BankReply::Exchange(reply) => HttpResponse::json(200, &ExchangeReplyBody::from(*reply)),
+            BankReply::Output(fate) => HttpResponse::json(200, &OutputFateBody::from(fate)),
+            BankReply::Token(holder) => {
+                let holder = holder.map(|record| B64(cbor::to_vec(&*record)));
+                HttpResponse::json(200, &TokenFateBody { holder })
+            }
         }
     }
 
@@ -279,6 +366,12 @@ impl Call for BankCall {
             BankCall::Balance(_) => response.parse::<BalanceBody>().map(|body| BankReply::Balance(body.balance)),
             BankCall::Exchange(_) | BankCall::Status(_) | BankCall::Settle(_) => {
                 response.parse::<ExchangeReplyBody>()?.read().map(|reply| BankReply::Exchange(Box::new(reply)))
+            }
+            BankCall::Output { .. } => response.parse::<OutputFateBody>()?.read().map(BankReply::Output),
+            BankCall::Token(_) => {
+                let TokenFateBody { holder } = response.parse()?;
+                let record = holder.map(|bytes| cbor::from_slice(&bytes.0)).transpose().map_err(bad_reply)?;
+                Ok(BankReply::Token(record.map(Box::new)))
             }
         }
     }
@@ -328,13 +421,37 @@ impl From<ExchangeReply> for ExchangeReplyBody {
     }
 }
 
+impl From<OutputFate> for OutputFateBody {
+    fn from(fate: OutputFate) -> Self {
+        let (fate, signature) = match fate {
+            OutputFate::Unknown => (FateText::Unknown, None),
+            OutputFate::Issued(signature) => (FateText::Issued, Some(B64(signature.as_bytes().to_vec()))),
+            OutputFate::Pending => (FateText::Pending, None),
+            OutputFate::Void => (FateText::Void, None),
+        };
+        OutputFateBody { fate, signature }
+    }
+}
+
+impl OutputFateBody {
+    fn read(self) -> Result<OutputFate, CallError> {
+        match (self.fate, self.signature) {
+            (FateText::Issued, Some(bytes)) => Ok(OutputFate::Issued(Box::new(signature(bytes)?))),
+            (FateText::Unknown, None) => Ok(OutputFate::Unknown),
+            (FateText::Pending, None) => Ok(OutputFate::Pending),
+            (FateText::Void, None) => Ok(OutputFate::Void),
+            _ => Err(bad_reply("exactly what was issued has a signature")),
+        }
+    }
+}
+
+fn signature(bytes: B64) -> Result<BlindSignature, CallError> {
+    let bytes = <[u8; 256]>::try_from(bytes.0.as_slice());
+    bytes.map(BlindSignature).map_err(|_| bad_reply("a blind signature has 256 bytes"))
+}
+
 impl ExchangeReplyBody {
     fn read(self) -> Result<ExchangeReply, CallError> {
-        let signature = |bytes: B64| {
-            <[u8; 256]>::try_from(bytes.0.as_slice())
-                .map(BlindSignature)
-                .map_err(|_| bad_reply("a blind signature has 256 bytes"))
-        };
         Ok(ExchangeReply {
             request: self.request,
             state: match self.state {

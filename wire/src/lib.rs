@@ -26,7 +26,7 @@ mod text;
 pub mod witness;
 
 pub use ask::{AnyCall, AnyReply, Ask};
-pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply};
+pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate};
 pub use client::{Circuit, Client, ClientError, Clients};
 pub use evidence::{EvidenceFile, EvidenceFileError, MAX_EVIDENCE_LEN};
 pub use http::{Call, CallError, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service};

@@ -1,7 +1,7 @@
 //! What a shop can be asked.
 
 use bytes::Bytes;
-use naulon_exchange::UnverifiedDecision;
+use naulon_exchange::{Header, UnverifiedDecision};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{GoodsM, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Unverified, cbor};
@@ -38,6 +38,9 @@ pub enum ShopCall {
     },
     /// Pay: P3 carried by the wallet. `POST /v1/payments`
     Pay(Box<UnverifiedPayment>),
+    /// The offer of a sale that the shop has taken, for a buyer who has lost it. Who knows the whole header knows n, which
+    /// the log does not publish. `POST /v1/offers/taken`
+    Taken(Box<Unverified<Header>>),
 }
 
 /// What a shop answers.
@@ -45,7 +48,7 @@ pub enum ShopCall {
 pub enum ShopReply {
     /// To `Describe`.
     Description(ShopDescription),
-    /// To `Offer`: goods_m.
+    /// To `Offer` and `Taken`: goods_m.
     Offer(Box<Unverified<GoodsM>>),
     /// To `Goods`: as many bytes of the range as there are.
     Goods(Piece),
@@ -124,6 +127,12 @@ struct OfferBody {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct TakenBody {
+    header: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct GoodsMBody {
     goods_m: B64,
 }
@@ -169,6 +178,14 @@ impl Call for ShopCall {
         )
         .gives(&[Answer::json::<DecisionBody>(), Answer::json::<PendingBody>().status(202)])
         .refuses(&[codes::OF_STATEMENTS, OF_PAYMENTS]),
+        Route::post(
+            "taken",
+            "/v1/offers/taken",
+            "The offer of a sale that was taken, for who knows its header.",
+            json_of::<TakenBody>(),
+        )
+        .gives(&[Answer::json::<GoodsMBody>()])
+        .refuses(&[codes::OF_STATEMENTS, &["unknown_purchase"]]),
     ];
 
     fn to_http(&self) -> HttpRequest {
@@ -180,6 +197,9 @@ impl Call for ShopCall {
                 HttpRequest { range, ..HttpRequest::get(format!("/v1/goods/{digest}")) }
             }
             ShopCall::Pay(payment) => HttpRequest::post("/v1/payments", &PaymentBody::from(&**payment)),
+            ShopCall::Taken(header) => {
+                HttpRequest::post("/v1/offers/taken", &TakenBody { header: B64(bytes_of(header)) })
+            }
         }
     }
 
@@ -187,6 +207,10 @@ impl Call for ShopCall {
         match (request.method, request.path.as_str()) {
             (Method::Get, "/v1/shop") => Ok(ShopCall::Describe),
             (Method::Post, "/v1/offers") => Ok(ShopCall::Offer { item: request.json::<OfferBody>()?.item }),
+            (Method::Post, "/v1/offers/taken") => {
+                let TakenBody { header } = request.json()?;
+                Ok(ShopCall::Taken(Box::new(Unverified::parse(&header.0)?)))
+            }
             (Method::Post, "/v1/payments") => {
                 let body: PaymentBody = request.json()?;
                 Ok(ShopCall::Pay(Box::new(body.read()?)))
@@ -223,7 +247,7 @@ impl Call for ShopCall {
                 let DescriptionBody { merchant, banks, logs, items } = response.parse()?;
                 Ok(ShopReply::Description(ShopDescription { merchant, banks, logs, items }))
             }
-            ShopCall::Offer { .. } => {
+            ShopCall::Offer { .. } | ShopCall::Taken(_) => {
                 let body: GoodsMBody = response.parse()?;
                 Unverified::parse(&body.goods_m.0).map(|offer| ShopReply::Offer(Box::new(offer))).map_err(bad_reply)
             }

@@ -34,12 +34,12 @@ pub use decide::decide;
 pub use decision::{
     DecisionError, LOG_ENTRY_LEN, LogDecision, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision,
 };
-pub use instrument::{offer_mark, order_mark, reference_mark, token_mark};
+pub use instrument::{nonce_mark, offer_mark, order_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
 pub use refusal::Refusal;
 pub use request::{
     BalanceQuery, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, Order,
-    Output, RequestId, SaleNumber, key_commitment,
+    Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key,
 };
 pub use rules::{LockLimits, Rules};
 pub use state::{

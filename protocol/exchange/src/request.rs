@@ -136,6 +136,12 @@ pub struct Condition {
     pub q: Option<PublicKey>,
 }
 
+/// The name of a blinded output: SHA-256("naulon/output" ‖ token key id ‖ blinded message). A bank finds by it what it has
+/// signed once, and signs it again.
+pub fn output_key(brand: &Digest, message: &BlindedMessage) -> Digest {
+    Digest::of(&[b"naulon/output", brand.as_bytes(), message.as_bytes()])
+}
+
 /// c = SHA-256("naulon/k" ‖ n ‖ k).
 pub fn key_commitment(n: &SaleNumber, k: &[u8; 32]) -> Digest {
     Digest::of(&[KEY_COMMITMENT_DOMAIN, n, k])
@@ -202,4 +208,27 @@ pub struct BalanceQuery {
 
 impl Statement for BalanceQuery {
     const CONTENT_TYPE: &'static str = "application/naulon.balance-query+cbor";
+}
+
+/// Asks what became of a token, signed by the token's key Q: whether it is free, or which request holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct TokenQuery {
+    /// The bank that is asked.
+    #[n(1)]
+    pub bank: PublicKey,
+    /// The token key id of its brand.
+    #[n(2)]
+    pub brand: Digest,
+    /// Q.
+    #[n(3)]
+    pub q: PublicKey,
+    /// When the question was signed; the bank answers only a fresh one. A wallet names whole minutes, so that its clock
+    /// does not tell it apart from others.
+    #[n(4)]
+    pub at: Timestamp,
+}
+
+impl Statement for TokenQuery {
+    const CONTENT_TYPE: &'static str = "application/naulon.token-query+cbor";
 }

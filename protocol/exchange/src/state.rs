@@ -77,7 +77,7 @@ impl Record {
 }
 
 /// A record as a store or a wire carries it.
-#[derive(Encode, Decode)]
+#[derive(Clone, Debug, Encode, Decode)]
 #[cbor(map)]
 pub struct UnverifiedRecord {
     /// The signed exchange.
@@ -103,6 +103,17 @@ impl UnverifiedRecord {
             accepted: self.accepted,
             decision: self.decision.map(UnverifiedDecision::from_own_store),
             settled: None,
+        }
+    }
+}
+
+impl From<&Record> for UnverifiedRecord {
+    fn from(record: &Record) -> Self {
+        UnverifiedRecord {
+            exchange: UnverifiedJoint::from(record.exchange.clone()),
+            state: record.state,
+            accepted: record.accepted,
+            decision: record.decision.as_ref().map(UnverifiedDecision::from),
         }
     }
 }

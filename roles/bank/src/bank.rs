@@ -1,17 +1,18 @@
 //! The bank itself: a synchronous service over its store.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
 use naulon_exchange::{
     Audit, AuditReport, Decided, Discrepancy, Header, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request,
-    Rules, View, decide,
+    Rules, State, View, decide,
 };
-use naulon_statement::{SecretKey, Signed, Timestamp};
+use naulon_statement::{Digest, SecretKey, Signed, Timestamp};
 use naulon_wire::{BankCall, BankReply, Problem};
 
-use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task};
+use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task, Wanted};
 use crate::signatory::Signatory;
 use crate::store::{BankStore, LogFault, PostgresOpenError, Written};
 
@@ -90,7 +91,7 @@ impl<S: BankStore> Bank<S> {
             match self.store.add_brand(statement) {
                 Ok(Written::Yes) => {}
                 Ok(Written::Lost | Written::Unknown) => {
-                    return Err(BrandRefusal::Taken(naulon_statement::Digest(*known.key_id())).into());
+                    return Err(BrandRefusal::Taken(Digest(*known.key_id())).into());
                 }
                 Err(error) => {
                     self.note(&error);
@@ -194,11 +195,19 @@ impl<S: BankStore> Bank<S> {
                 return Vec::new();
             }
         };
+        let fates = match self.fates(open.iter().map(|index| calls[*index].task())) {
+            Ok(fates) => fates,
+            Err(error) => {
+                let problem = self.unavailable(&error);
+                open.iter().for_each(|index| answers[*index] = Some(Err(problem.clone())));
+                return Vec::new();
+            }
+        };
         let mut plans = Vec::new();
         let mut writers = Vec::new();
         let mut refused = Vec::new();
         for (index, view) in open.iter().zip(&views) {
-            match decide_task(rules, view, calls[*index].task(), now) {
+            match decide_task(rules, view, &fates, calls[*index].task(), now) {
                 Ok(Outcome::Answer(answer)) => answers[*index] = Some(Ok(Applied(answer))),
                 Ok(Outcome::Write(plan)) => {
                     plans.push(plan);
@@ -216,6 +225,29 @@ impl<S: BankStore> Bank<S> {
             }));
         }
         lost
+    }
+
+    /// Where the requests stand that have the outputs which these tasks ask for. Of several that name one output, the one
+    /// that delivered it.
+    fn fates<'t>(&mut self, tasks: impl Iterator<Item = &'t Task>) -> Result<BTreeMap<Digest, State>, StoreError> {
+        let keys: BTreeSet<Digest> = tasks.filter_map(Task::wanted).map(Wanted::key).collect();
+        let mut fates = BTreeMap::new();
+        if keys.is_empty() {
+            return Ok(fates);
+        }
+        let rank = |state: State| match state {
+            State::Done | State::Committed => 2,
+            State::Locked => 1,
+            State::Aborted => 0,
+        };
+        let keys: Vec<Digest> = keys.into_iter().collect();
+        for (key, state) in self.sound()?.outputs(&keys)? {
+            let fate = fates.entry(key).or_insert(state);
+            if rank(state) > rank(*fate) {
+                *fate = state;
+            }
+        }
+        Ok(fates)
     }
 
     /// Writes plans and answers those that are written; gives back those that lost.
@@ -303,13 +335,21 @@ enum Outcome {
     Write(Plan),
 }
 
-fn decide_task(rules: &Rules, view: &View, task: &Task, now: Timestamp) -> Result<Outcome, Refusal> {
+fn decide_task(
+    rules: &Rules,
+    view: &View,
+    fates: &BTreeMap<Digest, State>,
+    task: &Task,
+    now: Timestamp,
+) -> Result<Outcome, Refusal> {
     let answer = match task {
         Task::Describe => Answer::Description,
         Task::Balance(account) => {
             Answer::Balance(*view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?)
         }
         Task::Status(_) => Answer::Record(view.record.clone().ok_or(Refusal::UnknownPurchase)?),
+        Task::Output(wanted) => Answer::Output(wanted.clone(), fates.get(&wanted.key()).copied()),
+        Task::Token(mark) => Answer::Holder(view.holders.get(mark).cloned()),
         Task::Request(request) => match decide(rules, view, request, now)? {
             Decided::Replay(record) if matches!(**request, Request::Exchange(_)) => Answer::Owned(record),
             Decided::Replay(record) => Answer::Record(record),

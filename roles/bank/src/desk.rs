@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use naulon_blind::{BlindSignature, Brand, BrandError, KnownBrand};
+use naulon_blind::{BlindSignature, BlindedMessage, Brand, BrandError, KnownBrand};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Header, Needs, Record, Refusal, Request, RequestId, Rules, State, authenticate,
-    authenticate_account, authenticate_decision,
+    AuthorizationB, BalanceQuery, Header, Mark, Needs, Record, Refusal, Request, RequestId, Rules, State, TokenQuery,
+    UnverifiedRecord, authenticate, authenticate_account, authenticate_decision, nonce_mark, output_key,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
-use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, Problem};
+use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate, Problem};
 
 use crate::signatory::{Signatory, SignatoryError};
 
@@ -47,6 +47,22 @@ pub(crate) enum Task {
     Request(Box<Request>),
     Balance(PublicKey),
     Status(RequestId),
+    Output(Wanted),
+    Token(Mark),
+}
+
+/// A blinded output that somebody asks for again.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) brand: Digest,
+    pub(crate) message: Box<BlindedMessage>,
+}
+
+impl Wanted {
+    /// By what the store finds it.
+    pub(crate) fn key(&self) -> Digest {
+        output_key(&self.brand, &self.message)
+    }
 }
 
 /// What the books say to a call, written down where it changed them. Signing the reply is left to do.
@@ -62,6 +78,10 @@ pub(crate) enum Answer {
     Record(Arc<Record>),
     /// For whoever has sent the signed exchange.
     Owned(Arc<Record>),
+    /// An output, and the state of the request that it belongs to, if the bank has accepted one.
+    Output(Wanted, Option<State>),
+    /// For whoever has a token's key: the request that holds it.
+    Holder(Option<Arc<Record>>),
 }
 
 /// A brand that a bank cannot take on.
@@ -110,6 +130,17 @@ impl Desk {
                 let account = check_query(rules, query, self.advance_clock(now))?;
                 return Ok(Authenticated(Task::Balance(account)));
             }
+            BankCall::Output { brand, message } => {
+                let known = rules.brands.get(&brand).ok_or(Refusal::UnknownBrand)?;
+                if self.advance_clock(now) >= known.brand().redeem_until {
+                    return Err(Refusal::BrandClosed.into());
+                }
+                return Ok(Authenticated(Task::Output(Wanted { brand, message })));
+            }
+            BankCall::Token(query) => {
+                let mark = check_token_query(rules, query, self.advance_clock(now))?;
+                return Ok(Authenticated(Task::Token(mark)));
+            }
             BankCall::OpenAccount(open) => authenticate_account(rules, open)?,
             BankCall::Exchange(exchange) => authenticate(rules, exchange)?,
             BankCall::Settle(decision) => authenticate_decision(rules, decision)?,
@@ -125,6 +156,10 @@ impl Desk {
             Answer::Balance(balance) => Ok(BankReply::Balance(balance)),
             Answer::Owned(record) => Ok(BankReply::Exchange(Box::new(self.promise(&record, self.reply(&record)?)))),
             Answer::Record(record) => Ok(BankReply::Exchange(Box::new(self.reply(&record)?))),
+            Answer::Output(wanted, state) => Ok(BankReply::Output(self.fate(&wanted, state)?)),
+            Answer::Holder(record) => {
+                Ok(BankReply::Token(record.map(|record| Box::new(UnverifiedRecord::from(&*record)))))
+            }
         }
     }
 
@@ -193,6 +228,20 @@ impl Desk {
         })
     }
 
+    /// What became of an output. The bank signs only what it has signed before: for a request that it has accepted, whose
+    /// value it has taken.
+    fn fate(&self, wanted: &Wanted, state: Option<State>) -> Result<OutputFate, Problem> {
+        Ok(match state {
+            None => OutputFate::Unknown,
+            Some(State::Locked) => OutputFate::Pending,
+            Some(State::Aborted) => OutputFate::Void,
+            Some(State::Done | State::Committed) => {
+                let signature = self.shared.signatory.blind_sign(&wanted.brand, &wanted.message).map_err(unsigned)?;
+                OutputFate::Issued(Box::new(signature))
+            }
+        })
+    }
+
     /// The reply with the bank's header and promise, for whoever has sent the signed exchange itself.
     fn promise(&self, record: &Record, reply: ExchangeReply) -> ExchangeReply {
         let header = Header::of(&record.exchange, record.id());
@@ -211,6 +260,16 @@ impl Desk {
     }
 }
 
+impl Task {
+    /// The output that it asks for again, if that is what it is.
+    pub(crate) fn wanted(&self) -> Option<&Wanted> {
+        match self {
+            Task::Output(wanted) => Some(wanted),
+            _ => None,
+        }
+    }
+}
+
 impl Authenticated {
     pub(crate) fn task(&self) -> &Task {
         &self.0
@@ -223,6 +282,9 @@ impl Authenticated {
             Task::Request(request) => request.needs(),
             Task::Balance(account) => Needs { accounts: [*account].into(), ..Needs::default() },
             Task::Status(id) => Needs { record: Some(*id), ..Needs::default() },
+            Task::Token(mark) => Needs { marks: vec![*mark], ..Needs::default() },
+            // The store is asked for it apart.
+            Task::Output(_) => Needs::default(),
         }
     }
 }
@@ -234,11 +296,24 @@ fn check_query(rules: &Rules, query: Unverified<BalanceQuery>, now: Timestamp) -
         return Err(Refusal::WrongBank.into());
     }
     let query = query.verify(&account)?;
-    let (age, lead) = (now.since(query.at), query.at.since(now));
-    if age.max(lead) > MAX_QUERY_AGE {
-        return Err(Refusal::Stale.into());
-    }
+    check_fresh(query.at, now)?;
     Ok(account)
+}
+
+/// The mark of the token that is asked about, if its key has asked lately.
+fn check_token_query(rules: &Rules, query: Unverified<TokenQuery>, now: Timestamp) -> Result<Mark, Problem> {
+    let TokenQuery { bank, q, .. } = *query.claimed_body();
+    if bank != rules.bank {
+        return Err(Refusal::WrongBank.into());
+    }
+    let query = query.verify(&q)?;
+    check_fresh(query.at, now)?;
+    Ok(nonce_mark(&query.brand.0, &query.q.0))
+}
+
+fn check_fresh(at: Timestamp, now: Timestamp) -> Result<(), Problem> {
+    let (age, lead) = (now.since(at), at.since(now));
+    if age.max(lead) > MAX_QUERY_AGE { Err(Refusal::Stale.into()) } else { Ok(()) }
 }
 
 /// The request is written down, so whoever asks again later gets the signature.

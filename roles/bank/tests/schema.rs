@@ -116,8 +116,14 @@ fn migrated_tables_are_the_newest_ones() {
 /// The tables that are copied everywhere are named here.
 #[test]
 fn every_unique_key_contains_the_shard_key() {
-    let shard_keys =
-        [("mark", "key"), ("record", "id"), ("account", "key"), ("journal", "record"), ("day_item", "brand")];
+    let shard_keys = [
+        ("mark", "key"),
+        ("output", "key"),
+        ("record", "id"),
+        ("account", "key"),
+        ("journal", "record"),
+        ("day_item", "brand"),
+    ];
     let copied = ["brand", "log_fault", "clock", "schema", "register", "register_head"];
     let url = cluster::database();
     drop(PostgresStore::open(&url).expect("opens"));

@@ -13,13 +13,14 @@ use naulon_bank::{
     BankStore, DayKey, DeliveredPlace, LogFault, MemoryStore, PostgresStore, RegisterAppending, RegisterStore,
     SqliteStore, StoredChunk, Written,
 };
+use naulon_blind::BlindedMessage;
 use naulon_durable::StoreError;
 use naulon_durable::fault::{Faults, When};
 use naulon_durable::migration::Rehearsal;
 use naulon_exchange::register::{Day, DayItems, EntryKind, RegisterEntry, Side};
 use naulon_exchange::{
     Audit, AuditReport, Discrepancy, Exchange, Guard, Header, Input, LedgerAccount, Mark, MarkKind, Needs, Outcome,
-    Output, Plan, Record, RecordWrite, State, Transfer, View,
+    Output, Plan, Record, RecordWrite, State, Transfer, View, output_key,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp};
@@ -140,6 +141,7 @@ conformance! {
     only_what_is_locked_is_settled_and_only_once,
     freed_marks_are_free_and_others_are_not_touched,
     a_record_is_inserted_once,
+    outputs_are_found_by_what_was_accepted,
     accounts_open_once_and_keep_their_money,
     one_brand_a_place_and_a_key,
     time_never_runs_backwards,
@@ -392,6 +394,47 @@ fn a_record_is_inserted_once<D: Disk>() {
     assert_eq!(views[0].record.as_deref(), Some(&*record(1, State::Done)));
     assert!(same(&views[1], &View::default()));
     assert_eq!(commit(&mut store, &[]), []);
+}
+
+/// As `record`, with these blinded outputs.
+fn with_outputs(n: u8, state: State, outputs: &[u8]) -> Arc<Record> {
+    let plain = record(n, state);
+    let blinded = outputs.iter().map(|n| Output::Blinded { brand: brand_id(ONE), message: BlindedMessage([*n; 256]) });
+    let body = Exchange { outputs: blinded.collect(), ..Exchange::clone(&plain.exchange) };
+    Arc::new(Record { exchange: Joint::sign(body, [&key("alice")]), ..Record::clone(&plain) })
+}
+
+fn outputs_are_found_by_what_was_accepted<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    let name = |n: u8| output_key(&brand_id(ONE), &BlindedMessage([n; 256]));
+    let found = |store: &mut D::Store| {
+        let mut found = store.outputs(&[1, 2, 3, 4, 5].map(name)).expect("reads");
+        found.sort_by_key(|(key, state)| (*key, format!("{state:?}")));
+        let number = |key: &Digest| (1..=5).find(|n| name(*n) == *key).expect("asked for");
+        let mut found: Vec<_> = found.iter().map(|(key, state)| (number(key), *state)).collect();
+        found.sort_by_key(|(n, _)| *n);
+        found
+    };
+    assert_eq!(found(&mut store), []);
+    let locked = with_outputs(2, State::Locked, &[2]);
+    let inserting = |record: &Arc<Record>, n| Plan { record: RecordWrite::Insert(record.clone()), ..taking(n, &[n]) };
+    let done = with_outputs(1, State::Done, &[1, 3]);
+    // The third loses its mark to the first, and what it asked for was never accepted.
+    let loser = Plan { marks: vec![mark(1)], ..inserting(&with_outputs(3, State::Done, &[5]), 3) };
+    let written = commit(&mut store, &[inserting(&done, 1), inserting(&locked, 2), loser]);
+    assert_eq!(written, [Written::Yes, Written::Yes, Written::Lost]);
+    assert_eq!(found(&mut store), [(1, State::Done), (2, State::Locked), (3, State::Done)]);
+    let header = Header::of(&locked.exchange, locked.id()).expect("a purchase");
+    let decision = Some(TestLog::default().decide(&header, NOW, Outcome::Abort));
+    let aborted = Arc::new(Record { state: State::Aborted, decision, ..Record::clone(&locked) });
+    assert_eq!(commit(&mut store, &[plan(RecordWrite::Settle(aborted))]), [Written::Yes]);
+    // The same output may be asked for again; both requests are found, also after a restart.
+    assert_eq!(commit(&mut store, &[inserting(&with_outputs(4, State::Done, &[2]), 4)]), [Written::Yes]);
+    let all = [(1, State::Done), (2, State::Aborted), (2, State::Done), (3, State::Done)];
+    assert_eq!(found(&mut store), all);
+    drop(store);
+    assert_eq!(found(&mut disk.open()), all);
 }
 
 fn accounts_open_once_and_keep_their_money<D: Disk>() {

@@ -133,10 +133,12 @@ impl Service<ShopCall> for ShopFront {
                 let payment = off_the_async_threads(move || payment.verify(&rules)).await??;
                 self.0.pay(payment).await
             }
-            ShopCall::Describe | ShopCall::Offer { .. } => match self.0.submit(Job::Call(call)).await? {
-                Done::Reply(reply) => reply,
-                Done::Sale(_) | Done::Asks(_) => Err(other_answer()),
-            },
+            ShopCall::Describe | ShopCall::Offer { .. } | ShopCall::Taken(_) => {
+                match self.0.submit(Job::Call(call)).await? {
+                    Done::Reply(reply) => reply,
+                    Done::Sale(_) | Done::Asks(_) => Err(other_answer()),
+                }
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use naulon_durable::StoreError;
-use naulon_exchange::{OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment};
+use naulon_exchange::{Header, OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::goods::MerchandiseKey;
 use naulon_purchase::{Evidence, GoodsM, MAX_OFFERED_LOGS, MerchantRules, Payment, PaymentRefusal, Sale};
@@ -129,7 +129,16 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
                 let answer = self.pay(vec![payment], now).pop().unwrap_or_else(unanswered);
                 answer.map(|(_, reply)| reply)
             }
+            ShopCall::Taken(header) => Ok(self.taken(&header)?),
         }
+    }
+
+    /// The offer of a sale that was taken. Who knows the header knows n: nobody but the buyer, the bank and this shop.
+    fn taken(&self, header: &Unverified<Header>) -> Result<ShopReply, Trouble> {
+        self.check_running()?;
+        let id = header.claimed_body().digest();
+        let sale = self.store.sale(&id)?.ok_or(Trouble::UnknownSale(id))?;
+        Ok(ShopReply::Offer(Box::new(Unverified::from(&sale.payment.goods_m))))
     }
 
     /// Takes payments that arrived together, whose signatures have been checked

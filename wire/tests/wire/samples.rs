@@ -6,15 +6,15 @@ use bytes::Bytes;
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, Method, Purpose, TOKEN_LEN, Token};
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, Condition, Exchange, Header, Input, LockLimits, LogDecision, OpenAccount, Outcome,
-    Output, ProvenDecision, Record, State, UnverifiedDecision,
+    Output, ProvenDecision, Record, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPayment};
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
-    BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, Piece, PublicFile,
-    PublicKind, Range, ShopCall, ShopDescription, ShopReply, WitnessCall, WitnessReply,
+    BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, OutputFate, Piece,
+    PublicFile, PublicKind, Range, ShopCall, ShopDescription, ShopReply, WitnessCall, WitnessReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -139,6 +139,8 @@ fn exchange_reply(state: State, settled: bool) -> BankReply {
 pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
     let open = OpenAccount { bank: key(1).public(), account: key(4).public() };
     let query = BalanceQuery { bank: key(1).public(), account: key(4).public(), at: Timestamp(5) };
+    let (bank, q) = (key(1).public(), key(5).public());
+    let of_token = TokenQuery { bank, brand: Digest([3; 32]), q, at: Timestamp(60_000) };
     let description = |brands| BankDescription {
         bank: key(1).public(),
         currency: euros(),
@@ -153,6 +155,8 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
         BankCall::Exchange(UnverifiedJoint::from(exchange())),
         BankCall::Status(exchange().id()),
         BankCall::Settle(UnverifiedDecision::from(&decision())),
+        BankCall::Output { brand: Digest([3; 32]), message: Box::new(BlindedMessage([4; 256])) },
+        BankCall::Token(Unverified::from(&Signed::sign(&key(5), of_token))),
     ];
     let with_replies = |call: BankCall| {
         let replies = match &call {
@@ -166,6 +170,13 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
                     .into_iter()
                     .flat_map(|state| [exchange_reply(state, false), exchange_reply(state, true)])
                     .collect()
+            }
+            BankCall::Output { .. } => {
+                let issued = OutputFate::Issued(Box::new(BlindSignature([5; 256])));
+                [OutputFate::Unknown, issued, OutputFate::Pending, OutputFate::Void].map(BankReply::Output).into()
+            }
+            BankCall::Token(_) => {
+                [None, Some(Box::new(UnverifiedRecord::from(&*record())))].map(BankReply::Token).into()
             }
         };
         (call, replies)
@@ -216,6 +227,7 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
         ShopCall::Goods { digest: Digest([2; 32]), range: Range { offset: 5, len: 7 } },
         ShopCall::Pay(Box::new(payment(false))),
         ShopCall::Pay(Box::new(payment(true))),
+        ShopCall::Taken(Box::new(Unverified::from(&header()))),
     ];
     let item = Item {
         item: "a".to_owned(),
@@ -233,7 +245,9 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
                 logs: vec![key(3).public()],
                 items: vec![item.clone()],
             })],
-            ShopCall::Offer { .. } => vec![ShopReply::Offer(Box::new(Unverified::from(&goods_m())))],
+            ShopCall::Offer { .. } | ShopCall::Taken(_) => {
+                vec![ShopReply::Offer(Box::new(Unverified::from(&goods_m())))]
+            }
             ShopCall::Goods { .. } => {
                 let piece = |bytes| Piece { offset: 5, bytes: Bytes::from_static(bytes), of: 900 };
                 vec![ShopReply::Goods(piece(b"\x00\xff")), ShopReply::Goods(piece(b"sieben!"))]

@@ -9,7 +9,7 @@ pub use account::order_mark;
 pub use outside::reference_mark;
 pub use purchase::offer_mark;
 pub(crate) use token::brand_of;
-pub use token::token_mark;
+pub use token::{nonce_mark, token_mark};
 
 use naulon_money::Amount;
 use naulon_statement::PublicKey;

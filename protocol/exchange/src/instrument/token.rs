@@ -12,8 +12,12 @@ use crate::state::{LedgerAccount, Mark, MarkKind};
 
 /// The mark of a token.
 pub fn token_mark(token: &Token) -> Mark {
-    let key = Digest::of(&[b"naulon/mark/token", token.key_id(), token.nonce()]);
-    Mark { key, kind: MarkKind::Token }
+    nonce_mark(token.key_id(), token.nonce())
+}
+
+/// The mark of the token of this brand with this nonce.
+pub fn nonce_mark(key_id: &[u8; 32], nonce: &[u8; 32]) -> Mark {
+    Mark { key: Digest::of(&[b"naulon/mark/token", key_id, nonce]), kind: MarkKind::Token }
 }
 
 pub(super) fn given(rules: &Rules, token: &Token) -> Result<Given, Refusal> {

@@ -13,7 +13,7 @@ use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 
 use super::changes::balance_changes;
-use super::{BankStore, LogFault, Written};
+use super::{BankStore, LogFault, Written, output_keys};
 
 /// Books in memory. Clones share them, as two processes that run one after the other share a disk: after a crash the
 /// simulator restarts the faults and opens a new bank over a clone.
@@ -27,6 +27,7 @@ pub struct MemoryStore {
 struct Books {
     records: BTreeMap<RequestId, Arc<Record>>,
     marks: BTreeMap<Digest, RequestId>,
+    outputs: BTreeSet<(Digest, RequestId)>,
     balances: BTreeMap<PublicKey, Amount>,
     journal: Vec<Transfer>,
     brands: Vec<Signed<Brand>>,
@@ -88,6 +89,14 @@ impl BankStore for MemoryStore {
 
     fn record(&mut self, id: &RequestId) -> Result<Option<Record>, StoreError> {
         self.read(|books| books.records.get(id).map(|record| Record::clone(record)))
+    }
+
+    fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError> {
+        self.read(|books| {
+            let of_key = |key: &Digest| books.outputs.range((*key, Digest([0; 32]))..=(*key, Digest([255; 32])));
+            let found = keys.iter().flat_map(of_key);
+            found.filter_map(|(key, id)| Some((*key, books.records.get(id)?.state))).collect()
+        })
     }
 
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
@@ -185,6 +194,7 @@ impl Books {
                     return Written::Lost;
                 }
                 self.time = self.time.max(record.accepted);
+                self.outputs.extend(output_keys(record).into_iter().map(|key| (key, id)));
                 self.records.insert(id, record.clone());
                 id
             }

@@ -12,11 +12,13 @@ pub use postgres::{PostgresOpenError, PostgresStore, audit_url};
 pub use register::{DayKey, DeliveredPlace, RegisterAppending, RegisterRows, RegisterStore, StoredChunk};
 pub use sqlite::{BANK_FILE, SqliteStore, audit_file};
 
+use std::collections::BTreeSet;
+
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
-use naulon_exchange::{Audit, Needs, Plan, ProvenDecision, Record, RequestId, View};
+use naulon_exchange::{Audit, Needs, Plan, ProvenDecision, Record, RequestId, State, View, output_key};
 use naulon_money::Amount;
-use naulon_statement::{PublicKey, Signed, Timestamp};
+use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 
 /// What became of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,12 @@ pub trait BankStore: RegisterStore + Send + 'static {
     /// The record of an accepted request.
     fn record(&mut self, id: &RequestId) -> Result<Option<Record>, StoreError>;
 
+    /// Where each accepted request stands that has one of these blinded outputs, by the output's key
+    /// ([`naulon_exchange::output_key`]). One that is found is signed again for nothing, so a request that was never
+    /// accepted must not be found: it would be money for nothing. One that is not found costs a customer who restores a
+    /// wallet the token.
+    fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError>;
+
     /// What an account holds; none if it is not open.
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError>;
 
@@ -98,4 +106,9 @@ pub trait BankStore: RegisterStore + Send + 'static {
     /// Reads the whole books to an auditor: records, journal, balances and marks of one moment. What it leaves out is
     /// found by the auditor as a discrepancy, or, if it is left out everywhere, not at all.
     fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError>;
+}
+
+/// The keys of a record's blinded outputs, sorted, each once.
+fn output_keys(record: &Record) -> BTreeSet<Digest> {
+    record.exchange.blinded().map(|(brand, message)| output_key(brand, message)).collect()
 }

@@ -2,10 +2,10 @@
 //! [`naulon_durable::migration`].
 //!
 //! Random 32-byte keys stand in narrow tables of their own; what is wide lies under an integer in the order of its
-//! coming, for a random key in a wide clustered table costs a page read and a page write a row. A mark and a request id
-//! are thus 40 bytes in a leaf, and a body is written once and never moved.
+//! coming, for a random key in a wide clustered table costs a page read and a page write a row. A mark, a request id
+//! and an output are thus 40 bytes in a leaf, and a body is written once and never moved.
 //!
-//! On a database that is spread over machines the shard keys are `mark.key`, `request.id` (which record and settlement
+//! On a database that is spread over machines the shard keys are `mark.key`, `output.key`, `request.id` (which record and settlement
 //! then take for their key, too), `account.key`, `journal.debit`; brands, clock and log faults are copied everywhere.
 //! House accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
 
@@ -108,4 +108,12 @@ CREATE TABLE day_item (
     items BLOB NOT NULL,
     PRIMARY KEY (day, brand, side, chunk)
 ) STRICT;
+", "
+-- Blinded output to the accepted request that it belongs to, for wallets that are restored. What was accepted before there was
+-- this table is not in it.
+CREATE TABLE output (
+    key    BLOB NOT NULL,
+    record INTEGER NOT NULL,
+    PRIMARY KEY (key, record)
+) STRICT, WITHOUT ROWID;
 "];

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 
 use super::changes::{BalanceChange, balance_changes, signed};
 use super::schema::MIGRATIONS;
-use super::{BankStore, LogFault, Written};
+use super::{BankStore, LogFault, Written, output_keys};
 use crate::bank::AuditError;
 
 /// What marks a bank's file.
@@ -91,6 +91,20 @@ impl BankStore for SqliteStore {
 
     fn record(&mut self, id: &RequestId) -> Result<Option<Record>, StoreError> {
         record_of(&self.database, id)
+    }
+
+    fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError> {
+        let sql = "SELECT state FROM output JOIN record ON record.number = output.record WHERE output.key = ?1";
+        let transaction = self.database.transaction()?;
+        let mut select = transaction.prepare_cached(sql)?;
+        let mut found = Vec::new();
+        for key in keys {
+            let mut rows = select.query([key.as_bytes()])?;
+            while let Some(row) = rows.next()? {
+                found.push((*key, state(row.get(0)?)?));
+            }
+        }
+        Ok(found)
     }
 
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
@@ -310,6 +324,11 @@ impl<'c> Writer<'c> {
         let row = params![number, millis(record.accepted), state_number(record.state), exchange];
         self.connection.prepare_cached(sql)?.execute(row)?;
         self.insert_decision(number, record)?;
+        let sql = "INSERT INTO output (key, record) VALUES (?1, ?2)";
+        let mut insert = self.connection.prepare_cached(sql)?;
+        for key in output_keys(record) {
+            insert.execute(params![key.as_bytes(), number])?;
+        }
         Ok(Some(number))
     }
 
@@ -430,9 +449,7 @@ fn balance_of(connection: &Connection, account: &PublicKey) -> Result<Option<Amo
 /// The record of a row of exchange, state, accepted, decision, settled. These are bytes that this bank wrote itself.
 fn record(row: &Row<'_>) -> Result<Record, StoreError> {
     let exchange: UnverifiedJoint<Exchange> = parsed(cbor::from_slice(blob(row.get_ref(0)?.as_blob())?))?;
-    let number: i64 = row.get(1)?;
-    let states = [State::Done, State::Locked, State::Committed, State::Aborted];
-    let state = states.into_iter().find(|state| state_number(*state) == number).ok_or(StoreError::Corrupt)?;
+    let state = state(row.get(1)?)?;
     let settled = row.get_ref(3)?.as_blob_or_null();
     let settled = blob(settled)?.map(decision).transpose()?;
     let time = row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?;
@@ -442,6 +459,11 @@ fn record(row: &Row<'_>) -> Result<Record, StoreError> {
 
 fn decision(bytes: &[u8]) -> Result<ProvenDecision, StoreError> {
     Ok(parsed(cbor::from_slice::<UnverifiedDecision>(bytes))?.from_own_store())
+}
+
+fn state(number: i64) -> Result<State, StoreError> {
+    let states = [State::Done, State::Locked, State::Committed, State::Aborted];
+    states.into_iter().find(|state| state_number(*state) == number).ok_or(StoreError::Corrupt)
 }
 
 fn state_number(state: State) -> i64 {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose};
+use naulon_blind::{BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose};
 use naulon_exchange::*;
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp, Unverified};
-use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, Problem};
+use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate, Problem};
 
 use super::{DAY, eur};
 
@@ -136,6 +136,13 @@ impl Bank {
                 let record = record.ok_or_else(|| Problem::new("unknown_purchase", ""))?;
                 return Ok(BankReply::Exchange(Box::new(self.reply(&record))));
             }
+            BankCall::Output { brand, message } => return Ok(BankReply::Output(self.fate(brand, message))),
+            BankCall::Token(query) => {
+                let query = query.clone().verify(&query.claimed_body().q)?;
+                let holder = self.holders.get(&nonce_mark(&query.brand.0, &query.q.0));
+                let record = holder.and_then(|id| self.records.get(id));
+                return Ok(BankReply::Token(record.map(|record| Box::new(UnverifiedRecord::from(&**record)))));
+            }
             BankCall::OpenAccount(request) => authenticate_account(&self.rules, request.clone())?,
             BankCall::Exchange(request) => authenticate(&self.rules, request.clone())?,
             BankCall::Settle(decision) => authenticate_decision(&self.rules, decision.clone())?,
@@ -150,6 +157,19 @@ impl Bank {
             },
         };
         Ok(BankReply::Exchange(Box::new(self.reply(&record))))
+    }
+
+    fn fate(&self, brand: &Digest, message: &BlindedMessage) -> OutputFate {
+        let has = |record: &&Arc<Record>| record.exchange.blinded().any(|wanted| wanted == (brand, message));
+        let states: Vec<State> = self.records.values().filter(has).map(|record| record.state).collect();
+        if states.iter().any(|state| matches!(state, State::Done | State::Committed)) {
+            return OutputFate::Issued(Box::new(self.secrets[brand].blind_sign(message).expect("signed")));
+        }
+        match states.contains(&State::Locked) {
+            true => OutputFate::Pending,
+            false if states.is_empty() => OutputFate::Unknown,
+            false => OutputFate::Void,
+        }
     }
 
     fn view(&self, needs: &Needs) -> View {

@@ -183,11 +183,14 @@ pub fn name(call: &AnyCall) -> &'static str {
         AnyCall::Bank(BankCall::Exchange(_)) => "exchange",
         AnyCall::Bank(BankCall::Status(_)) => "status",
         AnyCall::Bank(BankCall::Settle(_)) => "settle",
+        AnyCall::Bank(BankCall::Output { .. }) => "output",
+        AnyCall::Bank(BankCall::Token(_)) => "token",
         AnyCall::Log(LogCall::Abort { .. }) => "abort",
         AnyCall::Log(LogCall::Decision(_)) => "decision",
         AnyCall::Log(_) => "log",
         AnyCall::Shop(ShopCall::Goods { .. }) => "goods",
         AnyCall::Shop(ShopCall::Pay(_)) => "pay",
+        AnyCall::Shop(ShopCall::Taken(_)) => "taken",
         AnyCall::Shop(_) => "shop",
     }
 }

@@ -29,7 +29,7 @@ pub struct Shop {
     /// A shop that answers payments with nothing.
     pub is_silent: bool,
     /// How many payments it has released a key for.
-    pub sales: BTreeSet<SaleNumber>,
+    pub sales: BTreeMap<SaleNumber, (Digest, Unverified<GoodsM>)>,
     file_key: FileKey,
     offers: u64,
 }
@@ -51,7 +51,7 @@ impl Shop {
             title: "A song.txt".into(),
             price: Amount::from_micros(3_500_000),
             is_silent: false,
-            sales: BTreeSet::new(),
+            sales: BTreeMap::new(),
             file_key,
             offers: 0,
         };
@@ -110,13 +110,19 @@ impl Shop {
             ShopCall::Pay(payment) => {
                 let payment = payment.as_ref().clone().verify(&self.rules)?;
                 let n = payment.goods_m.n;
-                if !self.sales.contains(&n) {
+                if !self.sales.contains_key(&n) {
                     payment.check_margin(&self.rules, now)?;
-                    self.sales.insert(n);
+                    self.sales.insert(n, (payment.header.digest(), Unverified::from(&payment.goods_m)));
                 }
                 let k = key_of(&n);
                 let decision = log.commit(&payment.header, &self.key, k, now)?;
                 Ok(ShopReply::Decision(Box::new(decision)))
+            }
+            ShopCall::Taken(header) => {
+                let digest = header.claimed_body().digest();
+                let sale = self.sales.values().find(|(id, _)| *id == digest);
+                let (_, offer) = sale.ok_or_else(|| Problem::new("unknown_purchase", "no such sale"))?;
+                Ok(ShopReply::Offer(Box::new(offer.clone())))
             }
             ShopCall::Offer { item } if *item == self.title => {
                 Ok(ShopReply::Offer(Box::new(Unverified::from(&self.offer(self.price, now)))))

@@ -11,8 +11,8 @@ use naulon_exchange::{Plan, Record, RecordWrite, RequestId, State, Transfer};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
-use super::super::Written;
 use super::super::changes::{BalanceChange, balance_changes, signed};
+use super::super::{Written, output_keys};
 
 /// The marks that a batch wants, in the order of their keys, and who has lost by wanting what another one gets.
 pub(super) struct Wanted {
@@ -105,6 +105,8 @@ pub(super) struct Writes<'p> {
     pub(super) written: Vec<Written>,
     pub(super) opened: BTreeSet<PublicKey>,
     pub(super) inserted: BTreeMap<RequestId, &'p Record>,
+    /// Blinded outputs of what is inserted.
+    pub(super) outputs: BTreeSet<(Digest, RequestId)>,
     pub(super) settled: BTreeMap<RequestId, &'p Record>,
     pub(super) balances: BTreeMap<PublicKey, Change>,
     pub(super) freed: BTreeSet<(Digest, RequestId)>,
@@ -171,6 +173,9 @@ impl<'p> Batch<'p> {
         self.rows.states.insert(id, record.state);
         let writes = &mut self.writes;
         if settles { &mut writes.settled } else { &mut writes.inserted }.insert(id, record);
+        if !settles {
+            writes.outputs.extend(output_keys(record).into_iter().map(|key| (key, id)));
+        }
         writes.freed.extend(plan.freed.iter().map(|mark| (mark.key, id)));
         let lines = (0..).zip(&plan.transfers);
         writes.lines.extend(lines.map(|(number, transfer)| Line { record: id, settles, number, transfer }));

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
-use naulon_exchange::{Audit, Needs, Plan, Record, RequestId, View};
+use naulon_exchange::{Audit, Needs, Plan, Record, RequestId, State, View};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
 use tokio_postgres::Row;
@@ -83,6 +83,14 @@ impl BankStore for PostgresStore {
         self.link.run(async |session| {
             let rows = ask(session, Sql::Records, vec![keys([id.as_bytes()])]).await?;
             Ok(rows.first().map(rows::record).transpose()?)
+        })
+    }
+
+    fn outputs(&mut self, wanted: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError> {
+        self.link.run(async |session| {
+            let rows = ask(session, Sql::OutputStates, vec![keys(wanted.iter().map(Digest::as_bytes))]).await?;
+            let found = rows.iter().map(|row| Ok((rows::digest(row, 0)?, rows::state(row, 1)?)));
+            Ok(found.collect::<Result<_, StoreError>>()?)
         })
     }
 
@@ -278,6 +286,10 @@ async fn write(session: &Session, writes: &Writes<'_>) -> Result<bool, Failure> 
     }
     if !writes.inserted.is_empty() {
         add(Sql::InsertRecords, record_columns(writes), Some(writes.inserted.len()));
+    }
+    if !writes.outputs.is_empty() {
+        let (outputs, ids) = (writes.outputs.iter().map(|(key, _)| &key.0), writes.outputs.iter().map(|(_, id)| &id.0));
+        add(Sql::InsertOutputs, vec![keys(outputs), keys(ids)], None);
     }
     for (id, record) in &writes.settled {
         let decision = record.decision.as_ref().map(|decision| decision.to_bytes());

@@ -2,7 +2,7 @@
 //! [`naulon_durable::migration`].
 //!
 //! The rules of a database that is spread over machines (ADR 4) hold from the first day: the shard key is in every
-//! primary key and UNIQUE. Shard keys are `mark.key`, `record.id`, `account.key`, and `journal.record`, which stands
+//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, and `journal.record`, which stands
 //! where its record stands; brand, clock and log_fault are copied everywhere. A journal by account would lay all lines
 //! of the house's own accounts on one machine.
 //!
@@ -108,6 +108,14 @@ CREATE TABLE day_item (
     items bytea NOT NULL,
     PRIMARY KEY (brand, day, side, chunk)
 );
+", "
+-- Blinded output to the accepted request that it belongs to, for wallets that are restored. What was accepted before there was
+-- this table is not in it.
+CREATE TABLE output (
+    key    bytea NOT NULL CHECK (length(key) = 32),
+    record bytea NOT NULL,
+    PRIMARY KEY (key, record)
+);
 "];
 
 /// A statement that every session has prepared.
@@ -128,6 +136,8 @@ pub(super) enum Sql {
     Time,
     OpenAccounts,
     InsertRecords,
+    InsertOutputs,
+    OutputStates,
     Settle,
     ChangeBalance,
     Append,
@@ -187,6 +197,15 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
         "INSERT INTO record (id, accepted, state, exchange, decision)
          SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bytea[])
          ON CONFLICT DO NOTHING RETURNING 1",
+    ),
+    (
+        Sql::InsertOutputs,
+        "INSERT INTO output (key, record) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING",
+    ),
+    (
+        Sql::OutputStates,
+        "SELECT output.key, record.state FROM output JOIN record ON record.id = output.record
+         WHERE output.key = ANY($1::bytea[])",
     ),
     (Sql::Settle, "UPDATE record SET state = $2, decision = $3, settled = $4 WHERE id = $1 AND state = 1 RETURNING 1"),
     (
