@@ -91,6 +91,8 @@ impl Told for BankCall {
             BankCall::Exchange(joint) => exchange(joint.claimed_body()).bytes(joint.payload()),
             BankCall::Status(_) => Said::of_purchase("the answer to that authorization again?"),
             BankCall::Settle(decision) => decided(decision, ", with its proof"),
+            BankCall::Output { .. } => Said::aside("what became of this blinded message?"),
+            BankCall::Token(query) => Said::aside("what became of my token?").bytes(query.bytes()),
         }
     }
 
@@ -100,6 +102,8 @@ impl Told for BankCall {
             Ok(BankReply::Opened) => Said::aside("open"),
             Ok(BankReply::Balance(_)) => Said::aside("balance"),
             Ok(BankReply::Exchange(reply)) => settled(&reply),
+            Ok(BankReply::Output(_)) => Said::aside("what became of it"),
+            Ok(BankReply::Token(_)) => Said::aside("what became of it"),
             Err(error) => refusal(&error, matches!(self, BankCall::Status(_) | BankCall::Settle(_))),
         }
     }
@@ -142,6 +146,7 @@ impl Told for ShopCall {
             ShopCall::Describe => Said::aside("what do you sell?"),
             ShopCall::Offer { .. } => Said { facts: vec![Fact::Item], ..Said::of_purchase("an offer for this item?") },
             ShopCall::Goods { .. } => Said::of_purchase("encrypted goods?"),
+            ShopCall::Taken(_) => Said::of_purchase("the offer that I took, once more?"),
             ShopCall::Pay(payment) => {
                 let words = match &payment.goods_q {
                     Some(_) => "goods_q (CD2), header, authorization_b (CD4)",

@@ -76,6 +76,7 @@ pub fn line(entry: &Entry) -> Line {
             End::Done => "done".to_owned(),
             End::Refused(code) => format!("refused: {code}"),
             End::GivenUp(code) => format!("given up after {code}"),
+            End::Lost => "paid before the wallet was restored; the shop no longer has what it sold".to_owned(),
             End::Purchase(_) => "ended".to_owned(),
         },
     };

@@ -139,6 +139,21 @@ impl Buyer {
         }
     }
 
+    /// A purchase that a wallet has found again from its seed: the merchant's offer as the shop has served it once more, and
+    /// the authorization that the bank has given back. The buyer had the goods before it authorized; it may have to fetch
+    /// them again. `goods_q` is its signature over this offer, if delivery is two-sided.
+    pub fn restored(
+        offer: Signed<GoodsM>,
+        authorization_q: Joint<Exchange>,
+        goods_q: Option<Signed<GoodsQ>>,
+    ) -> Result<Self, BuyerError> {
+        let two_sided = authorization_q.condition.as_ref().is_some_and(|condition| condition.q.is_some());
+        // The shop may want two-sided delivery by now; what was authorized stays as it is.
+        let mut buyer = Buyer { two_sided, fetched: true, ..Buyer::new(offer, two_sided) };
+        buyer.authorize(authorization_q, goods_q)?;
+        Ok(buyer)
+    }
+
     /// What to do next. An offer that is no longer valid is given up before it is authorized, and a lock that cannot be
     /// committed any more is aborted.
     pub fn next(&self, now: Timestamp) -> Step {

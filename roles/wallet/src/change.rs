@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
+use naulon_exchange::{RequestId, UnverifiedRecord};
 use naulon_statement::{Digest, PublicKey, Signed, cbor};
 
 use crate::operation::Operation;
 use crate::peers::BankTerms;
+use crate::restoring::{Probe, RestoreRow, probe_key};
 use crate::store::{Kind, Write};
 use crate::token::Held;
 
@@ -29,6 +31,16 @@ pub(crate) enum Change {
     Gone(PublicKey),
     /// An operation that is new, further, or ended.
     Operation(Box<Operation>),
+    /// The bank certainly knows a brand's indices below this one.
+    Known(Digest, u32),
+    /// A restoration begins.
+    Restore(RestoreRow),
+    /// What a restoration has found out about an index; none: it is to be asked about again.
+    Probe(Digest, u32, Option<Probe>),
+    /// A purchase that a restoration has found.
+    Found(RequestId, Box<UnverifiedRecord>),
+    /// A restoration is done: these rows of it go.
+    Restored(Vec<Vec<u8>>),
 }
 
 impl Change {
@@ -42,6 +54,19 @@ impl Change {
             Change::Index(brand, next) => put(Kind::Index, brand.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Token(held) => put(Kind::Token, held.token.nonce(), cbor::to_vec(held)),
             Change::Gone(q) => vec![Write::Remove { kind: Kind::Token, key: q.as_bytes().to_vec() }],
+            Change::Known(brand, next) => put(Kind::Known, brand.as_bytes(), next.to_be_bytes().to_vec()),
+            Change::Restore(row) => put(Kind::Restoring, ONLY, cbor::to_vec(row)),
+            Change::Probe(brand, index, Some(probe)) => {
+                put(Kind::Restoring, &probe_key(brand, *index), cbor::to_vec(probe))
+            }
+            Change::Probe(brand, index, None) => {
+                vec![Write::Remove { kind: Kind::Restoring, key: probe_key(brand, *index) }]
+            }
+            Change::Found(a, record) => put(Kind::Restoring, a.as_bytes(), cbor::to_vec(&**record)),
+            Change::Restored(keys) => {
+                let remove = |key: &Vec<u8>| Write::Remove { kind: Kind::Restoring, key: key.clone() };
+                keys.iter().map(remove).collect()
+            }
             Change::Operation(operation) => {
                 let key = operation.id.0.to_be_bytes();
                 match operation.ended {

@@ -18,12 +18,14 @@ use crate::error::WalletError;
 use crate::event::{Event, Watch};
 use crate::operation::{OperationId, OperationKind};
 use crate::store::WalletStore;
-use crate::wallet::{Accepted, Entropy, Entry, Wallet};
+use crate::wallet::{Accepted, Entropy, Entry, Found, Restored, Taken, Wallet};
 
 /// How long to wait after a round of asks that brought nothing; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest wait between two rounds.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// After so many questions of a restoration in a row without an answer that helps it is left for later.
+pub const MAX_UNANSWERED: u32 = 5;
 
 /// A wallet and the ways to the parties. Clones drive the same wallet.
 ///
@@ -67,12 +69,23 @@ pub enum DriverError {
     /// A party answered something else than what it was asked, or calls itself by another key.
     #[error("{0} answers something that was not asked, or is somebody else")]
     Misfit(PublicKey),
+    /// Questions of a restoration got no answer that helps.
+    #[error("the bank does not say what became of the tokens: {0}; what was found is kept, try again later")]
+    Unanswered(String),
     /// The wallet's thread has died.
     #[error("the wallet's thread has died: start the program again")]
     Died,
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Entropy(getrandom::Error),
+}
+
+/// A random time, on average an equal share of what is left to wait. The last bytes of the system's entropy are used up for
+/// nothing else.
+fn random_wait(over: Duration, open: usize) -> Result<Duration, DriverError> {
+    let most = u64::try_from(over.as_millis()).unwrap_or(u64::MAX).saturating_mul(2) / (open.max(1) as u64);
+    let [a, b, c, d, e, f, g, h, ..] = entropy().map_err(DriverError::Entropy)?;
+    Ok(Duration::from_millis(u64::from_be_bytes([a, b, c, d, e, f, g, h]) % most.saturating_add(1)))
 }
 
 /// The time by this machine's clock.
@@ -164,6 +177,39 @@ impl<S: WalletStore + 'static> Driver<S> {
             outcomes.insert(outcome.entry.id, outcome);
         }
         Ok(outcomes.into_values().collect())
+    }
+
+    /// Restores a wallet that was made by [`Wallet::restore`]: question after question, each on a circuit of its own that is
+    /// closed afterwards. Between two it waits for a random time, so that all of them take about as long as `over`; zero
+    /// waits for nothing, and whoever sees all questions then sees at a glance that they belong together. `told` hears how
+    /// far it is. It may be interrupted anywhere, and goes on where it was.
+    ///
+    /// # Errors
+    /// [`DriverError::Unanswered`] if a question gets no answer that helps after [`MAX_UNANSWERED`] in a row.
+    pub async fn restore(&self, over: Duration, mut told: impl FnMut(Found)) -> Result<Restored, DriverError> {
+        let mut unanswered = 0;
+        let begun = Instant::now();
+        loop {
+            let (question, found) = self
+                .with(|wallet, now, entropy| {
+                    let found = wallet.restore_progress(now);
+                    Ok::<_, WalletError>((wallet.restore_question(now, entropy)?, found))
+                })
+                .await??;
+            told(found);
+            let Some((question, ask)) = question else {
+                return Ok(self.with(|wallet, now, entropy| wallet.finish_restore(now, entropy)).await??);
+            };
+            let left = over.saturating_sub(begun.elapsed());
+            tokio::time::sleep(random_wait(left, found.open)?).await;
+            let answer = self.carry(&ask).await?;
+            self.clients.close(ask.circuit);
+            match self.with(move |wallet, _, _| wallet.restore_answered(question, answer)).await?? {
+                Taken::Yes => unanswered = 0,
+                Taken::No(why) if unanswered + 1 == MAX_UNANSWERED => return Err(DriverError::Unanswered(why)),
+                Taken::No(_) => unanswered += 1,
+            }
+        }
     }
 
     /// Fetches a bank's description, anonymously, and has the wallet accept it.

@@ -93,6 +93,16 @@ pub enum WalletError {
     /// No expiry satisfies bank and shop.
     #[error("no expiry suits both the bank's limits and the shop's margin")]
     NoExpiry,
+    /// So many indices of a brand went into requests that the bank did not do, that a restored wallet would not find what
+    /// comes after them.
+    #[error(
+        "too many withdrawals in a row were not done: take one of them up again (`naulon wallet resume --again`), or a \
+         wallet restored from its words would not find new tokens"
+    )]
+    IndexGap,
+    /// The wallet is being restored, and does nothing new until that is done.
+    #[error("the wallet is being restored: let `naulon wallet restore` finish first")]
+    Restoring,
     /// No operation has this number.
     #[error("there is no operation {0}")]
     UnknownOperation(OperationId),
@@ -126,6 +136,8 @@ impl WalletError {
             WalletError::NoCommonBank(_) => "no_common_bank",
             WalletError::NoCommonLog => "no_common_log",
             WalletError::NoExpiry => "no_expiry",
+            WalletError::IndexGap => "index_gap",
+            WalletError::Restoring => "restoring",
             WalletError::UnknownOperation(_) => "unknown_operation",
             WalletError::NotNow(_) => "not_now",
         }

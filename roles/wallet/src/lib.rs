@@ -47,6 +47,7 @@ mod event;
 mod goods;
 mod operation;
 mod peers;
+mod restoring;
 mod seed;
 mod selection;
 mod store;
@@ -59,10 +60,11 @@ pub use event::{Event, Watch};
 pub use goods::{FolderGoods, GoodsDir, MemoryGoods};
 pub use operation::{End, Ended, OperationId, OperationKind};
 pub use peers::{BankTerms, BrandProof, Peers, PinnedBank};
+pub use restoring::{DECOYS_AT_LEAST, GAP_LIMIT, INDICES_SKIPPED};
 pub use seed::{Seed, WORD_COUNT, Words, WordsError};
 pub use store::{Kind, MemoryStore, Row, SealedStore, SealedStoreError, WalletStore, Write};
 pub use token::TokenState;
 pub use wallet::{
-    Accepted, Balance, BrandRefusal, BuyOptions, DEFAULT_LOCK, DepositAmount, Entropy, Entry, MAX_FETCHES, TokenEntry,
-    Wallet,
+    Accepted, Balance, BrandRefusal, BuyOptions, DEFAULT_LOCK, DepositAmount, Entropy, Entry, Found, MAX_FETCHES,
+    Question, Restored, Taken, TokenEntry, Wallet,
 };

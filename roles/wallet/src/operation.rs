@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
-use naulon_exchange::{Exchange, OpenAccount};
+use naulon_exchange::{AuthorizationB, Exchange, Header, OpenAccount, UnverifiedDecision};
 use naulon_money::Amount;
 use naulon_purchase::{Buyer, Ending, StoredBuyer};
 use naulon_statement::cbor::{self, CborError};
@@ -72,6 +72,9 @@ pub enum End {
     /// A purchase has ended.
     #[n(3)]
     Purchase(#[n(0)] Ending),
+    /// A purchase that was found again from the seed: it is paid, and the shop no longer has what it sold.
+    #[n(4)]
+    Lost,
 }
 
 /// One output that was asked for blindly: everything else about it is derived from the seed.
@@ -115,6 +118,34 @@ pub(crate) enum Work {
     OpenAccount(Unverified<OpenAccount>),
     Exchange(Exchanging),
     Purchase(Box<Purchase>),
+    /// A purchase found again from the seed, whose offer is not there yet.
+    Recovery(Box<Recovery>),
+}
+
+/// A purchase of which only what the bank has given back is known.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Recovery {
+    #[n(1)]
+    pub authorization_q: UnverifiedJoint<Exchange>,
+    /// In the order of the authorization's blinded outputs; none if one of them is not known.
+    #[n(2)]
+    pub outputs: Vec<Planned>,
+    /// The bank has settled, and tokens and change are as they are then.
+    #[n(3)]
+    pub settled: bool,
+    #[n(4)]
+    pub header: Option<Unverified<Header>>,
+    #[n(5)]
+    pub authorization_b: Option<Unverified<AuthorizationB>>,
+    #[n(6)]
+    pub decision: Option<UnverifiedDecision>,
+    /// The shop has said that it knows no such sale.
+    #[n(7)]
+    pub unknown_to_shop: bool,
+    /// The token whose key signs for the goods, if delivery is two-sided.
+    #[n(8)]
+    pub q: Option<Planned>,
 }
 
 /// An exchange without a condition.
@@ -157,6 +188,8 @@ pub(crate) struct Purchase {
     pub place: Option<String>,
     /// Why the bank did not lock.
     pub refused: Option<String>,
+    /// It was found again from the seed.
+    pub restored: bool,
 }
 
 impl Purchase {
@@ -174,7 +207,7 @@ impl Operation {
             Work::Exchange(Exchanging { why: Why::Withdraw, .. }) => OperationKind::Withdraw,
             Work::Exchange(Exchanging { why: Why::Deposit, .. }) => OperationKind::Deposit,
             Work::Exchange(Exchanging { why: Why::Refresh, .. }) => OperationKind::Refresh,
-            Work::Purchase(_) => OperationKind::Purchase,
+            Work::Purchase(_) | Work::Recovery(_) => OperationKind::Purchase,
         }
     }
 
@@ -182,7 +215,7 @@ impl Operation {
     pub fn purchase(&self) -> Option<&Purchase> {
         match &self.work {
             Work::Purchase(purchase) => Some(purchase),
-            Work::OpenAccount(_) | Work::Exchange(_) => None,
+            Work::OpenAccount(_) | Work::Exchange(_) | Work::Recovery(_) => None,
         }
     }
 
@@ -192,6 +225,7 @@ impl Operation {
             Work::OpenAccount(request) => WorkRow::OpenAccount(request.clone()),
             Work::Exchange(exchanging) => WorkRow::Exchange(exchanging.clone()),
             Work::Purchase(purchase) => WorkRow::Purchase(PurchaseRow::of(purchase)),
+            Work::Recovery(recovery) => WorkRow::Recovery(recovery.as_ref().clone()),
         };
         cbor::to_vec(&Row {
             bank: self.bank,
@@ -209,6 +243,7 @@ impl Operation {
             WorkRow::OpenAccount(request) => Work::OpenAccount(request),
             WorkRow::Exchange(exchanging) => Work::Exchange(exchanging),
             WorkRow::Purchase(purchase) => Work::Purchase(Box::new(purchase.read()?)),
+            WorkRow::Recovery(recovery) => Work::Recovery(Box::new(recovery)),
         };
         Ok(Operation { id, bank: row.bank, circuit: row.circuit, begun: row.begun, work, ended: row.ended })
     }
@@ -237,6 +272,8 @@ enum WorkRow {
     Exchange(#[n(0)] Exchanging),
     #[n(2)]
     Purchase(#[n(0)] PurchaseRow),
+    #[n(10)]
+    Recovery(#[n(0)] Recovery),
 }
 
 #[derive(Encode, Decode)]
@@ -257,6 +294,8 @@ struct PurchaseRow {
     place: Option<String>,
     #[n(7)]
     refused: Option<String>,
+    #[n(20)]
+    restored: bool,
 }
 
 impl PurchaseRow {
@@ -269,6 +308,7 @@ impl PurchaseRow {
             settled: purchase.settled,
             place: purchase.place.clone(),
             refused: purchase.refused.clone(),
+            restored: purchase.restored,
         }
     }
 
@@ -282,6 +322,7 @@ impl PurchaseRow {
             settled: self.settled,
             place: self.place,
             refused: self.refused,
+            restored: self.restored,
         })
     }
 }

@@ -27,12 +27,26 @@ pub enum Kind {
     Operation = 7,
     /// An operation that has ended, by its number.
     Past = 8,
+    /// How far the bank certainly knows a brand's indices, by token key id.
+    Known = 16,
+    /// What a restoration has found out so far; gone when it is done.
+    Restoring = 17,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 8] =
-        [Kind::Seed, Kind::Counter, Kind::Bank, Kind::Brand, Kind::Index, Kind::Token, Kind::Operation, Kind::Past];
+    pub const ALL: [Kind; 10] = [
+        Kind::Seed,
+        Kind::Counter,
+        Kind::Bank,
+        Kind::Brand,
+        Kind::Index,
+        Kind::Token,
+        Kind::Operation,
+        Kind::Past,
+        Kind::Known,
+        Kind::Restoring,
+    ];
 }
 
 /// One row's change.

@@ -4,12 +4,15 @@ mod brands;
 mod delivery;
 mod exchanges;
 mod purchases;
+mod recovery;
 mod replies;
+mod restore;
 mod views;
 
 pub use brands::{Accepted, BrandRefusal};
 pub use exchanges::DepositAmount;
 pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
+pub use restore::{Found, Question, Restored, Taken};
 pub use views::{Balance, Entry, TokenEntry};
 
 use std::collections::BTreeMap;
@@ -29,6 +32,7 @@ use crate::event::{Event, Watch};
 use crate::goods::GoodsDir;
 use crate::operation::{End, Ended, Operation, OperationId, Planned, Work};
 use crate::peers::{BankTerms, Peers};
+use crate::restoring::{GAP_LIMIT, Restoring};
 use crate::seed::Seed;
 use crate::store::{Kind, WalletStore, Write};
 use crate::token::{Held, TokenState};
@@ -52,6 +56,9 @@ pub struct Wallet<S: WalletStore> {
     terms: BTreeMap<PublicKey, BankTerms>,
     brands: BTreeMap<Digest, Arc<KnownBrand>>,
     indices: BTreeMap<Digest, u32>,
+    /// The bank certainly knows the indices below.
+    known: BTreeMap<Digest, u32>,
+    restoring: Option<Restoring>,
     tokens: BTreeMap<PublicKey, Held>,
     /// Those under way.
     operations: BTreeMap<OperationId, Operation>,
@@ -120,6 +127,8 @@ impl<S: WalletStore> Wallet<S> {
             terms: BTreeMap::new(),
             brands: BTreeMap::new(),
             indices: BTreeMap::new(),
+            known: BTreeMap::new(),
+            restoring: None,
             tokens: BTreeMap::new(),
             operations: BTreeMap::new(),
             tracks: BTreeMap::new(),
@@ -168,6 +177,7 @@ impl<S: WalletStore> Wallet<S> {
             Work::OpenAccount(request) => Ok(vec![exchanges::open_ask(operation.bank, request)]),
             Work::Exchange(exchanging) => Ok(vec![self.exchange_ask(&operation, exchanging)]),
             Work::Purchase(purchase) => self.purchase_asks(&operation, purchase, now),
+            Work::Recovery(recovery) => Ok(self.recovery_asks(&operation, recovery, now)),
         }
     }
 
@@ -216,6 +226,7 @@ impl<S: WalletStore> Wallet<S> {
                 purchase.buyer.give_up().map_err(|_| WalletError::NotNow(op))?;
                 End::Purchase(naulon_purchase::Ending::GivenUp)
             }
+            Work::Recovery(_) => return Err(WalletError::NotNow(op)),
             Work::OpenAccount(_) | Work::Exchange(_) => {
                 let refused = self.tracks.get(&op).and_then(|track| track.refused.clone());
                 let refused = refused.filter(|code| NOT_DONE.contains(&code.as_str()));
@@ -230,8 +241,9 @@ impl<S: WalletStore> Wallet<S> {
     pub fn take_up(&mut self, op: OperationId) -> Result<(), WalletError> {
         self.check_usable()?;
         let mut operation = self.past(op)?.ok_or(WalletError::UnknownOperation(op))?;
+        let is_lost = matches!(&operation.ended, Some(Ended { how: End::Lost, .. }));
         let again = matches!(&operation.ended, Some(Ended { how: End::GivenUp(_) | End::Refused(_), .. }));
-        if !again || operation.purchase().is_some() {
+        if !is_lost && (!again || operation.purchase().is_some()) {
             return Err(WalletError::NotNow(op));
         }
         operation.ended = None;
@@ -260,6 +272,11 @@ impl<S: WalletStore> Wallet<S> {
             let next = u32::from_be_bytes(fixed(&value, "index")?);
             self.indices.insert(Digest(fixed(&key, "index")?), next);
         }
+        for (key, value) in self.store.list(Kind::Known)? {
+            let next = u32::from_be_bytes(fixed(&value, "index")?);
+            self.known.insert(Digest(fixed(&key, "index")?), next);
+        }
+        self.restoring = Restoring::read(self.store.list(Kind::Restoring)?)?;
         for (_, value) in self.store.list(Kind::Token)? {
             let held: Held = cbor::from_slice(&value).map_err(|_| WalletError::Damaged("token"))?;
             self.tokens.insert(held.q(), held);
@@ -280,6 +297,12 @@ impl<S: WalletStore> Wallet<S> {
 
     fn check_usable(&self) -> Result<(), WalletError> {
         if self.lost { Err(WalletError::Reopen) } else { Ok(()) }
+    }
+
+    /// As [`check_usable`](Self::check_usable), for what begins something.
+    fn check_whole(&self) -> Result<(), WalletError> {
+        self.check_usable()?;
+        if self.restoring.is_some() { Err(WalletError::Restoring) } else { Ok(()) }
     }
 
     /// Writes the changes in one transaction, and then makes them in memory.
@@ -314,6 +337,21 @@ impl<S: WalletStore> Wallet<S> {
                 Change::Operation(operation) => {
                     self.operations.insert(operation.id, *operation);
                 }
+                Change::Known(brand, next) => {
+                    self.known.insert(brand, next);
+                }
+                Change::Restore(row) => self.restoring = Some(Restoring::new(row)),
+                Change::Probe(brand, index, probe) => {
+                    if let Some(restoring) = &mut self.restoring {
+                        restoring.note(brand, index, probe);
+                    }
+                }
+                Change::Found(a, record) => {
+                    if let Some(restoring) = &mut self.restoring {
+                        restoring.found.insert(a, *record);
+                    }
+                }
+                Change::Restored(_) => self.restoring = None,
             }
         }
         Ok(())
@@ -407,6 +445,9 @@ impl<S: WalletStore> Wallet<S> {
             let known = current.get(value).ok_or(WalletError::NoTerms)?;
             let brand = Digest(*known.key_id());
             let stored = self.indices.get(&brand).copied().unwrap_or_default();
+            if stored.saturating_sub(self.known.get(&brand).copied().unwrap_or_default()) >= GAP_LIMIT {
+                return Err(WalletError::IndexGap);
+            }
             let next = indices.entry(brand).or_insert(stored);
             // An index whose numbers cannot be blinded (one in 2^1000) is left out.
             let (output, index) = loop {
@@ -446,6 +487,17 @@ impl<S: WalletStore> Wallet<S> {
             Some(Held { token, index: planned.index, state: TokenState::Free })
         });
         tokens.collect()
+    }
+
+    /// What follows for the known indices from tokens that the bank has delivered.
+    fn known_by(&self, tokens: &[Held]) -> Vec<Change> {
+        let mut highest: BTreeMap<Digest, u32> = BTreeMap::new();
+        for held in tokens {
+            let next = highest.entry(held.brand()).or_default();
+            *next = (*next).max(held.index.saturating_add(1));
+        }
+        highest.retain(|brand, next| self.known.get(brand).is_none_or(|known| known < next));
+        highest.into_iter().map(|(brand, next)| Change::Known(brand, next)).collect()
     }
 
     /// Signs an exchange with the keys of its tokens and, if an account gives money, with the account's.

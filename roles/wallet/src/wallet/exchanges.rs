@@ -41,7 +41,7 @@ struct Draft {
 impl<S: WalletStore> Wallet<S> {
     /// Opens this wallet's account at a bank. Opening it again changes nothing.
     pub fn open_account(&mut self, bank: PublicKey, now: Timestamp) -> Result<OperationId, WalletError> {
-        self.check_usable()?;
+        self.check_whole()?;
         if !self.peers.banks.contains_key(&bank) {
             return Err(WalletError::UnknownBank(bank));
         }
@@ -61,7 +61,7 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
         entropy: &Entropy,
     ) -> Result<OperationId, WalletError> {
-        self.check_usable()?;
+        self.check_whole()?;
         let currency = self.terms_of(&bank)?.currency.clone();
         let values = self.float(&bank, &currency, amount, now)?;
         let plan = self.plan(&bank, &values, now)?;
@@ -80,7 +80,7 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
         entropy: &Entropy,
     ) -> Result<OperationId, WalletError> {
-        self.check_usable()?;
+        self.check_whole()?;
         let currency = self.terms_of(&bank)?.currency.clone();
         let (tokens, amount, change) = match amount.into() {
             DepositAmount::All => {
@@ -109,7 +109,7 @@ impl<S: WalletStore> Wallet<S> {
     /// Exchanges the free tokens of a bank for fresh ones, a float of its current denominations (AAT figure 2): at most
     /// [`MAX_INPUTS`] tokens, those whose brand ends first.
     pub fn refresh(&mut self, bank: PublicKey, now: Timestamp, entropy: &Entropy) -> Result<OperationId, WalletError> {
-        self.check_usable()?;
+        self.check_whole()?;
         let currency = self.terms_of(&bank)?.currency.clone();
         let mut tokens = self.redeemable(&bank, &currency, now);
         tokens.truncate(MAX_INPUTS);

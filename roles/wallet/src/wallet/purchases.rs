@@ -54,7 +54,7 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
         entropy: &Entropy,
     ) -> Result<OperationId, WalletError> {
-        self.check_usable()?;
+        self.check_whole()?;
         let merchant = offer.claimed_body().merchant;
         if !self.peers.shops.contains(&merchant) {
             return Err(WalletError::UnknownShop(merchant));
@@ -80,6 +80,7 @@ impl<S: WalletStore> Wallet<S> {
             settled: false,
             place: None,
             refused: None,
+            restored: false,
         }));
         let (id, mut changes) = self.begin(bank, now, entropy, work);
         let reserve = |held: Held| Change::Token(Held { state: TokenState::Reserved(id), ..held });

@@ -9,7 +9,7 @@ use super::Wallet;
 use crate::change::Change;
 use crate::error::WalletError;
 use crate::event::Event;
-use crate::operation::{End, Exchanging, Operation, OperationId, Purchase, Why, Work};
+use crate::operation::{End, Exchanging, Operation, OperationId, Planned, Purchase, Why, Work};
 use crate::store::WalletStore;
 use crate::token::{Held, TokenState};
 
@@ -75,6 +75,10 @@ impl<S: WalletStore> Wallet<S> {
     fn take_reply(&mut self, operation: Operation, reply: AnyReply, now: Timestamp) -> Result<(), WalletError> {
         let id = operation.id;
         match (&operation.work, reply) {
+            (Work::Recovery(recovery), reply) => {
+                let recovery = recovery.clone();
+                self.recovery_reply(operation, *recovery, reply, now)
+            }
             (Work::OpenAccount(_), AnyReply::Bank(BankReply::Opened)) => {
                 let opened = vec![Event::AccountOpened(operation.bank)];
                 self.end(operation, End::Done, now, Vec::new(), opened)
@@ -130,6 +134,7 @@ impl<S: WalletStore> Wallet<S> {
         }
         let inputs = exchanging.request.claimed_body().tokens().map(|token| PublicKey(*token.nonce()));
         let mut changes: Vec<Change> = inputs.map(Change::Gone).collect();
+        changes.extend(self.known_by(&tokens));
         changes.extend(tokens.into_iter().map(Change::Token));
         self.end(operation, End::Done, now, changes, events)
     }
@@ -161,7 +166,7 @@ impl<S: WalletStore> Wallet<S> {
         }
         let mut changes = Vec::new();
         if reply.state != State::Locked && !before.settled {
-            match self.settlement(id, purchase, &reply) {
+            match self.settlement(id, &purchase.outputs, &reply) {
                 Some((settlement, received)) if purchase.buyer.settled().is_ok() => {
                     purchase.settled = true;
                     changes = settlement;
@@ -217,10 +222,10 @@ impl<S: WalletStore> Wallet<S> {
     }
 
     /// What a settlement changes: on a commit the change comes in and the inputs go out, on an abort they are free.
-    fn settlement(
+    pub(super) fn settlement(
         &self,
         id: OperationId,
-        purchase: &Purchase,
+        outputs: &[Planned],
         reply: &ExchangeReply,
     ) -> Option<(Vec<Change>, Vec<Event>)> {
         let inputs: Vec<Held> = self.reserved(id).cloned().collect();
@@ -228,9 +233,10 @@ impl<S: WalletStore> Wallet<S> {
             let free = |held| Change::Token(Held { state: TokenState::Free, ..held });
             return Some((inputs.into_iter().map(free).collect(), Vec::new()));
         }
-        let tokens = self.unblind(&purchase.outputs, &reply.signatures)?;
+        let tokens = self.unblind(outputs, &reply.signatures)?;
         let received = self.received(&tokens);
         let mut changes: Vec<Change> = inputs.iter().map(|held| Change::Gone(held.q())).collect();
+        changes.extend(self.known_by(&tokens));
         changes.extend(tokens.into_iter().map(Change::Token));
         Some((changes, received))
     }
@@ -277,7 +283,14 @@ impl<S: WalletStore> Wallet<S> {
                 let events = spent_event(&spent);
                 self.end(operation, End::Refused(problem.code.clone()), now, mark_spent(spent), events)
             }
+            Work::Recovery(recovery) => {
+                let recovery = recovery.clone();
+                self.recovery_refused(operation, *recovery, problem, now)
+            }
             Work::Purchase(purchase) => match purchase.buyer.next(now) {
+                Step::Deliver if purchase.restored && problem.code == "not_found" => {
+                    self.goods_not_found(operation, now)
+                }
                 Step::Lock => self.lock_refused(operation, problem, now),
                 Step::Settle | Step::Deliver if problem.code == "log_contradiction" => {
                     self.take_contradiction(operation, problem)
@@ -335,15 +348,15 @@ impl<S: WalletStore> Wallet<S> {
     /// has carried out, or whose purchase the log has committed.
     fn proven_spent(&self, operation: &Operation, problem: &Problem) -> Vec<Held> {
         let record = (problem.code == "spent").then(|| problem.record()).flatten();
-        let spender = record.and_then(|record| self.spenders(operation, record));
+        let spender = record.and_then(|record| self.spenders(&operation.bank, record));
         let own = self.reserved(operation.id).filter(|held| spender.as_ref().is_some_and(|q| q.contains(&held.q())));
         own.cloned().collect()
     }
 
     /// The keys of the tokens that a record gives up, if it is proven and final.
-    fn spenders(&self, operation: &Operation, record: UnverifiedRecord) -> Option<Vec<PublicKey>> {
+    pub(super) fn spenders(&self, bank: &PublicKey, record: UnverifiedRecord) -> Option<Vec<PublicKey>> {
         let UnverifiedRecord { exchange, state, decision, .. } = record;
-        let exchange = exchange.verify().ok().filter(|exchange| exchange.bank == operation.bank)?;
+        let exchange = exchange.verify().ok().filter(|exchange| exchange.bank == *bank)?;
         let is_final = match (state, &exchange.condition) {
             (State::Done, None) => true,
             (State::Committed, Some(condition)) => {
@@ -382,14 +395,14 @@ impl<S: WalletStore> Wallet<S> {
         (!tokens.is_empty()).then_some(received).into_iter().collect()
     }
 
-    fn emit_all(&mut self, id: OperationId, events: Vec<Event>) {
+    pub(super) fn emit_all(&mut self, id: OperationId, events: Vec<Event>) {
         for event in events {
             self.emit(id, event);
         }
     }
 }
 
-fn decided_event(outcome: Outcome) -> Event {
+pub(super) fn decided_event(outcome: Outcome) -> Event {
     Event::Decided { committed: outcome != Outcome::Abort }
 }
 

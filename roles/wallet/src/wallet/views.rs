@@ -63,7 +63,7 @@ pub struct Entry {
     /// When it was begun.
     pub begun: Timestamp,
     /// What is done next about it: `asking` for all but purchases; `fetching`, `authorizing`, `locking`, `paying`,
-    /// `aborting`, `delivering`, `settling`; `done` when it has ended.
+    /// `aborting`, `delivering`, `settling`; `recovering` what was found again from the seed; `done` when it has ended.
     pub step: &'static str,
     /// The code of the last refusal, or why a purchase was not locked or not delivered.
     pub refused: Option<String>,
@@ -178,6 +178,9 @@ impl<S: WalletStore> Wallet<S> {
             Some(operation) => operation.clone(),
             None => self.past(op)?.ok_or(WalletError::UnknownOperation(op))?,
         };
+        if let Work::Recovery(recovery) = &operation.work {
+            return Ok(super::recovery::evidence(recovery));
+        }
         operation.purchase().map(|purchase| purchase.buyer.evidence()).ok_or(WalletError::NotNow(op))
     }
 
@@ -203,6 +206,14 @@ impl<S: WalletStore> Wallet<S> {
             Work::Exchange(exchanging) => {
                 entry.amount = Some(exchanging.amount);
                 entry.currency = Some(exchanging.request.claimed_body().currency.clone());
+            }
+            Work::Recovery(recovery) => {
+                let body = recovery.authorization_q.claimed_body();
+                entry.amount = body.price();
+                entry.currency = Some(body.currency.clone());
+                entry.shop = body.condition.as_ref().map(|condition| condition.merchant);
+                entry.expiry = body.condition.as_ref().map(|condition| condition.expiry);
+                entry.step = "recovering";
             }
             Work::Purchase(purchase) => {
                 let offer = purchase.buyer.offer();
