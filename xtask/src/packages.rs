@@ -6,8 +6,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 /// A command that must be there, and the package that has it.
-const NEEDED: &[(&str, &str)] =
-    &[("cc", "gcc"), ("make", "make"), ("perl", "perl"), ("initdb", "postgresql"), ("setpriv", "util-linux")];
+const NEEDED: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("make", "make"),
+    ("perl", "perl"),
+    ("initdb", "postgresql"),
+    ("setpriv", "util-linux"),
+    ("softhsm2-util", "softhsm2"),
+    ("faketime", "faketime"),
+];
 
 /// Where Debian keeps the commands of PostgreSQL's versions, each in a folder `bin` of its own: not on the path.
 const POSTGRESQL: &str = "/usr/lib/postgresql";

@@ -89,8 +89,8 @@ impl Passphrase {
         Self::checked(line)
     }
 
-    /// The bytes, for the key derivation alone.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    /// The bytes: for the key derivation, and for who keeps a passphrase of something else, such as a token's PIN.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 

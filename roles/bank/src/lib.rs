@@ -23,13 +23,15 @@
 //! What it knows of people: account keys with balances and orders; of tokens given up only that they are its own.
 //! Blinded messages tell it nothing about the tokens that come of them. None of it goes into log lines.
 //!
-//! In scope: stores ([`SqliteStore`], [`PostgresStore`], [`MemoryStore`]), keys, brands and their periods, the front. Out
+//! In scope: stores ([`SqliteStore`], [`PostgresStore`], [`MemoryStore`]), keys in files and in
+//! PKCS#11 tokens ([`TokenKeys`]), brands and their periods, the front. Out
 //! of scope: what a request means and whether it is accepted (`naulon-exchange`), bytes on the wire (`naulon-wire`).
 
 mod bank;
 mod brands;
 mod desk;
 mod front;
+mod pkcs11;
 mod signatory;
 mod store;
 
@@ -37,7 +39,8 @@ pub use bank::{AuditError, Bank, BankKeys, MAX_REDECIDE, OpenError};
 pub use brands::{BrandSettings, BrandSettingsError, BrandTerms, MAX_BRAND_DAYS, generate, missing, periods};
 pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
 pub use front::{AddBrandsError, BankFront, FrontLimits};
-pub use signatory::{KeyFileError, KeyRing, MAX_KEYS_A_FILE, Signatory, SignatoryError};
+pub use pkcs11::{MAX_SESSIONS, TokenError, TokenKeys};
+pub use signatory::{KeyFileError, KeyRing, Keychain, MAX_KEYS_A_FILE, Signatory, SignatoryError};
 pub use store::{
     BANK_FILE, BankStore, DayKey, DeliveredPlace, LogFault, MemoryStore, PostgresOpenError, PostgresStore,
     RegisterAppending, RegisterRows, RegisterStore, SqliteStore, StoredChunk, Written, audit_file, audit_url,

@@ -10,6 +10,8 @@ use naulon_durable::sealed::{Cost, CreateError, Passphrase, SEAL_ENTROPY_LEN, Se
 use naulon_statement::Digest;
 use zeroize::Zeroizing;
 
+use crate::pkcs11::TokenKeys;
+
 /// The most keys in one key file.
 pub const MAX_KEYS_A_FILE: usize = 128;
 
@@ -45,6 +47,28 @@ pub enum SignatoryError {
 #[derive(Default)]
 pub struct KeyRing {
     keys: RwLock<BTreeMap<Digest, IssuerSecret>>,
+}
+
+/// Keys in key files beside keys in a token. A bank that moves to a token redeems and reissues the tokens of the brands
+/// whose keys still lie in files.
+pub struct Keychain {
+    /// Those of files.
+    pub ring: KeyRing,
+    /// Those of a token, if the bank has one.
+    pub token: Option<TokenKeys>,
+}
+
+impl Signatory for Keychain {
+    fn blind_sign(&self, brand: &Digest, message: &BlindedMessage) -> Result<BlindSignature, SignatoryError> {
+        match &self.token {
+            Some(token) if !self.ring.holds(brand) => token.blind_sign(brand, message),
+            _ => self.ring.blind_sign(brand, message),
+        }
+    }
+
+    fn holds(&self, brand: &Digest) -> bool {
+        self.ring.holds(brand) || self.token.as_ref().is_some_and(|token| token.holds(brand))
+    }
 }
 
 /// A key file that gives no keys.

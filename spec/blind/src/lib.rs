@@ -65,8 +65,8 @@ pub use brand::{Brand, BrandError, KnownBrand, Method, Purpose};
 pub use derive::{SEED_LEN, TokenSecrets};
 pub use rsa::{
     BlindError, BlindSignature, BlindedMessage, EXPONENT, FinalizeError, IssuerKey, IssuerSecret, MAX_SECRET_DER_LEN,
-    MODULUS_BITS, MODULUS_LEN, R_LEN, SALT_LEN, SPKI_LEN, SecretKeyError, SignError, Signature, Spki, SpkiError,
-    Unblinder, VerifyError,
+    MODULUS_BITS, MODULUS_LEN, R_LEN, SALT_LEN, SPKI_LEN, SecretKeyError, SecretNumbers, SignError, Signature, Spki,
+    SpkiError, Unblinder, VerifyError,
 };
 pub use token::{
     ChallengeError, MAX_ISSUER_NAME_LEN, TOKEN_INPUT_LEN, TOKEN_LEN, TOKEN_REQUEST_LEN, TOKEN_TYPE, Token,

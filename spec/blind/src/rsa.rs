@@ -9,7 +9,7 @@ mod pss;
 mod spki;
 
 pub use issuer_key::{BlindError, FinalizeError, IssuerKey, Unblinder, VerifyError};
-pub use issuer_secret::{IssuerSecret, MAX_SECRET_DER_LEN, SecretKeyError, SignError};
+pub use issuer_secret::{IssuerSecret, MAX_SECRET_DER_LEN, SecretKeyError, SecretNumbers, SignError};
 pub use pss::SALT_LEN;
 pub use spki::{SPKI_LEN, Spki, SpkiError};
 

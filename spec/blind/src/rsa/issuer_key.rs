@@ -7,7 +7,7 @@ use naulon_statement::Digest;
 
 use super::modulus::{ArithmeticError, Modulus, SecretNumber};
 use super::spki::{self, Spki, SpkiError};
-use super::{BlindSignature, BlindedMessage, MODULUS_LEN, R_LEN, SALT_LEN, Signature, pss};
+use super::{BlindSignature, BlindedMessage, MODULUS_LEN, R_LEN, SALT_LEN, SignError, Signature, pss};
 
 /// A bank's public key for one brand. Cloning it is cheap, and all clones share the numbers that OpenSSL prepared.
 #[derive(Clone)]
@@ -71,6 +71,11 @@ impl IssuerKey {
         &self.0.spki
     }
 
+    /// The modulus, most significant byte first.
+    pub fn modulus_bytes(&self) -> [u8; MODULUS_LEN] {
+        spki::modulus(&self.0.spki)
+    }
+
     /// SHA-256 of the SubjectPublicKeyInfo: `token_key_id` of RFC 9578.
     pub fn key_id(&self) -> &[u8; 32] {
         &self.0.key_id
@@ -128,7 +133,22 @@ impl IssuerKey {
         if pss::verify(message, &encoded) { Ok(()) } else { Err(VerifyError::WrongSignature) }
     }
 
-    pub(super) fn of_modulus(n: &[u8; MODULUS_LEN]) -> Result<Self, SpkiError> {
+    /// Takes what a private operation gave, wherever it was made, if it is the blind signature over this message. A wrong
+    /// result is not to be given out: a fault in one CRT half gives the key away.
+    pub fn check_blind_signature(
+        &self,
+        blinded: &BlindedMessage,
+        signature: [u8; MODULUS_LEN],
+    ) -> Result<BlindSignature, SignError> {
+        match self.0.modulus.power_e(&signature) {
+            Ok(message) if message == blinded.0 => Ok(BlindSignature(signature)),
+            Ok(_) | Err(ArithmeticError::OutOfRange | ArithmeticError::NotInvertible) => Err(SignError::Fault),
+            Err(ArithmeticError::Library) => Err(SignError::Library),
+        }
+    }
+
+    /// The key of this modulus, most significant byte first, and the exponent 65537.
+    pub fn of_modulus(n: &[u8; MODULUS_LEN]) -> Result<Self, SpkiError> {
         Self::from_spki(spki::encode(n).as_bytes())
     }
 

@@ -4,7 +4,6 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::{Padding, Rsa};
 use zeroize::Zeroizing;
 
-use super::modulus::ArithmeticError;
 use super::{BlindSignature, BlindedMessage, EXPONENT, IssuerKey, MODULUS_BITS, MODULUS_LEN};
 
 /// The longest encoded private key that is read. One of 2,048 bits has about 1,220 bytes.
@@ -16,6 +15,22 @@ pub const MAX_SECRET_DER_LEN: usize = 2_048;
 pub struct IssuerSecret {
     rsa: Rsa<Private>,
     public: IssuerKey,
+}
+
+/// What a private key consists of beside modulus and exponent, each most significant byte first. It is wiped when dropped.
+pub struct SecretNumbers {
+    /// The private exponent.
+    pub d: Zeroizing<Vec<u8>>,
+    /// The first prime.
+    pub p: Zeroizing<Vec<u8>>,
+    /// The second prime.
+    pub q: Zeroizing<Vec<u8>>,
+    /// d mod p - 1.
+    pub d_p: Zeroizing<Vec<u8>>,
+    /// d mod q - 1.
+    pub d_q: Zeroizing<Vec<u8>>,
+    /// The inverse of q modulo p.
+    pub q_inverse: Zeroizing<Vec<u8>>,
 }
 
 /// Why bytes are not a usable private key.
@@ -89,6 +104,20 @@ impl IssuerSecret {
             .map_err(|_| SecretKeyError::Library)
     }
 
+    /// The numbers of the key, for a token that takes it in.
+    pub fn numbers(&self) -> Result<SecretNumbers, SecretKeyError> {
+        let bytes = |number: &openssl::bn::BigNumRef| Zeroizing::new(number.to_vec());
+        let there = |number: Option<&openssl::bn::BigNumRef>| number.map(bytes).ok_or(SecretKeyError::Inconsistent);
+        Ok(SecretNumbers {
+            d: bytes(self.rsa.d()),
+            p: there(self.rsa.p())?,
+            q: there(self.rsa.q())?,
+            d_p: there(self.rsa.dmp1())?,
+            d_q: there(self.rsa.dmq1())?,
+            q_inverse: there(self.rsa.iqmp())?,
+        })
+    }
+
     /// The public half.
     pub fn public(&self) -> &IssuerKey {
         &self.public
@@ -101,10 +130,6 @@ impl IssuerSecret {
         modulus.check_range(&blinded.0).map_err(|_| SignError::OutOfRange)?;
         let mut signature = [0; MODULUS_LEN];
         self.rsa.private_encrypt(&blinded.0, &mut signature, Padding::NONE).map_err(|_| SignError::Library)?;
-        match modulus.power_e(&signature) {
-            Ok(message) if message == blinded.0 => Ok(BlindSignature(signature)),
-            Ok(_) | Err(ArithmeticError::OutOfRange | ArithmeticError::NotInvertible) => Err(SignError::Fault),
-            Err(ArithmeticError::Library) => Err(SignError::Library),
-        }
+        self.public.check_blind_signature(blinded, signature)
     }
 }

@@ -49,6 +49,13 @@ pub enum SpkiError {
     Library,
 }
 
+/// The modulus in a key's encoding.
+pub(super) fn modulus(spki: &Spki) -> [u8; MODULUS_LEN] {
+    let mut n = [0; MODULUS_LEN];
+    n.copy_from_slice(&spki.0[PREFIX.len()..PREFIX.len() + MODULUS_LEN]);
+    n
+}
+
 /// The encoding of this modulus.
 pub(super) fn encode(n: &[u8; MODULUS_LEN]) -> Spki {
     let mut spki = [0; SPKI_LEN];
