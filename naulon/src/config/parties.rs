@@ -22,6 +22,12 @@ pub struct BankSettings {
     pub listen: String,
     /// Where its books are.
     pub store: String,
+    /// The library of a PKCS#11 token for the brands' keys; none if empty.
+    pub pkcs11_module: String,
+    /// The token's label.
+    pub pkcs11_token: String,
+    /// A file with its PIN; none if empty.
+    pub pkcs11_pin_file: String,
     /// Its currency.
     pub currency: String,
     /// What its tokens are worth.
@@ -53,6 +59,9 @@ impl Default for BankSettings {
             role: Role::Bank.name().to_owned(),
             listen: "127.0.0.1:21001".to_owned(),
             store: SQLITE.to_owned(),
+            pkcs11_module: String::new(),
+            pkcs11_token: String::new(),
+            pkcs11_pin_file: String::new(),
             currency: "EUR".to_owned(),
             denominations: Grid::standard().denominations().iter().rev().map(ToString::to_string).collect(),
             brand_days: 30,
@@ -74,7 +83,19 @@ impl Settings for BankSettings {
         (
             "store",
             "Where the books are: sqlite, in this folder; or postgresql://USER@localhost/DATABASE, which several servers\n\
-             with copies of this folder may share. It cannot change once there are any.",
+             with this folder may share. It cannot change once there are any.",
+        ),
+        (
+            "pkcs11_module",
+            "The library of a PKCS#11 token, such as /usr/lib/softhsm/libsofthsm2.so, in which the brands' private keys are\n\
+             made and from which they never come out. Empty: they lie in files, sealed under the passphrase. A bank that\n\
+             has keys in files keeps using them for their brands.",
+        ),
+        ("pkcs11_token", "The label of that token."),
+        (
+            "pkcs11_pin_file",
+            "A file with the token's PIN, which nobody but its owner may read. Empty: the PIN is asked for once, and sealed\n\
+             in this folder under the passphrase (token-pin.key; after a change of the PIN, remove that file).",
         ),
         ("currency", "The currency of all accounts and tokens. It cannot change once there are any."),
         ("denominations", "What tokens are worth. A change holds from the next period's brands on."),

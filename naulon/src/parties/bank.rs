@@ -73,6 +73,15 @@ pub struct Init {
     /// A log whose decisions it heeds: its folder, identity file or naulon: line. May be given again.
     #[arg(long, value_name = "LOG")]
     log: Vec<String>,
+    /// Make the brands' keys in a PKCS#11 token, by this library, instead of sealing them into files.
+    #[arg(long, value_name = "FILE", requires = "pkcs11_token")]
+    pkcs11_module: Option<String>,
+    /// The label of that token.
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    pkcs11_token: Option<String>,
+    /// A file with its PIN, which nobody but its owner may read. Without one the PIN is asked for.
+    #[arg(long, value_name = "FILE", requires = "pkcs11_module")]
+    pkcs11_pin_file: Option<String>,
     /// Take the brands' RSA-2048 keys from the *.der files (PKCS#8) in this folder instead of making them. For tests: whoever
     /// has a brand's key can make money.
     #[arg(long, value_name = "DIR")]
@@ -163,6 +172,9 @@ impl Init {
             logs: identity::lines_of(&self.log, Role::Log)?,
             listen: serving::settled(&self.listen)?.to_string(),
             store: self.store.clone(),
+            pkcs11_module: self.pkcs11_module.clone().unwrap_or_default(),
+            pkcs11_token: self.pkcs11_token.clone().unwrap_or_default(),
+            pkcs11_pin_file: self.pkcs11_pin_file.clone().unwrap_or_default(),
             currency: self.currency.to_string(),
             ..BankSettings::default()
         };

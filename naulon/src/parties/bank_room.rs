@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use naulon_bank::{
-    Bank, BankFront, BankKeys, BankStore, FrontLimits, KeyRing, PostgresStore, SqliteStore, audit_file, audit_url,
+    Bank, BankFront, BankKeys, BankStore, FrontLimits, Keychain, PostgresStore, SqliteStore, audit_file, audit_url,
     periods,
 };
 use naulon_blind::KnownBrand;
@@ -32,7 +32,7 @@ pub struct Running {
     /// What answers.
     pub front: Arc<BankFront>,
     /// The brands' keys.
-    pub ring: Arc<KeyRing>,
+    pub keys: Arc<Keychain>,
 }
 
 /// Makes a bank in a folder, with the brands of this period and the next.
@@ -55,19 +55,18 @@ pub fn make(
     folder.write_settings(&settings)?;
     folder.write_identity(&identity)?;
     let terms = periods(&settings.brands()?, &settings.currency.parse()?, clock::now())?;
-    let made = brand_keys::make(&terms, bank.public(), keys, output)?;
-    let brands = brand_keys::seal(folder, made, passphrase, &KeyRing::default())?;
+    let chain = Arc::new(brand_keys::open(folder, &settings, passphrase)?);
+    let brands = brand_keys::make(&chain, folder, passphrase, (&terms, bank.public(), keys), output)?;
     // The brands are stated, so that they stand in the books before anybody asks for them.
     let mut rules = rules(folder, &settings)?;
     for brand in brands {
         let known = KnownBrand::new(brand)?;
         rules.brands.insert(Digest(*known.key_id()), Arc::new(known));
     }
-    let ring = brand_keys::ring(folder, passphrase)?;
-    let (keys, ring) = (BankKeys { bank }, Arc::new(ring));
+    let keys = BankKeys { bank };
     match settings.store.as_str() {
-        SQLITE => drop(Bank::open(keys, rules, ring, SqliteStore::open(&folder.path(STORE_FILE))?)?),
-        url => drop(Bank::open(keys, rules, ring, PostgresStore::open(url)?)?),
+        SQLITE => drop(Bank::open(keys, rules, chain, SqliteStore::open(&folder.path(STORE_FILE))?)?),
+        url => drop(Bank::open(keys, rules, chain, PostgresStore::open(url)?)?),
     }
     Ok(identity)
 }
@@ -93,16 +92,16 @@ fn start_on<S: BankStore>(
     output: Output,
 ) -> anyhow::Result<Running> {
     let bank = SecretKey::from_seed(&*folder.unseal::<32>(KEY_FILE, passphrase)?);
-    let ring = Arc::new(brand_keys::ring(folder, passphrase)?);
+    let keys = Arc::new(brand_keys::open(folder, settings, passphrase)?);
     let key = bank.public();
-    let mut bank = Bank::open(BankKeys { bank }, rules(folder, settings)?, ring.clone(), store)?;
+    let mut bank = Bank::open(BankKeys { bank }, rules(folder, settings)?, keys.clone(), store)?;
     let missing = brand_keys::due(settings, &bank.desk().rules())?;
     if !missing.is_empty() {
-        let made = brand_keys::make(&missing, key, BrandKeys::New, output)?;
-        let brands = brand_keys::seal(folder, made, passphrase, &ring)?;
+        let wanted = (&missing[..], key, BrandKeys::New);
+        let brands = brand_keys::make(&keys, folder, passphrase, wanted, output)?;
         bank.add_brands(&brands)?;
     }
-    Ok(Running { front: Arc::new(BankFront::start(bank, FrontLimits::default())), ring })
+    Ok(Running { front: Arc::new(BankFront::start(bank, FrontLimits::default())), keys })
 }
 
 /// Makes a backup of a bank that may be running.

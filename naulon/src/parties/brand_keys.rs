@@ -1,15 +1,20 @@
 //! The private keys of a bank's brands: made, sealed into files, loaded, and made anew in time.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use naulon_bank::{BrandTerms, KeyRing, generate, missing, periods};
+use naulon_bank::{
+    AddBrandsError, BrandRefusal, BrandTerms, KeyRing, Keychain, OpenError, TokenKeys, generate, missing, periods,
+};
 use naulon_blind::{Brand, IssuerSecret};
-use naulon_durable::sealed::{Cost, Passphrase, SEAL_ENTROPY_LEN};
+use naulon_durable::sealed::{Cost, Passphrase, SEAL_ENTROPY_LEN, SealedFile};
 use naulon_exchange::Rules;
 use naulon_statement::PublicKey;
+use zeroize::Zeroizing;
 
 use super::PartyFolder;
 use super::bank_room::Running;
@@ -21,6 +26,8 @@ use crate::output::{Output, Unit};
 /// Key files are named by when they were made: `brands-20261120T061530Z.key`.
 const PREFIX: &str = "brands-";
 const SUFFIX: &str = ".key";
+/// The token's PIN, sealed.
+const PIN_FILE: &str = "token-pin.key";
 /// How often a running bank looks whether new brands are due. They are due a whole period ahead.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
@@ -39,16 +46,44 @@ pub fn due(settings: &BankSettings, rules: &Rules) -> anyhow::Result<Vec<BrandTe
     Ok(missing(due, rules.brands.values().map(|known| known.brand())))
 }
 
-/// A key for each brand. Making one takes about 0.2 s, so all cores do it.
+/// A key for each of these brands of the bank, in the token if it has one, else sealed into a file of their own. When it
+/// returns they are kept; only now may their brands be stated.
 pub fn make(
-    terms: &[BrandTerms],
-    bank: PublicKey,
-    keys: BrandKeys<'_>,
+    chain: &Keychain,
+    folder: &PartyFolder,
+    passphrase: &Passphrase,
+    (terms, bank, keys): (&[BrandTerms], PublicKey, BrandKeys<'_>),
     output: Output,
-) -> anyhow::Result<Vec<(Brand, IssuerSecret)>> {
-    if let BrandKeys::From(folder) = keys {
-        return take(terms, bank, folder);
+) -> anyhow::Result<Vec<Brand>> {
+    let given = match keys {
+        BrandKeys::New => None,
+        BrandKeys::From(ders) => Some(take(terms, bank, ders)?),
+    };
+    match (&chain.token, given) {
+        (None, given) => {
+            let made = given.map_or_else(|| make_here(terms, bank, output), Ok)?;
+            seal(folder, made, passphrase, &chain.ring)
+        }
+        (Some(token), Some(given)) => {
+            given.iter().try_for_each(|(_, secret)| token.import(secret))?;
+            Ok(given.into_iter().map(|(brand, _)| brand).collect())
+        }
+        (Some(token), None) => {
+            let bar = output.bar(terms.len() as u64, "brand keys", Unit::Steps);
+            let brand = |terms: &BrandTerms| {
+                let key = token.generate()?;
+                bar.inc(1);
+                Ok(terms.brand(bank, &key))
+            };
+            let brands = terms.iter().map(brand).collect::<anyhow::Result<_>>()?;
+            bar.finish_and_clear();
+            Ok(brands)
+        }
     }
+}
+
+/// Making a key takes about 0.2 s, so all cores do it.
+fn make_here(terms: &[BrandTerms], bank: PublicKey, output: Output) -> anyhow::Result<Vec<(Brand, IssuerSecret)>> {
     let bar = output.bar(terms.len() as u64, "brand keys", Unit::Steps);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = terms.len().div_ceil(threads).max(1);
@@ -69,9 +104,8 @@ pub fn make(
     Ok(made.into_iter().flatten().collect())
 }
 
-/// Seals the keys into a file of their own and puts them on the ring. When it returns they are on the disk; only now may
-/// their brands be stated.
-pub fn seal(
+/// Seals the keys into a file of their own and puts them on the ring. When it returns they are on the disk.
+fn seal(
     folder: &PartyFolder,
     made: Vec<(Brand, IssuerSecret)>,
     passphrase: &Passphrase,
@@ -85,9 +119,39 @@ pub fn seal(
     Ok(brands)
 }
 
-/// The keys of all files in the folder.
-pub fn ring(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result<KeyRing> {
+/// The keys of the folder's files, and those in its token.
+pub fn open(folder: &PartyFolder, settings: &BankSettings, passphrase: &Passphrase) -> anyhow::Result<Keychain> {
     let ring = KeyRing::default();
+    load(folder, passphrase, &ring)?;
+    if settings.pkcs11_module.is_empty() {
+        return Ok(Keychain { ring, token: None });
+    }
+    let pin = pin(folder, settings, passphrase)?;
+    let token = TokenKeys::open(Path::new(&settings.pkcs11_module), &settings.pkcs11_token, &pin)?;
+    Ok(Keychain { ring, token: Some(token) })
+}
+
+/// The token's PIN: of its file, or sealed in the folder, or from the terminal, and then sealed in the folder.
+fn pin(folder: &PartyFolder, settings: &BankSettings, passphrase: &Passphrase) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let sealed = folder.path(PIN_FILE);
+    if !settings.pkcs11_pin_file.is_empty() {
+        let path = Path::new(&settings.pkcs11_pin_file);
+        let shown = path.display();
+        let file = std::fs::File::open(path).with_context(|| format!("the PIN in {shown}"))?;
+        let mode = file.metadata()?.permissions().mode();
+        ensure!(mode & 0o077 == 0, "others may read {shown}, which has the token's PIN: chmod 600 {shown}");
+        return Ok(Zeroizing::new(Passphrase::from_reader(file)?.as_bytes().to_vec()));
+    }
+    if sealed.is_file() {
+        return Ok(Zeroizing::new(SealedFile::open(&sealed, passphrase)?.to_vec()));
+    }
+    let pin = Passphrase::prompt("PIN of the token: ")?;
+    SealedFile::create(&sealed, passphrase, Cost::default(), pin.as_bytes(), &*random::<SEAL_ENTROPY_LEN>()?)?;
+    Ok(Zeroizing::new(pin.as_bytes().to_vec()))
+}
+
+/// Puts the keys of all files in the folder on the ring.
+fn load(folder: &PartyFolder, passphrase: &Passphrase, ring: &KeyRing) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder.as_path())? {
         let entry = entry?;
         let name = entry.file_name();
@@ -96,12 +160,12 @@ pub fn ring(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result<Key
             ring.add_file(&entry.path(), passphrase).with_context(|| format!("{}", entry.path().display()))?;
         }
     }
-    Ok(ring)
+    Ok(())
 }
 
 /// Makes the next period's brands while the bank runs, as soon as they are due.
 pub async fn renew(running: Running, folder: PartyFolder, settings: BankSettings, passphrase: Passphrase) {
-    let (folder, settings, passphrase) = (&folder, &settings, std::sync::Arc::new(passphrase));
+    let (folder, settings, passphrase) = (&folder, &settings, Arc::new(passphrase));
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if let Err(error) = renew_once(&running, folder, settings, &passphrase).await {
@@ -111,25 +175,51 @@ pub async fn renew(running: Running, folder: PartyFolder, settings: BankSettings
     }
 }
 
+/// Of several processes on the same books the first that looks makes the brands; the others find them there, and their keys
+/// in the folder or the token, which all of them share.
 async fn renew_once(
     running: &Running,
     folder: &PartyFolder,
     settings: &BankSettings,
-    passphrase: &std::sync::Arc<Passphrase>,
+    passphrase: &Arc<Passphrase>,
 ) -> anyhow::Result<()> {
+    catch_up(running, folder, passphrase).await?;
     let rules = running.front.desk().rules();
     let missing = due(settings, &rules)?;
     if missing.is_empty() {
         return Ok(());
     }
-    let (folder, passphrase, ring) = (folder.clone(), std::sync::Arc::clone(passphrase), running.ring.clone());
-    let made = move || {
-        let made = make(&missing, rules.bank, BrandKeys::New, Output { json: true })?;
-        seal(&folder, made, &passphrase, &ring)
-    };
+    let (place, secret, keys) = (folder.clone(), Arc::clone(passphrase), Arc::clone(&running.keys));
+    let made = move || make(&keys, &place, &secret, (&missing[..], rules.bank, BrandKeys::New), Output { json: true });
     let brands = tokio::task::spawn_blocking(made).await??;
-    tracing::info!(brands = brands.len(), "the next period's brands are made");
-    Ok(running.front.add_brands(brands).await?)
+    let count = brands.len();
+    match running.front.add_brands(brands).await {
+        Ok(()) => tracing::info!(brands = count, "the next period's brands are made"),
+        // Another process was faster by a moment. Our keys are of no use, and do no harm.
+        Err(AddBrandsError::Bank(OpenError::Brand(BrandRefusal::Taken(_)))) => {
+            catch_up(running, folder, passphrase).await?
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Takes on the brands of other processes.
+async fn catch_up(running: &Running, folder: &PartyFolder, passphrase: &Arc<Passphrase>) -> anyhow::Result<()> {
+    if running.front.refresh_brands().await?.is_empty() {
+        return Ok(());
+    }
+    // The key files are only read when there is something to be found, for reading them takes a while.
+    let (place, secret, keys) = (folder.clone(), Arc::clone(passphrase), Arc::clone(&running.keys));
+    tokio::task::spawn_blocking(move || load(&place, &secret, &keys.ring)).await??;
+    let without_key = running.front.refresh_brands().await?;
+    if !without_key.is_empty() {
+        tracing::error!(
+            brands = without_key.len(),
+            "another process has made brands whose keys are not here: all processes share one folder or one token"
+        );
+    }
+    Ok(())
 }
 
 /// Keys that were made elsewhere.

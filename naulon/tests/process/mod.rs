@@ -27,6 +27,10 @@ pub struct Said {
 pub struct House {
     /// The folder.
     pub dir: tempfile::TempDir,
+    /// What all programs find in their environment, beside nothing.
+    pub environment: Vec<(&'static str, PathBuf)>,
+    /// Further arguments of `bank init`.
+    pub bank: Vec<String>,
 }
 
 /// A server that runs.
@@ -39,7 +43,7 @@ pub struct Server {
 impl House {
     /// An empty one.
     pub fn new() -> Self {
-        House { dir: tempfile::tempdir().expect("a folder") }
+        House { dir: tempfile::tempdir().expect("a folder"), environment: Vec::new(), bank: Vec::new() }
     }
 
     /// A path in it.
@@ -49,13 +53,19 @@ impl House {
 
     /// Bank, log, shop and wallet, all on free ports, known to one another, none of them running.
     pub fn furnished() -> Self {
-        let house = House::new();
+        House::new().furnish()
+    }
+
+    /// Bank, log, shop and wallet for an empty one.
+    pub fn furnish(self) -> Self {
+        let house = self;
         let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/brand-keys");
         let keys = keys.to_str().expect("a path");
         house.done(&["log", "init", "--listen", "127.0.0.1:0"]);
         let denominations = "0.10,0.20,0.50,1,2,5,10,20";
         let bank = ["--denominations", denominations, "--brand-keys", keys, "--log", "log", "--listen", "127.0.0.1:0"];
-        house.done(&[&["bank", "init"], &bank[..]].concat());
+        let more: Vec<&str> = house.bank.iter().map(String::as_str).collect();
+        house.done(&[&["bank", "init"], &bank[..], &more].concat());
         house.done(&["log", "trust-bank", "bank"]);
         house.done(&["shop", "init", "--bank", "bank", "--log", "log", "--listen", "127.0.0.1:0"]);
         house.done(&["wallet", "init", "--bank", "bank", "--log", "log", "--shop", "shop"]);
@@ -65,7 +75,11 @@ impl House {
     /// A command in the folder, with the passphrase on standard input.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_naulon"));
-        command.current_dir(self.dir.path()).env_clear().args(args).args(["--json", "--passphrase-fd", "0"]);
+        command.current_dir(self.dir.path()).env_clear().envs(self.environment.iter().cloned()).args(args).args([
+            "--json",
+            "--passphrase-fd",
+            "0",
+        ]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -102,6 +102,26 @@ impl<S: BankStore> Bank<S> {
         Ok(self.take_on(&statements)?)
     }
 
+    /// Takes on the brands that another process on the same books has stated meanwhile. Gives those whose private keys are
+    /// not at hand, which this process leaves to the others: of them it neither issues nor takes tokens until they are.
+    pub fn refresh_brands(&mut self) -> Result<Vec<Digest>, OpenError> {
+        let rules = self.desk.rules();
+        let (mut new, mut without_key) = (Vec::new(), Vec::new());
+        for statement in self.sound()?.brands()? {
+            let id = Digest(statement.key_id());
+            if rules.brands.contains_key(&id) {
+                continue;
+            }
+            match self.desk.check_brand(&statement) {
+                Ok(_) => new.push(statement),
+                Err(BrandRefusal::KeyMissing(_)) => without_key.push(id),
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        self.take_on(&new)?;
+        Ok(without_key)
+    }
+
     /// The part that needs no books. Clones are the same desk.
     pub fn desk(&self) -> &Desk {
         &self.desk

@@ -7,7 +7,7 @@ use naulon_blind::Brand;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_durable::pool::Pool;
 use naulon_durable::{Refused, StoreError};
-use naulon_statement::Timestamp;
+use naulon_statement::{Digest, Timestamp};
 use naulon_wire::{BankCall, BankReply, Problem, Service};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -63,6 +63,7 @@ enum Step {
 enum Job {
     Call(Authenticated, Caller),
     AddBrands(Vec<Brand>, oneshot::Sender<Result<(), OpenError>>),
+    RefreshBrands(oneshot::Sender<Result<Vec<Digest>, OpenError>>),
 }
 
 /// Who waits for an answer. If this is dropped without one, the caller is told that the bank is not available.
@@ -123,6 +124,13 @@ impl BankFront {
         let (reply, added) = oneshot::channel();
         self.books.hand_in([Job::AddBrands(brands, reply)]).map_err(|refused| refused.why)?;
         Ok(added.await.map_err(|_| ExecutorError::Stopped)??)
+    }
+
+    /// Takes on what another process on the same books has stated ([`Bank::refresh_brands`]).
+    pub async fn refresh_brands(&self) -> Result<Vec<Digest>, AddBrandsError> {
+        let (reply, refreshed) = oneshot::channel();
+        self.books.hand_in([Job::RefreshBrands(reply)]).map_err(|refused| refused.why)?;
+        Ok(refreshed.await.map_err(|_| ExecutorError::Stopped)??)
     }
 
     /// Waits until the store fails in a way that only opening it again helps against. The program then ends, and is
@@ -199,7 +207,7 @@ fn at_the_desk(desk: &Desk, steps: Vec<Step>) {
 
 /// One batch of the bank's thread: its calls together, then what else there is. Gives what is left to be signed.
 fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
-    let (mut calls, mut callers, mut brands) =
+    let (mut calls, mut callers, mut rest) =
         (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()), Vec::new());
     for job in jobs {
         match job {
@@ -207,13 +215,17 @@ fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
                 calls.push(call);
                 callers.push(caller);
             }
-            Job::AddBrands(new, reply) => brands.push((new, reply)),
+            other => rest.push(other),
         }
     }
     let applied = if calls.is_empty() { Vec::new() } else { bank.apply(&calls, system_time()) };
-    for (new, reply) in brands {
-        // Whoever has gone away finds them in the bank's description.
-        let _ = reply.send(bank.add_brands(&new));
+    for job in rest {
+        // Whoever has gone away finds the brands in the bank's description.
+        match job {
+            Job::AddBrands(new, reply) => drop(reply.send(bank.add_brands(&new))),
+            Job::RefreshBrands(reply) => drop(reply.send(bank.refresh_brands())),
+            Job::Call(..) => {}
+        }
     }
     let mut steps = Vec::with_capacity(applied.len());
     for (applied, caller) in applied.into_iter().zip(callers) {
