@@ -217,7 +217,7 @@ impl Maker {
     fn lock(&self, number: u64) -> Result<Joint<Exchange>> {
         let (token, key) = self.token(number, 0)?;
         let output = Output::Account { account: self.merchant.public(), amount: self.value };
-        self.signed(vec![Input::Token { token }], vec![output], Some(self.condition(number)), &[key])
+        self.signed(vec![Input::token(token)], vec![output], Some(self.condition(number)), &[key])
     }
 
     /// The decisions of a log of this process on the purchases of these numbers, as requests to settle them.
@@ -260,7 +260,7 @@ impl Maker {
     fn spend(&self, number: u64, tokens: u8, outputs: Vec<Output>, condition: Option<Condition>) -> Result<Vec<u8>> {
         let tokens = (0..tokens).map(|place| self.token(number, place)).collect::<Result<Vec<_>>>()?;
         let (tokens, keys): (Vec<Token>, Vec<SecretKey>) = tokens.into_iter().unzip();
-        let inputs = tokens.into_iter().map(|token| Input::Token { token }).collect();
+        let inputs = tokens.into_iter().map(Input::token).collect();
         self.exchange(inputs, outputs, condition, &keys)
     }
 

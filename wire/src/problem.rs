@@ -1,6 +1,6 @@
 //! Problem details (RFC 9457) with a stable code.
 
-use naulon_exchange::{Refusal, UnverifiedDecision, UnverifiedRecord};
+use naulon_exchange::{Record, Refusal, UnverifiedDecision, UnverifiedRecord};
 use naulon_purchase::{LogRefusal, PaymentRefusal};
 use naulon_statement::{StatementError, cbor};
 use naulon_tlog::WitnessRefusal;
@@ -26,8 +26,8 @@ pub struct Problem {
     pub code: String,
     /// What was the matter this time.
     pub detail: String,
-    /// Proof that comes with the refusal: for `spent` and `locked` the earlier request's record, for `log_contradiction`
-    /// the first decision.
+    /// Proof that comes with the refusal: for `spent` and `locked` the earlier request's record, or all of them if the token
+    /// is spent in parts; for `in_parts` the one that began it; for `log_contradiction` the first decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<B64>,
     /// After how many seconds a repetition may succeed.
@@ -66,9 +66,17 @@ impl Problem {
         codes::find(&self.code).is_some_and(|page| page.is_final)
     }
 
-    /// The earlier record that a `spent` or `locked` problem proves itself by. Nothing in it is verified.
+    /// The earlier records that a `spent`, `locked` or `in_parts` problem proves itself by: one, or the live uses of a token
+    /// that is spent in parts. Nothing in them is verified.
+    pub fn records(&self) -> Vec<UnverifiedRecord> {
+        let Some(B64(evidence)) = &self.evidence else { return Vec::new() };
+        let one = cbor::from_slice(evidence).map(|record| vec![record]);
+        one.or_else(|_| cbor::from_slice(evidence)).unwrap_or_default()
+    }
+
+    /// The first of [`records`](Self::records).
     pub fn record(&self) -> Option<UnverifiedRecord> {
-        cbor::from_slice(&self.evidence.as_ref()?.0).ok()
+        self.records().into_iter().next()
     }
 
     /// The decision that a bank has recorded, by which a `log_contradiction` problem proves itself. Nothing in it is
@@ -81,7 +89,12 @@ impl Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let evidence = match &refusal {
-            Refusal::Spent(record) | Refusal::Locked(record) => Some(cbor::to_vec(&**record)),
+            Refusal::Spent(record) | Refusal::Locked(record) | Refusal::InParts(record) => {
+                Some(cbor::to_vec(&**record))
+            }
+            Refusal::PartSpent { uses, .. } | Refusal::PartLocked { uses, .. } => {
+                Some(cbor::to_vec(&uses.iter().map(|record| Record::clone(record)).collect::<Vec<_>>()))
+            }
             Refusal::Contradiction(decision) => Some(decision.to_bytes()),
             _ => None,
         };

@@ -192,7 +192,14 @@ fn input_words(input: &Input, exchange: &Exchange) -> String {
     match input {
         Input::Outside { amount, .. } => format!("{amount} {} from outside", exchange.currency),
         Input::Account { account, amount, .. } => format!("{amount} {} of account {account}", exchange.currency),
-        Input::Token { token } => format!("a token of brand {}", naulon_statement::Digest(*token.key_id())),
+        Input::Token { token, key, part } => {
+            let brand = naulon_statement::Digest(*token.key_id());
+            let key = key.map_or(String::new(), |key| format!(" with the reusable key {}", key.q));
+            match part {
+                Some(part) => format!("{part} {} of a token of brand {brand}{key}", exchange.currency),
+                None => format!("a token of brand {brand}{key}"),
+            }
+        }
     }
 }
 

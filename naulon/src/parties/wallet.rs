@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use naulon_money::Amount;
-use naulon_wallet::{BuyOptions, DepositAmount, OperationId, OperationKind};
+use naulon_wallet::{BuyOptions, DepositAmount, Keys, OperationId, OperationKind};
 use naulon_wire::EvidenceFile;
 
 use super::PartyFolder;
@@ -47,7 +47,7 @@ pub enum WalletCommand {
     /// Buy an item with tokens: the file is here in the end, or the tokens are
     Buy(Buy),
     /// Exchange all tokens for fresh ones
-    Refresh(Plain),
+    Refresh(Refresh),
     /// Give tokens back to the account
     Deposit(Deposit),
     /// List everything that was begun
@@ -103,7 +103,34 @@ pub struct Withdraw {
     /// How much, such as 10 or 12.50.
     amount: Amount,
     #[command(flatten)]
+    keys: KeyChoice,
+    #[command(flatten)]
     folder: Folder,
+}
+
+/// `naulon wallet refresh`
+#[derive(Debug, Args)]
+pub struct Refresh {
+    #[command(flatten)]
+    keys: KeyChoice,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// Which keys new tokens have.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct KeyChoice {
+    /// Give all these tokens one key, so that one signature pays with several of them. The bank, and only the bank, sees
+    /// the key each time one of them is used: it can link these payments to one another, though not to you. Without this
+    /// every token has a key of its own, and nothing links them. Such tokens do not come back from the 24 words alone.
+    #[arg(long)]
+    reuse_key: bool,
+}
+
+impl KeyChoice {
+    fn keys(self) -> Keys {
+        if self.reuse_key { Keys::Shared } else { Keys::Own }
+    }
 }
 
 /// `naulon wallet items`
@@ -130,6 +157,11 @@ pub struct Buy {
     /// Pay no more than this.
     #[arg(long, value_name = "AMOUNT")]
     max_price: Option<Amount>,
+    /// Pay a part of a token and leave the rest on it, instead of taking change as fresh tokens. The bank can link all
+    /// payments made with one token to one another, though not to you. What is left can be used by further purchases with
+    /// this option; `naulon wallet refresh` exchanges it for fresh tokens.
+    #[arg(long)]
+    keep_remainder: bool,
     /// Buy it once more, even if a purchase of it is under way.
     #[arg(long)]
     another: bool,
@@ -195,7 +227,7 @@ impl WalletCommand {
             WalletCommand::Show(show) => return show.run(output),
             WalletCommand::OpenAccount(Plain { folder })
             | WalletCommand::Balance(Plain { folder })
-            | WalletCommand::Refresh(Plain { folder })
+            | WalletCommand::Refresh(Refresh { folder, .. })
             | WalletCommand::History(Plain { folder })
             | WalletCommand::Resume(Resume { folder, .. })
             | WalletCommand::GiveUp(GiveUp { folder, .. })
@@ -245,11 +277,12 @@ impl WalletCommand {
             WalletCommand::OpenAccount(_) => room.wallet().open_account(room.bank.key, now())?,
             WalletCommand::Withdraw(withdraw) => {
                 room.describe().await?;
-                room.wallet().withdraw(room.bank.key, withdraw.amount, now(), &*entropy()?)?
+                let keys = withdraw.keys.keys();
+                room.wallet().withdraw_with(room.bank.key, withdraw.amount, keys, now(), &*entropy()?)?
             }
-            WalletCommand::Refresh(_) => {
+            WalletCommand::Refresh(refresh) => {
                 room.describe().await?;
-                room.wallet().refresh(room.bank.key, now(), &*entropy()?)?
+                room.wallet().refresh_with(room.bank.key, refresh.keys.keys(), now(), &*entropy()?)?
             }
             WalletCommand::Deposit(deposit) => {
                 room.describe().await?;
@@ -307,6 +340,7 @@ impl Buy {
             log: None,
             expiry: room.settings.lock.0,
             max_price: self.max_price,
+            keep_remainder: self.keep_remainder,
         };
         Ok(room.wallet().buy(offer, options, now(), &*entropy()?)?)
     }
@@ -387,13 +421,15 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
         }
         None => bail!("the bank has not said which currency it keeps"),
     };
+    let remainders = tokens.map_or(Amount::ZERO, |tokens| tokens.remainders).to_string();
     let (account, told) = match account {
         InAccount::Holds(amount) => (Some(amount.to_string()), format!("{amount} {currency}")),
         InAccount::NotOpen => (None, "no account yet".to_owned()),
         InAccount::Unknown => (None, "not known, the bank cannot be reached".to_owned()),
     };
     let report = serde_json::json!({
-        "currency": currency, "tokens": free, "count": count, "reserved": reserved, "spent_elsewhere": spent,
+        "currency": currency, "tokens": free, "count": count, "remainders": remainders, "reserved": reserved,
+        "spent_elsewhere": spent,
         "account": account, "account_key": room.wallet().account(&room.bank.key).to_string(),
     });
     output.result(&report, |_| {
@@ -402,6 +438,10 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
             ("set aside", format!("{reserved} {currency}")),
             ("in the account", told),
         ];
+        if remainders != Amount::ZERO.to_string() {
+            let told = format!("{remainders} {currency}: for `buy --keep-remainder`, or `refresh` them");
+            pairs.insert(1, ("of these, left on used tokens", told));
+        }
         if spent != Amount::ZERO.to_string() {
             pairs.push(("spent elsewhere", format!("{spent} {currency}, by another copy of this wallet")));
         }

@@ -5,15 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use naulon_blind::Token;
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
 
 use crate::decision::{Outcome, ProvenDecision};
-use crate::instrument::{offer_mark, order_mark, reference_mark, token_mark};
+use crate::instrument::{MAX_PARTS, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 use crate::promise::Header;
 use crate::request::{Input, Output, RequestId, key_commitment};
 use crate::rules::Rules;
-use crate::state::{LedgerAccount, Record, State, Transfer};
+use crate::state::{LedgerAccount, Record, Remainder, State, Transfer};
 
 /// Reads a bank's books row by row and says at the end whether they agree.
 pub struct Audit<'r> {
@@ -25,12 +26,16 @@ pub struct Audit<'r> {
     balances: BTreeMap<PublicKey, Amount>,
     expected_marks: BTreeMap<Digest, RequestId>,
     marks: BTreeMap<Digest, RequestId>,
+    /// Tokens that are spent in parts, by the keys of their marks: what the records say.
+    in_parts: BTreeMap<Digest, InParts>,
+    remainders: BTreeMap<Digest, Remainder>,
     brands: BTreeMap<Digest, BrandPosition>,
     found: Vec<Discrepancy>,
     records: u64,
 }
 
-/// A brand's tokens, counted.
+/// A brand's tokens, counted. A token that is spent in parts (AAT §8.3) counts as redeemed when all of its value is gone
+/// for good; until then what is gone, and what is locked, are sums beside the counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BrandPosition {
     /// Blind signatures delivered.
@@ -39,6 +44,21 @@ pub struct BrandPosition {
     pub redeemed: u64,
     /// Tokens locked for purchases.
     pub locked: u64,
+    /// What was taken for good from tokens that have something left, or locked.
+    pub redeemed_in_parts: Amount,
+    /// Parts of tokens locked for purchases.
+    pub locked_in_parts: Amount,
+}
+
+/// A token that is spent in parts.
+struct InParts {
+    brand: Digest,
+    issued_for: i128,
+    gone: i128,
+    locked: i128,
+    /// Every request that ever took a part, and those whose part is not given back.
+    all: BTreeSet<RequestId>,
+    live: BTreeSet<RequestId>,
 }
 
 /// What agreeing books say.
@@ -79,6 +99,18 @@ pub enum Discrepancy {
     /// A mark is held that no record calls for.
     #[error("request {0} holds a mark that it should not")]
     MarkExtra(RequestId),
+    /// What is stored as left on a token that is spent in parts is not what the records say.
+    #[error(
+        "the token with mark {token}: the records say {records:?}, stored is {stored:?} (left in micro-units, uses)"
+    )]
+    Remainder {
+        /// The token, by the key of its mark.
+        token: Digest,
+        /// By the records; none if no record spends it in parts.
+        records: Option<(i128, usize)>,
+        /// As stored.
+        stored: Option<(i128, usize)>,
+    },
     /// Records and journal differ.
     #[error("{account:?}: the records say {records}, the journal {journal} (micro-units)")]
     Journal {
@@ -114,6 +146,8 @@ impl<'r> Audit<'r> {
             balances: BTreeMap::new(),
             expected_marks: BTreeMap::new(),
             marks: BTreeMap::new(),
+            in_parts: BTreeMap::new(),
+            remainders: BTreeMap::new(),
             brands: BTreeMap::new(),
             found: Vec::new(),
             records: 0,
@@ -159,8 +193,14 @@ impl<'r> Audit<'r> {
         self.marks.insert(key, holder);
     }
 
+    /// Reads what is left on a token that is spent in parts. The token is named by the key of its mark.
+    pub fn remainder(&mut self, token: Digest, remainder: Remainder) {
+        self.remainders.insert(token, remainder);
+    }
+
     /// Compares everything that was read.
     pub fn finish(mut self) -> Result<AuditReport, Vec<Discrepancy>> {
+        self.compare_parts();
         self.compare_marks();
         self.compare_ledgers();
         if !self.found.is_empty() {
@@ -187,7 +227,8 @@ impl<'r> Audit<'r> {
             Input::Account { account, amount, order } => {
                 (*amount, LedgerAccount::Customer(*account), order_mark(account, order))
             }
-            Input::Token { token } => {
+            Input::Token { token, part: Some(part), .. } => return self.part(id, state, token, *part),
+            Input::Token { token, part: None, .. } => {
                 let brand = Digest(*token.key_id());
                 let position = self.brands.entry(brand).or_default();
                 match state {
@@ -205,6 +246,33 @@ impl<'r> Audit<'r> {
         }
         if state == State::Locked {
             *self.expected.entry(LedgerAccount::Locked).or_default() += micros;
+        }
+        micros
+    }
+
+    /// Counts a part of a token and returns its value in micro-units.
+    fn part(&mut self, id: RequestId, state: State, token: &Token, part: Amount) -> i128 {
+        let (brand, micros) = (Digest(*token.key_id()), i128::from(part.micros()));
+        let issued_for = i128::from(self.denomination(id, &brand).micros());
+        let position = self.in_parts.entry(token_mark(token).key).or_insert_with(|| InParts {
+            brand,
+            issued_for,
+            gone: 0,
+            locked: 0,
+            all: BTreeSet::new(),
+            live: BTreeSet::new(),
+        });
+        position.all.insert(id);
+        if state == State::Aborted {
+            return micros;
+        }
+        position.live.insert(id);
+        *self.expected.entry(LedgerAccount::Tokens(brand)).or_default() -= micros;
+        if state == State::Locked {
+            position.locked += micros;
+            *self.expected.entry(LedgerAccount::Locked).or_default() += micros;
+        } else {
+            position.gone += micros;
         }
         micros
     }
@@ -241,6 +309,45 @@ impl<'r> Audit<'r> {
     fn expect_mark(&mut self, key: Digest, id: RequestId) {
         if let Some(other) = self.expected_marks.insert(key, id) {
             self.found.push(Discrepancy::DoubleSpend(other, id));
+        }
+    }
+
+    /// Tokens that are spent in parts: what is left, and the marks. The token's own mark is held by whichever use came
+    /// first, be it aborted; each live use holds one of the token's places.
+    fn compare_parts(&mut self) {
+        let amount = |micros: i128| Amount::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        for (token, position) in &self.in_parts {
+            let brand = self.brands.entry(position.brand).or_default();
+            if position.gone == position.issued_for {
+                brand.redeemed += 1;
+            } else {
+                let sum = |before: Amount, more| before.checked_add(amount(more)).unwrap_or(Amount::MAX);
+                brand.redeemed_in_parts = sum(brand.redeemed_in_parts, position.gone);
+                brand.locked_in_parts = sum(brand.locked_in_parts, position.locked);
+            }
+            let first = position.all.first().copied().unwrap_or(*token);
+            if let Some(whole) = self.expected_marks.get(token) {
+                self.found.push(Discrepancy::DoubleSpend(*whole, first));
+            }
+            match self.marks.remove(token) {
+                Some(opener) if position.all.contains(&opener) => {}
+                Some(other) => self.found.push(Discrepancy::MarkExtra(other)),
+                None => self.found.push(Discrepancy::MarkMissing(first)),
+            }
+            let mut missing = position.live.clone();
+            let places = (0..MAX_PARTS).filter_map(|place| self.marks.remove(&part_mark(token, place).key));
+            let extra = places.filter(|holder| !missing.remove(holder)).collect::<Vec<_>>();
+            self.found.extend(extra.into_iter().map(Discrepancy::MarkExtra));
+            self.found.extend(missing.into_iter().map(Discrepancy::MarkMissing));
+        }
+        let tokens: BTreeSet<Digest> = self.in_parts.keys().chain(self.remainders.keys()).copied().collect();
+        for token in tokens {
+            let left = |position: &InParts| position.issued_for - position.gone - position.locked;
+            let records = self.in_parts.get(&token).map(|position| (left(position), position.live.len()));
+            let stored = self.remainders.get(&token).map(|r| (i128::from(r.left.micros()), usize::from(r.uses)));
+            if records != stored {
+                self.found.push(Discrepancy::Remainder { token, records, stored });
+            }
         }
     }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use naulon_money::Amount;
-use naulon_statement::{Joint, PublicKey, Signed, Unverified, UnverifiedJoint};
+use naulon_statement::{Digest, Joint, PublicKey, Signed, Unverified, UnverifiedJoint};
 
 use crate::decision::{ProvenDecision, UnverifiedDecision};
-use crate::instrument::{Given, Wanted, all_given, all_wanted, brand_of, offer_mark, purchase};
+use crate::instrument::{Given, Wanted, all_given, all_wanted, brand_of, offer_mark, part_marks, purchase};
 use crate::refusal::Refusal;
 use crate::request::{Exchange, MAX_INPUTS, MAX_OUTPUTS, OpenAccount};
 use crate::rules::Rules;
-use crate::state::{LedgerAccount, Needs};
+use crate::state::{LedgerAccount, Mark, Needs};
 
 /// A request whose every signature, token and proof holds. What is left to check needs the state.
 #[derive(Clone, Debug)]
@@ -119,12 +119,8 @@ impl Request {
     pub fn needs(&self) -> Needs {
         match self {
             Request::Exchange(exchange) => exchange.needs(),
-            Request::Decision(decision) => {
-                Needs { record: Some(decision.decision().a), marks: Vec::new(), accounts: BTreeSet::new() }
-            }
-            Request::OpenAccount(open) => {
-                Needs { record: None, marks: Vec::new(), accounts: BTreeSet::from([open.account]) }
-            }
+            Request::Decision(decision) => Needs { record: Some(decision.decision().a), ..Needs::default() },
+            Request::OpenAccount(open) => Needs { accounts: BTreeSet::from([open.account]), ..Needs::default() },
         }
     }
 }
@@ -137,11 +133,15 @@ impl AuthenticatedExchange {
         };
         let ledgers = self.given.iter().map(|g| &g.ledger).chain(self.wanted.iter().map(|w| &w.ledger));
         let accounts = ledgers.filter_map(customer).collect();
-        Needs { record: Some(self.joint.id()), marks: self.marks(), accounts }
+        let remainders: BTreeSet<Digest> =
+            self.given.iter().filter(|g| g.part_of.is_some()).map(|g| g.mark.key).collect();
+        let marks = self.given.iter().map(|g| g.mark).chain(self.offer_mark());
+        let marks = marks.chain(remainders.iter().flat_map(part_marks)).collect();
+        Needs { record: Some(self.joint.id()), marks, accounts, remainders }
     }
 
-    pub(crate) fn marks(&self) -> Vec<crate::state::Mark> {
-        let offer = self.joint.condition.as_ref().map(|condition| offer_mark(&condition.merchant, &condition.n));
-        self.given.iter().map(|g| g.mark).chain(offer).collect()
+    /// The mark of the offer that it accepts, if it is a purchase.
+    pub(crate) fn offer_mark(&self) -> Option<Mark> {
+        self.joint.condition.as_ref().map(|condition| offer_mark(&condition.merchant, &condition.n))
     }
 }

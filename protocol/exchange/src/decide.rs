@@ -7,11 +7,13 @@ use naulon_money::Amount;
 use naulon_statement::{PublicKey, Timestamp};
 
 use crate::authenticate::{AuthenticatedExchange, Request};
-use crate::instrument::{Given, Wanted, brand_of, purchase};
+use crate::instrument::{Given, Wanted, brand_of, draw, is_use_of, purchase};
 use crate::refusal::Refusal;
 use crate::request::Exchange;
 use crate::rules::Rules;
-use crate::state::{Decided, Guard, LedgerAccount, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
+use crate::state::{
+    Decided, Draw, Guard, LedgerAccount, Mark, MarkKind, Plan, Record, RecordWrite, State, Transfer, View,
+};
 
 /// Decides an authenticated request on a view of the state. Pure: the same arguments give the same answer.
 ///
@@ -26,6 +28,7 @@ pub fn decide(rules: &Rules, view: &View, request: &Request, now: Timestamp) -> 
             record: RecordWrite::Open(open.account),
             marks: Vec::new(),
             freed: Vec::new(),
+            draws: Vec::new(),
             guards: Vec::new(),
             transfers: Vec::new(),
         })),
@@ -46,12 +49,7 @@ fn decide_exchange(
     if let Some(condition) = &exchange.condition {
         purchase::check_time(rules, exchange, condition, now)?;
     }
-    let marks = request.marks();
-    for mark in &marks {
-        if let Some(holder) = view.holders.get(mark) {
-            return Err(conflict(mark.kind, holder));
-        }
-    }
+    let (marks, draws) = taken(view, request)?;
     let guards = guards(request)?;
     for guard in &guards {
         check_guard(view, guard)?;
@@ -66,6 +64,7 @@ fn decide_exchange(
         record: RecordWrite::Insert(Arc::new(record)),
         marks,
         freed: Vec::new(),
+        draws,
         guards,
         transfers,
     }))
@@ -96,10 +95,37 @@ fn check_dates(rules: &Rules, exchange: &Exchange, now: Timestamp) -> Result<(),
     Ok(())
 }
 
+/// The marks that a request takes, and the parts of tokens; or who holds one of them.
+fn taken(view: &View, request: &AuthenticatedExchange) -> Result<(Vec<Mark>, Vec<Draw>), Refusal> {
+    let (mut marks, mut draws) = (Vec::new(), Vec::new());
+    for given in &request.given {
+        let holder = view.holders.get(&given.mark);
+        // A token that its first use has opened for the others is not in their way.
+        let is_open = holder.is_some_and(|holder| is_use_of(&holder.exchange, &given.mark.key));
+        match (holder, given.part_of) {
+            (Some(holder), None) if is_open => return Err(Refusal::InParts(holder.clone())),
+            (Some(holder), _) if !is_open => return Err(conflict(given.mark.kind, holder)),
+            (_, Some(issued)) => {
+                let (part_marks, part) = draw(view, &request.joint.id(), given, issued)?;
+                marks.extend(part_marks);
+                draws.push(part);
+            }
+            (_, None) => marks.push(given.mark),
+        }
+    }
+    if let Some(mark) = request.offer_mark() {
+        if let Some(holder) = view.holders.get(&mark) {
+            return Err(conflict(mark.kind, holder));
+        }
+        marks.push(mark);
+    }
+    Ok((marks, draws))
+}
+
 fn conflict(kind: MarkKind, holder: &Arc<Record>) -> Refusal {
     match (kind, holder.state) {
-        (MarkKind::Token, State::Locked) => Refusal::Locked(holder.clone()),
-        (MarkKind::Token, _) => Refusal::Spent(holder.clone()),
+        (MarkKind::Token | MarkKind::Part, State::Locked) => Refusal::Locked(holder.clone()),
+        (MarkKind::Token | MarkKind::Part, _) => Refusal::Spent(holder.clone()),
         (MarkKind::Order, _) => Refusal::OrderUsed,
         (MarkKind::Offer, _) => Refusal::OfferTaken,
     }

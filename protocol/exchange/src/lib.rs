@@ -34,15 +34,15 @@ pub use decide::decide;
 pub use decision::{
     DecisionError, LOG_ENTRY_LEN, LogDecision, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision,
 };
-pub use instrument::{nonce_mark, offer_mark, order_mark, reference_mark, token_mark};
+pub use instrument::{MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
 pub use refusal::Refusal;
 pub use request::{
     BalanceQuery, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, Order,
-    Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key,
+    Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key, spending_key,
 };
 pub use rules::{LockLimits, Rules};
 pub use state::{
-    Decided, Guard, LedgerAccount, Mark, MarkKind, Needs, Plan, Record, RecordWrite, State, Transfer, UnverifiedRecord,
-    View,
+    Decided, Draw, DrawChange, Guard, LedgerAccount, Mark, MarkKind, Needs, Plan, Record, RecordWrite, Remainder,
+    State, Transfer, UnverifiedRecord, View,
 };

@@ -42,6 +42,12 @@ pub enum Refusal {
     /// The token is not one of its brand.
     #[error("the token: {0}")]
     Token(#[from] TokenVerifyError),
+    /// The token's nonce does not stand for the key and serial number that are shown with it (AAT §8.1).
+    #[error("the token was not made for that key and serial number")]
+    WrongSerial,
+    /// Delivery is two-sided, and its Q may be used again: its uses would stand in the log for everybody (AAT §8.6).
+    #[error("two-sided delivery with a reusable key, whose uses the log would show to everybody")]
+    ReusableQ,
     /// The same input stands there twice.
     #[error("the same input twice")]
     DuplicateInput,
@@ -95,6 +101,31 @@ pub enum Refusal {
     /// The token is locked for a purchase that is not decided.
     #[error("the token is locked for a purchase")]
     Locked(Arc<Record>),
+    /// The token is spent in parts, and may not be given up as a whole any more: only what is left on it.
+    #[error("the token is spent in parts: give up what is left on it")]
+    InParts(Arc<Record>),
+    /// Less is left on the token than that, for good: these are its live uses.
+    #[error("only {left} is left on the token, and no abort can change it")]
+    PartSpent {
+        /// What is left.
+        left: Amount,
+        /// The requests that took the rest.
+        uses: Vec<Arc<Record>>,
+    },
+    /// Less is left on the token than that, as long as others of its uses are locked: these are its live uses.
+    #[error("only {left} is left on the token, and more only if a locked purchase is aborted")]
+    PartLocked {
+        /// What is left.
+        left: Amount,
+        /// The requests that took the rest.
+        uses: Vec<Arc<Record>>,
+    },
+    /// The token has been used in so many parts that the next one must take all that is left.
+    #[error("too many parts: the next one must take all that is left, {left}")]
+    TooManyParts {
+        /// What is left.
+        left: Amount,
+    },
     /// The order, or the operator's reference, has been used for another request.
     #[error("the order has been used for another request")]
     OrderUsed,
@@ -136,6 +167,8 @@ impl Refusal {
             Refusal::BrandClosed => "brand_closed",
             Refusal::Token(TokenVerifyError::Library) => "internal",
             Refusal::Token(_) => "bad_token",
+            Refusal::WrongSerial => "wrong_serial",
+            Refusal::ReusableQ => "reusable_q",
             Refusal::DuplicateInput => "duplicate_input",
             Refusal::DuplicateOutput => "duplicate_output",
             Refusal::AccountFull(_) => "account_full",
@@ -148,8 +181,10 @@ impl Refusal {
             Refusal::ExpiryTooLate { .. } => "expiry_too_late",
             Refusal::UnknownAccount(_) => "unknown_account",
             Refusal::InsufficientFunds => "insufficient_funds",
-            Refusal::Spent(_) => "spent",
-            Refusal::Locked(_) => "locked",
+            Refusal::Spent(_) | Refusal::PartSpent { .. } => "spent",
+            Refusal::Locked(_) | Refusal::PartLocked { .. } => "locked",
+            Refusal::InParts(_) => "in_parts",
+            Refusal::TooManyParts { .. } => "too_many_parts",
             Refusal::OrderUsed => "order_used",
             Refusal::OfferTaken => "offer_taken",
             Refusal::UnknownPurchase => "unknown_purchase",

@@ -1,7 +1,7 @@
 //! What a client asks of a bank.
 
 use minicbor::{Decode, Encode};
-use naulon_blind::{BlindedMessage, Token};
+use naulon_blind::{BlindedMessage, ReusedKey, Token};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Statement, Timestamp};
 
@@ -77,13 +77,31 @@ pub enum Input {
         #[cbor(with = "minicbor::bytes")]
         order: Order,
     },
-    /// A token (AAT §3.2), consumed whole; its key Q signs.
+    /// A token (AAT §3.2); its key Q signs.
     #[n(2)]
     Token {
         /// The token; its brand gives the value.
         #[n(0)]
         token: Token,
+        /// Q and s, if the token shares its key with others (AAT §8.1). Else its nonce is Q.
+        #[n(1)]
+        key: Option<ReusedKey>,
+        /// How much of the token is given up, if the rest is to remain on it (AAT §8.3). Else it is consumed whole.
+        #[n(2)]
+        part: Option<Amount>,
     },
+}
+
+impl Input {
+    /// A whole token whose nonce is its key.
+    pub fn token(token: Token) -> Self {
+        Input::Token { token, key: None, part: None }
+    }
+}
+
+/// Q: the key that spends a token.
+pub fn spending_key(token: &Token, key: Option<&ReusedKey>) -> PublicKey {
+    key.map_or(PublicKey(*token.nonce()), |key| key.q)
 }
 
 /// An instrument wanted.
@@ -131,7 +149,7 @@ pub struct Condition {
     /// c: the commitment to the merchandise key, from *goods_m*.
     #[n(5)]
     pub c: Digest,
-    /// Two-sided delivery (AAT §8.6): the key of *goods_q*, which is the first input's.
+    /// Two-sided delivery (AAT §8.6): the key of *goods_q*, which is the first token's.
     #[n(6)]
     pub q: Option<PublicKey>,
 }
@@ -161,7 +179,7 @@ impl Exchange {
     /// The tokens given up, in order.
     pub fn tokens(&self) -> impl Iterator<Item = &Token> {
         self.inputs.iter().filter_map(|input| match input {
-            Input::Token { token } => Some(token),
+            Input::Token { token, .. } => Some(token),
             Input::Outside { .. } | Input::Account { .. } => None,
         })
     }

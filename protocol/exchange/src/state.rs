@@ -8,6 +8,7 @@ use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Timestamp, UnverifiedJoint};
 
 use crate::decision::{ProvenDecision, UnverifiedDecision};
+use crate::instrument::MAX_PARTS;
 use crate::request::{Exchange, RequestId};
 
 /// A unique key: at most one live request holds it. Its bytes are a digest, so that a store can keep it in a narrow table.
@@ -22,8 +23,10 @@ pub struct Mark {
 /// What a mark stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MarkKind {
-    /// A token given up: (token key id, nonce).
+    /// A token given up, or opened to be spent in parts: (token key id, nonce).
     Token,
+    /// One of the uses of a token that is spent in parts (AAT §8.3).
+    Part,
     /// An account's order, or the operator's reference.
     Order,
     /// A merchant's offer: (M, n).
@@ -127,6 +130,65 @@ pub struct Needs {
     pub marks: Vec<Mark>,
     /// Accounts it debits or credits.
     pub accounts: BTreeSet<PublicKey>,
+    /// Tokens that it spends a part of, each by the key of its mark.
+    pub remainders: BTreeSet<Digest>,
+}
+
+/// What is left on a token that is spent in parts (AAT §8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remainder {
+    /// The token's value without what its uses took that are live: done, committed or locked.
+    pub left: Amount,
+    /// How many uses are live.
+    pub uses: u8,
+}
+
+/// How a plan changes what is left on a token that is spent in parts. Each is one conditional write of one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The token, by the key of its mark.
+    pub token: Digest,
+    /// The change.
+    pub change: DrawChange,
+}
+
+/// One change of a [`Remainder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrawChange {
+    /// The first use of all, which takes the token's mark: makes the row.
+    Open {
+        /// What is left after it.
+        left: Amount,
+    },
+    /// Another use.
+    Take {
+        /// How much it takes.
+        amount: Amount,
+    },
+    /// A use that was aborted: what it took is there again. It never fails.
+    GiveBack {
+        /// How much it took.
+        amount: Amount,
+    },
+}
+
+impl Remainder {
+    /// The remainder after a change; none if the change must not be made, because there is less left, or because as many
+    /// uses are live as may be. The last of those takes all that is left, so that nothing is left that cannot be used.
+    pub fn after(self, change: &DrawChange) -> Option<Remainder> {
+        let Remainder { left, uses } = self;
+        match change {
+            DrawChange::Open { .. } => None,
+            DrawChange::Take { amount } => {
+                let rest = left.checked_sub(*amount)?;
+                let fits = uses + 1 < MAX_PARTS || uses < MAX_PARTS && rest.is_zero();
+                fits.then_some(Remainder { left: rest, uses: uses + 1 })
+            }
+            DrawChange::GiveBack { amount } => {
+                Some(Remainder { left: left.checked_add(*amount)?, uses: uses.checked_sub(1)? })
+            }
+        }
+    }
 }
 
 /// The state that a request touches.
@@ -138,6 +200,8 @@ pub struct View {
     pub holders: BTreeMap<Mark, Arc<Record>>,
     /// The balance of each account that is open.
     pub balances: BTreeMap<PublicKey, Amount>,
+    /// What is left on each token that was opened to be spent in parts.
+    pub remainders: BTreeMap<Digest, Remainder>,
 }
 
 /// An account of the bank's double-entry ledger.
@@ -198,8 +262,10 @@ pub struct Plan {
     pub record: RecordWrite,
     /// Marks that the request takes.
     pub marks: Vec<Mark>,
-    /// Marks that the request holds and gives back (abort): nobody holds them afterwards.
+    /// Marks that the request gives back (abort), of those that it holds: nobody holds these afterwards.
     pub freed: Vec<Mark>,
+    /// Changes of what is left on tokens that are spent in parts, at most one a token.
+    pub draws: Vec<Draw>,
     /// Conditions that must hold.
     pub guards: Vec<Guard>,
     /// The journal's lines.

@@ -338,6 +338,7 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
             record: RecordWrite::Open(PublicKey([account; 32])),
             marks: vec![],
             freed: vec![],
+            draws: vec![],
             guards: vec![],
             transfers: vec![],
         };

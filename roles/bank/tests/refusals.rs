@@ -9,10 +9,11 @@ mod world;
 use std::collections::BTreeSet;
 
 use naulon_bank::{Bank, MemoryStore};
+use naulon_blind::ReusedKey;
 use naulon_durable::fault::Faults;
 use naulon_exchange::{
-    BalanceQuery, Condition, Exchange, Input, LogDecision, MAX_OUTPUTS, OpenAccount, Outcome, Output, ProvenDecision,
-    UnverifiedDecision,
+    BalanceQuery, Condition, Exchange, Input, LogDecision, MAX_OUTPUTS, MAX_PARTS, OpenAccount, Outcome, Output,
+    ProvenDecision, UnverifiedDecision,
 };
 use naulon_money::Amount;
 use naulon_statement::{
@@ -38,6 +39,8 @@ struct Scene {
     committed: (ExchangeReply, ProvenDecision),
     /// A one whose key Q is a point of small order; anybody can make "signatures" by it.
     weak: naulon_blind::Token,
+    /// A one that is spent in parts, of which only the last may follow.
+    parted: Coin,
 }
 
 fn scene() -> Scene {
@@ -51,7 +54,40 @@ fn scene() -> Scene {
     let decision = TestLog::default().decide(&header(&second), NOW, Outcome::Commit { k: K });
     ask(&mut bank, settle(&decision)).expect("settled");
     let weak = weak_token(&mut bank);
-    Scene { store, one, other_one, five, spent, locked, lock, committed: (second, decision), weak }
+    let parted = withdraw(&mut bank, 2, &[ONE]).remove(0);
+    for micros in 1..u64::from(MAX_PARTS) {
+        ask(&mut bank, part_of(&parted, micros)).expect("a part");
+    }
+    Scene { store, one, other_one, five, spent, locked, lock, committed: (second, decision), weak, parted }
+}
+
+/// So many micro-units of a token, for alice.
+fn part_of(coin: &Coin, micros: u64) -> BankCall {
+    let part = Amount::from_micros(micros);
+    let input = Input::Token { token: coin.token, key: None, part: Some(part) };
+    let output = Output::Account { account: key("alice").public(), amount: part };
+    call(exchange(vec![input], vec![output]), [&coin.q])
+}
+
+/// Tokens that share a key, and tokens that are spent in parts.
+fn parts_cases(scene: &Scene) -> Vec<Case> {
+    let reused = ReusedKey { q: scene.one.q.public(), s: [1; 32] };
+    let shown = |token| Input::Token { token, key: Some(reused), part: None };
+    let serial = exchange(vec![shown(scene.one.token)], vec![to(&key("alice"), "1")]);
+    let mut bytes = scene.one.token.to_bytes();
+    bytes[2..34].copy_from_slice(&reused.nonce());
+    let two_sided = Exchange {
+        condition: Some(Condition { q: Some(reused.q), ..condition(9) }),
+        ..exchange(vec![shown(naulon_blind::Token::parse(&bytes).expect("parses"))], vec![to(&key("shop"), "1")])
+    };
+    vec![
+        case("a token with a serial number that is not its own", "wrong_serial", of(call(serial, [&scene.one.q]))),
+        case("two-sided with a reusable key", "reusable_q", of(call(two_sided, [&scene.one.q]))),
+        case("the whole of a token that is spent in parts", "in_parts", {
+            of(deposit(&[&scene.parted], &key("alice")))
+        }),
+        case("a part after which nothing could follow", "too_many_parts", of(part_of(&scene.parted, 99))),
+    ]
 }
 
 /// The bank signs blind, so it cannot refuse this one at the withdrawal.
@@ -115,6 +151,7 @@ fn every_bad_request_has_its_code_and_changes_nothing() {
     cases.extend(purchase_cases(&scene));
     cases.extend(decision_cases(&scene));
     cases.extend(query_cases());
+    cases.extend(parts_cases(&scene));
     let mut names = BTreeSet::new();
     for Case { name, code, request, now } in &cases {
         assert!(names.insert(*name), "{name} twice");
@@ -349,7 +386,7 @@ fn signature_cases(scene: &Scene) -> Vec<Case> {
     let other_bank = Exchange { bank: key("other bank").public(), ..deposit_of(scene) };
     let by_other_key = Signed::sign(&key("mallory"), OpenAccount { bank: rules().bank, account: bob.public() });
     let weak_deposit = {
-        let body = exchange(vec![Input::Token { token: scene.weak }], vec![to(&key("alice"), "1")]);
+        let body = exchange(vec![Input::token(scene.weak)], vec![to(&key("alice"), "1")]);
         with_field(of(call(body, [&bob])), "signatures", |bytes| {
             replace(bytes, bob.public().as_bytes(), &SMALL_ORDER);
             let end = bytes.len();
@@ -428,17 +465,17 @@ fn exchange_cases(scene: &Scene) -> Vec<Case> {
         let mut bytes = scene.one.token.to_bytes();
         bytes[66..98].copy_from_slice(&Digest::of(&[b"another bank's key"]).0);
         assert_ne!(&bytes[66..98], known.key_id());
-        Input::Token { token: naulon_blind::Token::parse(&bytes).expect("parses") }
+        Input::token(naulon_blind::Token::parse(&bytes).expect("parses"))
     };
     let forged = |change: fn(&mut [u8])| {
         let mut bytes = scene.one.token.to_bytes();
         change(&mut bytes);
-        Input::Token { token: naulon_blind::Token::parse(&bytes).expect("parses") }
+        Input::token(naulon_blind::Token::parse(&bytes).expect("parses"))
     };
     let as_five = {
         let mut bytes = scene.one.token.to_bytes();
         bytes[66..98].copy_from_slice(brand(FIVE).key_id());
-        Input::Token { token: naulon_blind::Token::parse(&bytes).expect("parses") }
+        Input::token(naulon_blind::Token::parse(&bytes).expect("parses"))
     };
     let one_out = || vec![to(&alice, "1")];
     let unknown_output = Output::Blinded { brand: Digest([9; 32]), message: Blind::new(ONE, 30).message };

@@ -121,6 +121,7 @@ fn every_unique_key_contains_the_shard_key() {
         ("output", "key"),
         ("record", "id"),
         ("account", "key"),
+        ("remainder", "token"),
         ("journal", "record"),
         ("day_item", "brand"),
     ];

@@ -19,8 +19,8 @@ use naulon_durable::fault::{Faults, When};
 use naulon_durable::migration::Rehearsal;
 use naulon_exchange::register::{Day, DayItems, EntryKind, RegisterEntry, Side};
 use naulon_exchange::{
-    Audit, AuditReport, Discrepancy, Exchange, Guard, Header, Input, LedgerAccount, Mark, MarkKind, Needs, Outcome,
-    Output, Plan, Record, RecordWrite, State, Transfer, View, output_key,
+    Audit, AuditReport, Discrepancy, Draw, DrawChange, Exchange, Guard, Header, Input, LedgerAccount, MAX_PARTS, Mark,
+    MarkKind, Needs, Outcome, Output, Plan, Record, RecordWrite, Remainder, State, Transfer, View, output_key,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp};
@@ -140,6 +140,7 @@ conformance! {
     a_guard_sees_the_balance_before_the_transfers,
     only_what_is_locked_is_settled_and_only_once,
     freed_marks_are_free_and_others_are_not_touched,
+    no_more_is_drawn_from_a_token_than_is_left,
     a_record_is_inserted_once,
     outputs_are_found_by_what_was_accepted,
     accounts_open_once_and_keep_their_money,
@@ -189,7 +190,8 @@ fn settled(n: u8, outcome: Outcome) -> Arc<Record> {
 }
 
 fn plan(record: RecordWrite) -> Plan {
-    Plan { record, marks: Vec::new(), freed: Vec::new(), guards: Vec::new(), transfers: Vec::new() }
+    let (marks, freed, draws, guards, transfers) = Default::default();
+    Plan { record, marks, freed, draws, guards, transfers }
 }
 
 /// A plan that inserts record n and takes these marks.
@@ -241,12 +243,13 @@ fn everything(store: &mut impl BankStore) -> View {
         record: None,
         marks: (0..=255).map(mark).collect(),
         accounts: (0..=255).map(account).collect::<BTreeSet<_>>(),
+        remainders: (0..=255).map(|n| Digest([n; 32])).collect(),
     };
     store.view(&[needs]).expect("views").remove(0)
 }
 
 fn same(a: &View, b: &View) -> bool {
-    a.record == b.record && a.holders == b.holders && a.balances == b.balances
+    a.record == b.record && a.holders == b.holders && a.balances == b.balances && a.remainders == b.remainders
 }
 
 fn read_books(store: &mut impl BankStore) -> Result<AuditReport, Vec<Discrepancy>> {
@@ -380,6 +383,50 @@ fn freed_marks_are_free_and_others_are_not_touched<D: Disk>() {
     assert_eq!(held, [mark(12), mark(20)], "a mark of another request is not freed");
     assert_eq!(commit(&mut store, &[taking(3, &[10]), taking(4, &[12])]), [Written::Yes, Written::Lost]);
     assert_eq!(everything(&mut store).holders[&mark(10)].id(), record(3, State::Done).id());
+}
+
+fn drawing(n: u8, token: u8, change: DrawChange) -> Plan {
+    Plan { draws: vec![Draw { token: Digest([token; 32]), change }], ..taking(n, &[n]) }
+}
+
+fn no_more_is_drawn_from_a_token_than_is_left<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    let left = |store: &mut D::Store| everything(store).remainders.get(&Digest([1; 32])).copied();
+    let take = |n, amount| drawing(n, 1, DrawChange::Take { amount: micros(amount) });
+    assert_eq!(commit(&mut store, &[take(1, 1)]), [Written::Lost], "the token is not open");
+    let open = |n| drawing(n, 1, DrawChange::Open { left: micros(100) });
+    assert_eq!(
+        commit(&mut store, &[open(1), open(2), take(3, 60), take(4, 50), take(5, 40), take(6, 1)]),
+        [Written::Yes, Written::Lost, Written::Yes, Written::Lost, Written::Yes, Written::Lost]
+    );
+    assert_eq!(left(&mut store), Some(Remainder { left: micros(0), uses: 3 }));
+    let give_back = |n, amount| Plan {
+        draws: drawing(n, 1, DrawChange::GiveBack { amount: micros(amount) }).draws,
+        ..taking(n, &[])
+    };
+    let losing = Plan { guards: vec![Guard::Open(account(99))], ..give_back(7, 40) };
+    assert_eq!(commit(&mut store, &[losing, give_back(8, 40)]), [Written::Lost, Written::Yes]);
+    assert_eq!(left(&mut store), Some(Remainder { left: micros(40), uses: 2 }));
+    // A loser that has drawn already takes it back: its record is there.
+    let late = Plan { record: RecordWrite::Insert(record(1, State::Done)), ..take(9, 5) };
+    let opens_late = Plan {
+        record: RecordWrite::Insert(record(1, State::Done)),
+        ..drawing(10, 2, DrawChange::Open { left: micros(7) })
+    };
+    assert_eq!(commit(&mut store, &[late, opens_late]), [Written::Lost; 2]);
+    assert_eq!(left(&mut store), Some(Remainder { left: micros(40), uses: 2 }));
+    assert_eq!(everything(&mut store).remainders.len(), 1);
+    // As many uses as there may be, and the last one takes all.
+    let small: Vec<Plan> = (20..20 + MAX_PARTS).map(|n| take(n, 1)).collect();
+    let fit = usize::from(MAX_PARTS) - 3;
+    let written = commit(&mut store, &small);
+    assert!(written[..fit].iter().all(|w| *w == Written::Yes) && written[fit..].iter().all(|w| *w == Written::Lost));
+    let rest = 40 - fit as u64;
+    assert_eq!(commit(&mut store, &[take(50, rest - 1), take(51, rest)]), [Written::Lost, Written::Yes]);
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(left(&mut store), Some(Remainder { left: micros(0), uses: MAX_PARTS }));
 }
 
 fn a_record_is_inserted_once<D: Disk>() {
@@ -611,17 +658,24 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         1 => (0u8..3).prop_map(|n| RecordWrite::Open(account(n))),
     ];
     let lists = (marks, prop::collection::vec(0u8..6, 0..3), prop::collection::vec(guard, 0..2));
-    (write, lists, prop::collection::vec(line, 0..3)).prop_map(|(record, (marks, freed, guards), transfers)| {
-        match record {
-            RecordWrite::Open(_) => plan(record),
-            _ => Plan {
-                record,
-                marks: marks.into_iter().map(mark).collect(),
-                freed: freed.into_iter().map(mark).collect(),
-                guards,
-                transfers,
-            },
-        }
+    let amount = || (0u64..30).prop_map(micros);
+    let change = prop_oneof![
+        1 => amount().prop_map(|left| DrawChange::Open { left }),
+        2 => amount().prop_map(|amount| DrawChange::Take { amount }),
+        1 => amount().prop_map(|amount| DrawChange::GiveBack { amount }),
+    ];
+    let draws = prop::collection::btree_map(0u8..3, change, 0..3);
+    let plan_parts = (write, lists, prop::collection::vec(line, 0..3), draws);
+    plan_parts.prop_map(|(record, (marks, freed, guards), transfers, draws)| match record {
+        RecordWrite::Open(_) => plan(record),
+        _ => Plan {
+            record,
+            marks: marks.into_iter().map(mark).collect(),
+            freed: freed.into_iter().map(mark).collect(),
+            draws: draws.into_iter().map(|(n, change)| Draw { token: Digest([n; 32]), change }).collect(),
+            guards,
+            transfers,
+        },
     })
 }
 
@@ -659,7 +713,10 @@ fn emptied() -> MutexGuard<'static, (String, PostgresStore)> {
         Mutex::new((disk.0, store))
     });
     let store = store.lock().unwrap_or_else(PoisonError::into_inner);
-    cluster::run(&store.0, "DELETE FROM mark; DELETE FROM record; DELETE FROM account; DELETE FROM journal");
+    cluster::run(
+        &store.0,
+        "DELETE FROM mark; DELETE FROM record; DELETE FROM account; DELETE FROM journal; DELETE FROM remainder",
+    );
     store
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Change {
     Brand(Signed<Brand>, Arc<KnownBrand>),
     /// The next index of a brand.
     Index(Digest, u32),
+    /// The next index of a bank's keys that several tokens share.
+    Key(PublicKey, u32),
     /// A token that is new, or has another state.
     Token(Held),
     /// A token that is gone: given up for something else.
@@ -52,6 +54,7 @@ impl Change {
             Change::Terms(bank, terms) => put(Kind::Bank, bank.as_bytes(), cbor::to_vec(terms)),
             Change::Brand(signed, known) => put(Kind::Brand, known.key_id(), signed.bytes().to_vec()),
             Change::Index(brand, next) => put(Kind::Index, brand.as_bytes(), next.to_be_bytes().to_vec()),
+            Change::Key(bank, next) => put(Kind::Key, bank.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Token(held) => put(Kind::Token, held.token.nonce(), cbor::to_vec(held)),
             Change::Gone(q) => vec![Write::Remove { kind: Kind::Token, key: q.as_bytes().to_vec() }],
             Change::Known(brand, next) => put(Kind::Known, brand.as_bytes(), next.to_be_bytes().to_vec()),

@@ -90,6 +90,9 @@ pub enum WalletError {
     /// Shop, bank and wallet have no log in common, or not the one that was asked for.
     #[error("shop, bank and wallet have no log in common")]
     NoCommonLog,
+    /// Delivery is two-sided, and only tokens that share a key could pay: the log would show all its uses to everybody.
+    #[error("the log would show the uses of a reusable key to everybody: refresh tokens, or buy one-sided")]
+    ReusableQ,
     /// No expiry satisfies bank and shop.
     #[error("no expiry suits both the bank's limits and the shop's margin")]
     NoExpiry,
@@ -135,6 +138,7 @@ impl WalletError {
             WalletError::TooDear { .. } => "too_dear",
             WalletError::NoCommonBank(_) => "no_common_bank",
             WalletError::NoCommonLog => "no_common_log",
+            WalletError::ReusableQ => "reusable_q",
             WalletError::NoExpiry => "no_expiry",
             WalletError::IndexGap => "index_gap",
             WalletError::Restoring => "restoring",

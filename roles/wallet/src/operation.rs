@@ -87,6 +87,9 @@ pub(crate) struct Planned {
     /// Its index under the brand.
     #[n(2)]
     pub index: u32,
+    /// The index of the key that it shares with other tokens, if it does (AAT §8.1).
+    #[n(3)]
+    pub key: Option<u32>,
 }
 
 /// An operation and the whole signed request that it is about.
@@ -180,6 +183,8 @@ pub(crate) struct Purchase {
     pub buyer: Buyer,
     pub log: PublicKey,
     pub lock: Duration,
+    /// Whether what is paid too much is to remain on a token (AAT §8.3), and does not come back as change.
+    pub keep_remainder: bool,
     /// In the order of the authorization's blinded outputs.
     pub outputs: Vec<Planned>,
     /// The bank has settled, and the change is here.
@@ -294,6 +299,8 @@ struct PurchaseRow {
     place: Option<String>,
     #[n(7)]
     refused: Option<String>,
+    #[n(8)]
+    keep_remainder: bool,
     #[n(20)]
     restored: bool,
 }
@@ -308,6 +315,7 @@ impl PurchaseRow {
             settled: purchase.settled,
             place: purchase.place.clone(),
             refused: purchase.refused.clone(),
+            keep_remainder: purchase.keep_remainder,
             restored: purchase.restored,
         }
     }
@@ -322,6 +330,7 @@ impl PurchaseRow {
             settled: self.settled,
             place: self.place,
             refused: self.refused,
+            keep_remainder: self.keep_remainder,
             restored: self.restored,
         })
     }

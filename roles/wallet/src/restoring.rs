@@ -44,6 +44,9 @@ pub(crate) enum Probe {
     /// It is a token, and this purchase holds it.
     #[n(6)]
     Held(#[n(0)] Token, #[n(1)] RequestId),
+    /// It is a token that is spent in parts; how much is left is not known yet.
+    #[n(7)]
+    InParts(#[n(0)] Token),
 }
 
 /// How a restoration goes about it.

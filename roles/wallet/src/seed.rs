@@ -1,7 +1,7 @@
 //! The 24 words, the seed, and what is derived from it.
 
 use bip39::{Language, Mnemonic};
-use naulon_blind::{SEED_LEN, TokenSecrets};
+use naulon_blind::{ReusedKey, SEED_LEN, TokenSecrets, reusable_key, serial_number};
 use naulon_statement::{Digest, PublicKey, SecretKey, derive_secret};
 use zeroize::Zeroizing;
 
@@ -82,6 +82,20 @@ impl Seed {
     /// The secrets of the token with this index under a brand.
     pub(crate) fn token(&self, brand: &Digest, index: u32) -> TokenSecrets {
         TokenSecrets::derive(&self.0, brand.as_bytes(), index)
+    }
+
+    /// The key that spends the token with this index under a brand of this bank: one of its own, or one that it shares.
+    pub(crate) fn spending_key(&self, bank: &PublicKey, brand: &Digest, index: u32, key: Option<u32>) -> SecretKey {
+        match key {
+            None => self.token(brand, index).secret_key(),
+            Some(key) => reusable_key(&self.0, bank, key),
+        }
+    }
+
+    /// Q and s of a token that shares its key.
+    pub(crate) fn reused_key(&self, bank: &PublicKey, brand: &Digest, index: u32, key: u32) -> ReusedKey {
+        let q = reusable_key(&self.0, bank, key).public();
+        ReusedKey { q, s: serial_number(&self.0, brand.as_bytes(), index) }
     }
 }
 

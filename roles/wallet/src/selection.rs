@@ -62,6 +62,31 @@ pub(crate) fn select(
     }
 }
 
+/// As [`select`], where what is paid too much remains on one of the tokens, so that every amount can be paid.
+pub(crate) fn select_keeping(values: &[Amount], price: Amount, most: usize) -> Result<Selection, Shortfall> {
+    let total = Amount::checked_sum(values.iter().copied()).unwrap_or(Amount::MAX);
+    if let Some(missing) = price.checked_sub(total).filter(|missing| !missing.is_zero()) {
+        return Err(Shortfall::Insufficient { missing });
+    }
+    let (mut chosen, mut need) = (Vec::new(), price);
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    while !need.is_zero() {
+        // One that covers the rest ends it; the smallest such, so that the larger ones stay whole.
+        let covering = order.iter().copied().filter(|place| values[*place] >= need).min_by_key(|place| values[*place]);
+        let largest = || order.iter().copied().max_by_key(|place| (values[*place], std::cmp::Reverse(*place)));
+        let next = covering.or_else(largest).ok_or(Shortfall::NotPayable)?;
+        order.retain(|place| *place != next);
+        chosen.push(next);
+        let Some(rest) = need.checked_sub(values[next]) else {
+            let change = values[next].checked_sub(need).unwrap_or(Amount::ZERO);
+            // It is the last one, from which only a part is taken.
+            return if chosen.len() <= most { Ok(Selection { chosen, change }) } else { Err(Shortfall::TooMany) };
+        };
+        need = rest;
+    }
+    if chosen.len() <= most { Ok(Selection { chosen, change: Amount::ZERO }) } else { Err(Shortfall::TooMany) }
+}
+
 fn taken(levels: &[(u64, Vec<usize>)], counts: &[usize], price: Amount) -> Selection {
     let chosen = levels.iter().zip(counts).flat_map(|((_, places), count)| places.iter().take(*count)).copied();
     let worth: u64 = levels.iter().zip(counts).map(|((value, _), count)| value.saturating_mul(*count as u64)).sum();

@@ -27,6 +27,8 @@ pub enum Kind {
     Operation = 7,
     /// An operation that has ended, by its number.
     Past = 8,
+    /// The next index of a key that several tokens share, by bank.
+    Key = 9,
     /// How far the bank certainly knows a brand's indices, by token key id.
     Known = 16,
     /// What a restoration has found out so far; gone when it is done.
@@ -35,7 +37,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Seed,
         Kind::Counter,
         Kind::Bank,
@@ -44,6 +46,7 @@ impl Kind {
         Kind::Token,
         Kind::Operation,
         Kind::Past,
+        Kind::Key,
         Kind::Known,
         Kind::Restoring,
     ];

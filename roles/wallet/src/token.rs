@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 use naulon_blind::Token;
+use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
 
 use crate::operation::OperationId;
@@ -20,7 +21,7 @@ pub enum TokenState {
     Spent,
 }
 
-/// A token in the wallet. Its key q is derived from the seed by its index.
+/// A token in the wallet. Its key q is derived from the seed, by its index or by that of a key that it shares.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Held {
@@ -30,10 +31,16 @@ pub(crate) struct Held {
     pub index: u32,
     #[n(3)]
     pub state: TokenState,
+    /// The index of its key, if it shares that with other tokens (AAT §8.1).
+    #[n(4)]
+    pub key: Option<u32>,
+    /// What is left on it, if it is spent in parts (AAT §8.3): also when no part was taken in the end.
+    #[n(5)]
+    pub left: Option<Amount>,
 }
 
 impl Held {
-    /// Q.
+    /// Its nonce, which is Q unless it shares its key with other tokens. The wallet finds it by this.
     pub fn q(&self) -> PublicKey {
         PublicKey(*self.token.nonce())
     }

@@ -10,7 +10,7 @@ mod restore;
 mod views;
 
 pub use brands::{Accepted, BrandRefusal};
-pub use exchanges::DepositAmount;
+pub use exchanges::{DepositAmount, Keys};
 pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
 pub use restore::{Found, Question, Restored, Taken};
 pub use views::{Balance, Entry, TokenEntry};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
-use naulon_exchange::{Exchange, Output};
+use naulon_exchange::{Exchange, Input, Output};
 use naulon_money::{Amount, Grid};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp, Unverified, cbor, derive_secret};
 use naulon_wire::{AnyReply, Ask, CallError, Circuit};
@@ -59,6 +59,8 @@ pub struct Wallet<S: WalletStore> {
     /// The bank certainly knows the indices below.
     known: BTreeMap<Digest, u32>,
     restoring: Option<Restoring>,
+    /// By bank, the next index of a key that several tokens share.
+    keys: BTreeMap<PublicKey, u32>,
     tokens: BTreeMap<PublicKey, Held>,
     /// Those under way.
     operations: BTreeMap<OperationId, Operation>,
@@ -129,6 +131,7 @@ impl<S: WalletStore> Wallet<S> {
             indices: BTreeMap::new(),
             known: BTreeMap::new(),
             restoring: None,
+            keys: BTreeMap::new(),
             tokens: BTreeMap::new(),
             operations: BTreeMap::new(),
             tracks: BTreeMap::new(),
@@ -277,6 +280,10 @@ impl<S: WalletStore> Wallet<S> {
             self.known.insert(Digest(fixed(&key, "index")?), next);
         }
         self.restoring = Restoring::read(self.store.list(Kind::Restoring)?)?;
+        for (key, value) in self.store.list(Kind::Key)? {
+            let next = u32::from_be_bytes(fixed(&value, "key")?);
+            self.keys.insert(PublicKey(fixed(&key, "key")?), next);
+        }
         for (_, value) in self.store.list(Kind::Token)? {
             let held: Held = cbor::from_slice(&value).map_err(|_| WalletError::Damaged("token"))?;
             self.tokens.insert(held.q(), held);
@@ -323,6 +330,9 @@ impl<S: WalletStore> Wallet<S> {
                 }
                 Change::Index(brand, next) => {
                     self.indices.insert(brand, next);
+                }
+                Change::Key(bank, next) => {
+                    self.keys.insert(bank, next);
                 }
                 Change::Token(held) => {
                     self.tokens.insert(held.q(), held);
@@ -436,7 +446,9 @@ impl<S: WalletStore> Wallet<S> {
     }
 
     /// Plans blinded outputs of these values under the current brands.
-    fn plan(&self, bank: &PublicKey, values: &[Amount], now: Timestamp) -> Result<Plan, WalletError> {
+    fn plan(&self, bank: &PublicKey, values: &[Amount], keys: Keys, now: Timestamp) -> Result<Plan, WalletError> {
+        let next_key = self.keys.get(bank).copied().unwrap_or_default();
+        let key = (keys == Keys::Shared).then_some(next_key);
         let current = self.current_brands(bank, now);
         let mut indices: BTreeMap<Digest, u32> = BTreeMap::new();
         let mut outputs = Vec::with_capacity(values.len());
@@ -453,14 +465,17 @@ impl<S: WalletStore> Wallet<S> {
             let (output, index) = loop {
                 let index = *next;
                 *next = next.checked_add(1).ok_or(WalletError::IndicesUsedUp)?;
-                if let Some(message) = self.blind(known, Planned { brand, index }) {
+                if let Some(message) = self.blind(known, Planned { brand, index, key }) {
                     break (Output::Blinded { brand, message: message.0 }, index);
                 }
             };
             outputs.push(output);
-            planned.push(Planned { brand, index });
+            planned.push(Planned { brand, index, key });
         }
-        let changes = indices.into_iter().map(|(brand, next)| Change::Index(brand, next)).collect();
+        let mut changes: Vec<Change> = indices.into_iter().map(|(brand, next)| Change::Index(brand, next)).collect();
+        if let Some(key) = key {
+            changes.push(Change::Key(*bank, key.checked_add(1).ok_or(WalletError::IndicesUsedUp)?));
+        }
         Ok(Plan { outputs, planned, changes })
     }
 
@@ -470,8 +485,17 @@ impl<S: WalletStore> Wallet<S> {
         planned: Planned,
     ) -> Option<(naulon_blind::BlindedMessage, naulon_blind::Unblinder)> {
         let secrets = self.seed.token(&planned.brand, planned.index);
-        let input = known.token_input(secrets.secret_key().public().0);
+        let input = known.token_input(self.nonce(known, &planned));
         input.blind(known.issuer_key(), secrets.salt(), secrets.r()).ok()
+    }
+
+    /// The nonce of a token: its key Q, or what stands for the key that it shares and its serial number.
+    fn nonce(&self, known: &KnownBrand, planned: &Planned) -> [u8; 32] {
+        let Planned { brand, index, key } = planned;
+        match key {
+            None => self.seed.token(brand, *index).secret_key().public().0,
+            Some(key) => self.seed.reused_key(&known.brand().bank, brand, *index, *key).nonce(),
+        }
     }
 
     /// The tokens of the bank's blind signatures; none if one of them does not hold, or their number is not right.
@@ -481,10 +505,12 @@ impl<S: WalletStore> Wallet<S> {
         }
         let tokens = outputs.iter().zip(signatures).map(|(planned, signature)| {
             let known = self.brands.get(&planned.brand)?;
-            let q = self.seed.token(&planned.brand, planned.index).secret_key().public();
             let (_, unblinder) = self.blind(known, *planned)?;
-            let token = known.token_input(q.0).finalize(known.issuer_key(), signature, &unblinder).ok()?;
-            Some(Held { token, index: planned.index, state: TokenState::Free })
+            let token = known
+                .token_input(self.nonce(known, planned))
+                .finalize(known.issuer_key(), signature, &unblinder)
+                .ok()?;
+            Some(Held { token, index: planned.index, state: TokenState::Free, key: planned.key, left: None })
         });
         tokens.collect()
     }
@@ -503,15 +529,27 @@ impl<S: WalletStore> Wallet<S> {
     /// Signs an exchange with the keys of its tokens and, if an account gives money, with the account's.
     fn sign(&self, exchange: Exchange, inputs: &[Held], account: bool) -> Joint<Exchange> {
         let bank = exchange.bank;
-        let mut keys: Vec<SecretKey> =
-            inputs.iter().map(|held| self.seed.token(&held.brand(), held.index).secret_key()).collect();
+        let mut keys: Vec<SecretKey> = inputs.iter().map(|held| self.spending_key(&bank, held)).collect();
         if account {
             keys.push(self.account_key(&bank));
         }
         Joint::sign(exchange, &keys)
     }
 
+    fn spending_key(&self, bank: &PublicKey, held: &Held) -> SecretKey {
+        self.seed.spending_key(bank, &held.brand(), held.index, held.key)
+    }
+
+    /// The input that gives up this much of a token; or all of it, which of one that is spent in parts is what is left.
+    fn input(&self, bank: &PublicKey, held: &Held, part: Option<Amount>) -> Input {
+        let key = held.key.map(|key| self.seed.reused_key(bank, &held.brand(), held.index, key));
+        Input::Token { token: held.token, key, part: part.or(held.left) }
+    }
+
     fn worth(&self, held: &Held) -> Amount {
+        if let Some(left) = held.left {
+            return left;
+        }
         self.brands.get(&held.brand()).map_or(Amount::ZERO, |known| known.brand().denomination)
     }
 

@@ -34,7 +34,8 @@ fn live(world: &mut World, wallet: &mut Wallet<MemoryStore>) -> Result<(), Walle
     world.settle(wallet)?;
     if !begun(wallet, OperationKind::Purchase)? {
         wallet.accept_description(world.bank.description())?;
-        world.buy(wallet, PRICE, BuyOptions { two_sided: true, ..BuyOptions::default() })?;
+        let keep_remainder = world.keep_remainder;
+        world.buy(wallet, PRICE, BuyOptions { two_sided: true, keep_remainder, ..BuyOptions::default() })?;
     }
     world.settle(wallet)?;
     if !begun(wallet, OperationKind::Refresh)? {
@@ -127,6 +128,18 @@ fn a_crash_at_any_write_of_a_withdrawal_and_a_purchase_loses_nothing() {
 #[test]
 fn a_crash_at_any_write_of_a_purchase_that_is_aborted_loses_nothing() {
     at_every_write(|world| world.shop.is_silent = true, Ending::Aborted);
+}
+
+#[test]
+fn a_crash_at_any_write_of_a_purchase_that_keeps_a_remainder_loses_nothing() {
+    at_every_write(|world| world.keep_remainder = true, Ending::Bought);
+    at_every_write(
+        |world| {
+            world.keep_remainder = true;
+            world.shop.is_silent = true;
+        },
+        Ending::Aborted,
+    );
 }
 
 /// The first time an answer of this kind comes, the other answer is given in its place.

@@ -612,7 +612,7 @@ fn the_index_is_never_used_twice() {
         let asks = wallet.asks(world.now).expect("asks");
         let AnyCall::Bank(BankCall::Exchange(request)) = &asks[0].1.call else { panic!("an exchange") };
         for input in &request.claimed_body().inputs {
-            let Input::Token { token } = input else { panic!("a token") };
+            let Input::Token { token, .. } = input else { panic!("a token") };
             seen += 1;
             keys.insert(*token.nonce());
         }

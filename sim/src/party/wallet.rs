@@ -6,7 +6,7 @@ use naulon_durable::fault::Faults;
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
 use naulon_wallet::{
-    BuyOptions, DepositAmount, Entry, MemoryGoods, MemoryStore, OperationId, Peers, Seed, TokenEntry, Wallet,
+    BuyOptions, DepositAmount, Entry, Keys, MemoryGoods, MemoryStore, OperationId, Peers, Seed, TokenEntry, Wallet,
     WalletError,
 };
 use naulon_wire::{
@@ -250,9 +250,11 @@ impl WalletParty {
         let entropy = entropy(rng);
         let Some(want) = self.wants.get(self.at).cloned() else { return };
         let Some(wallet) = self.process.alive().filter(|wallet| wallet.terms(&bank).is_some()) else { return };
+        // Some wallets share a key among tokens (AAT §8.1), and some keep remainders (§8.3).
+        let keys = if entropy[0].is_multiple_of(3) { Keys::Shared } else { Keys::Own };
         let begun = match &want {
-            Want::Withdraw(amount) => wallet.withdraw(bank, *amount, now, &entropy),
-            Want::Refresh => wallet.refresh(bank, now, &entropy),
+            Want::Withdraw(amount) => wallet.withdraw_with(bank, *amount, keys, now, &entropy),
+            Want::Refresh => wallet.refresh_with(bank, keys, now, &entropy),
             Want::Deposit(amount) => wallet.deposit(bank, DepositAmount::Exactly(*amount), now, &entropy),
             Want::OpenAccount(_) | Want::Buy(..) => return,
         };
@@ -291,7 +293,12 @@ impl WalletParty {
                 // A doubled answer comes when the person is at something else already.
                 let fits = wanted == shop && self.current.is_none() && offer.claimed_body().contract.title == item;
                 if let Some(wallet) = self.process.alive().filter(|_| fits) {
-                    let options = BuyOptions { two_sided, expiry: LOCK, ..BuyOptions::default() };
+                    let options = BuyOptions {
+                        two_sided,
+                        expiry: LOCK,
+                        keep_remainder: entropy[0].is_multiple_of(3),
+                        ..BuyOptions::default()
+                    };
                     let begun = wallet.buy(*offer, options, now, &entropy);
                     self.begun(want, begun);
                 }

@@ -1,8 +1,8 @@
 //! What a wallet derives for each token from its seed. Frozen from the first version: a wallet restored from its words
 //! must find the tokens that it once withdrew.
 
-use naulon_statement::{SecretKey, derive_secret};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use naulon_statement::{PublicKey, SecretKey, derive_secret};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::rsa::{R_LEN, SALT_LEN};
 
@@ -14,6 +14,9 @@ const DOMAIN: &[u8] = b"naulon/token/1";
 const PURPOSE_Q: &[u8] = b"q";
 const PURPOSE_SALT: &[u8] = b"salt";
 const PURPOSE_R: &[u8] = b"r";
+const PURPOSE_S: &[u8] = b"s";
+/// The version of the derivation of keys that several tokens share.
+const REUSABLE_DOMAIN: &[u8] = b"naulon/reusable-key/1";
 
 /// The secrets of one token: the seed of its Ed25519 key, the salt and the blinding factor. The latter two link
 /// withdrawal and payment. They are wiped when dropped and cannot be printed.
@@ -58,4 +61,20 @@ impl TokenSecrets {
     pub fn r(&self) -> &[u8; R_LEN] {
         &self.r
     }
+}
+
+/// The key with this index that several tokens of a bank share (AAT §8.1), whatever their brands: HKDF-SHA256 without salt,
+/// keyed by the BIP-39 seed, with info = "naulon/reusable-key/1" ‖ bank ‖ u32be(index). Each bank sees other keys.
+pub fn reusable_key(seed: &[u8; SEED_LEN], bank: &PublicKey, index: u32) -> SecretKey {
+    let mut q = Zeroizing::new([0; 32]);
+    derive_secret(seed, &[REUSABLE_DOMAIN, bank.as_bytes(), &index.to_be_bytes()], q.as_mut_slice());
+    SecretKey::from_seed(&q)
+}
+
+/// The serial number s of the token with this index under a brand, if it shares its key: derived as [`TokenSecrets`], with
+/// "s" as purpose.
+pub fn serial_number(seed: &[u8; SEED_LEN], token_key_id: &[u8; 32], index: u32) -> [u8; 32] {
+    let mut s = [0; 32];
+    derive_secret(seed, &[DOMAIN, token_key_id, &index.to_be_bytes(), PURPOSE_S], &mut s);
+    s
 }

@@ -8,6 +8,7 @@
 //! * [`Brand`] says what the tokens under one RSA key are: bank, currency, denomination, purpose, dates (AAT §3.2).
 //!   [`KnownBrand`] is one that was checked. One RSA key is one brand, for the bank signs blind and only the key binds
 //!   the value.
+//! * [`ReusedKey`] is a key that several tokens share (AAT §8.1).
 //! * [`TokenSecrets`] derives a token's key, salt and blinding factor from the wallet's seed.
 //!
 //! The bytes are on two pages: `docs/spec/token.md`, `docs/spec/brand.md`.
@@ -58,11 +59,13 @@
 mod brand;
 mod bytes;
 mod derive;
+mod reused;
 mod rsa;
 mod token;
 
 pub use brand::{Brand, BrandError, KnownBrand, Method, Purpose};
-pub use derive::{SEED_LEN, TokenSecrets};
+pub use derive::{SEED_LEN, TokenSecrets, reusable_key, serial_number};
+pub use reused::ReusedKey;
 pub use rsa::{
     BlindError, BlindSignature, BlindedMessage, EXPONENT, FinalizeError, IssuerKey, IssuerSecret, MAX_SECRET_DER_LEN,
     MODULUS_BITS, MODULUS_LEN, R_LEN, SALT_LEN, SPKI_LEN, SecretKeyError, SecretNumbers, SignError, Signature, Spki,

@@ -1,9 +1,9 @@
 //! Brands, their tokens, and what a wallet derives.
 
 use naulon_blind::{
-    Brand, BrandError, ChallengeError, IssuerSecret, KnownBrand, Method, Purpose, Spki, SpkiError, TOKEN_LEN,
-    TOKEN_REQUEST_LEN, Token, TokenChallenge, TokenError, TokenRequest, TokenRequestError, TokenSecrets,
-    TokenVerifyError,
+    Brand, BrandError, ChallengeError, IssuerSecret, KnownBrand, Method, Purpose, ReusedKey, Spki, SpkiError,
+    TOKEN_LEN, TOKEN_REQUEST_LEN, Token, TokenChallenge, TokenError, TokenRequest, TokenRequestError, TokenSecrets,
+    TokenVerifyError, reusable_key, serial_number,
 };
 use naulon_money::Amount;
 use naulon_statement::{PublicKey, Timestamp, cbor};
@@ -90,6 +90,25 @@ fn secrets_are_derived_as_in_the_vectors() {
         assert_eq!(hex::encode(secrets.salt()), vector["salt"]);
         assert_eq!(hex::encode(secrets.r()), vector["r"]);
     }
+}
+
+#[test]
+fn reusable_keys_are_derived_as_in_the_vectors() {
+    let (file, list) = vectors(include_str!("../../../vectors/blind/reusable-keys.json"));
+    let seed = unhex(&file["seed"]);
+    assert_eq!(list.len(), 4);
+    for vector in list {
+        let number = |name: &str| vector[name].as_u64().and_then(|n| u32::try_from(n).ok()).expect("a number");
+        let bank = PublicKey(unhex(&vector["bank"]));
+        let q = reusable_key(&seed, &bank, number("key_index")).public();
+        let s = serial_number(&seed, &unhex(&vector["token_key_id"]), number("index"));
+        assert_eq!((hex::encode(q.0), hex::encode(s)), (text(&vector["Q"]), text(&vector["s"])));
+        assert_eq!(hex::encode(ReusedKey { q, s }.nonce()), vector["nonce"]);
+    }
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().expect("text").to_owned()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::mem::discriminant;
 
-use naulon_exchange::Refusal;
+use naulon_exchange::{Record, Refusal, UnverifiedRecord};
 use naulon_purchase::{Evidence, JointBytes};
 use naulon_statement::cbor;
 use naulon_wire::{
@@ -72,6 +72,12 @@ fn problems_travel_with_their_evidence() {
         let problem = response.as_problem().expect("a problem");
         let shown = problem.record().expect("a record").from_own_store();
         assert_eq!(shown, *record);
+    }
+    let left = "1".parse().expect("an amount");
+    for count in [0, 1, 3] {
+        let problem = Problem::from(Refusal::PartSpent { left, uses: vec![record.clone(); count] });
+        let shown = problem.records().into_iter().map(UnverifiedRecord::from_own_store).collect::<Vec<_>>();
+        assert_eq!(shown, vec![Record::clone(&record); count]);
     }
     let contradiction = Problem::from(Refusal::Contradiction(samples::decision().into()));
     let shown = contradiction.decision().expect("a decision");

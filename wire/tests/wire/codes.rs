@@ -66,6 +66,12 @@ fn refusals() -> Vec<Refusal> {
         Refusal::KeyMismatch,
         Refusal::Contradiction(decision().into()),
         Refusal::Stale,
+        Refusal::WrongSerial,
+        Refusal::ReusableQ,
+        Refusal::InParts(record()),
+        Refusal::PartSpent { left: amount, uses: vec![record(), record()] },
+        Refusal::PartLocked { left: amount, uses: vec![] },
+        Refusal::TooManyParts { left: amount },
     ];
     let number = |refusal: &Refusal| match refusal {
         Refusal::Statement(_) => 0,
@@ -100,6 +106,12 @@ fn refusals() -> Vec<Refusal> {
         Refusal::KeyMismatch => 29,
         Refusal::Contradiction(_) => 30,
         Refusal::Stale => 31,
+        Refusal::WrongSerial => 32,
+        Refusal::ReusableQ => 33,
+        Refusal::InParts(_) => 34,
+        Refusal::PartSpent { .. } => 35,
+        Refusal::PartLocked { .. } => 36,
+        Refusal::TooManyParts { .. } => 37,
     };
     complete(&all, number);
     all.into_iter().chain(statement_errors().into_iter().map(Refusal::Statement)).collect()

@@ -36,7 +36,7 @@ pub fn exchange() -> Joint<Exchange> {
     let body = Exchange {
         bank: key(1).public(),
         currency: euros(),
-        inputs: vec![Input::Token { token: Token::parse(&token).expect("parses") }],
+        inputs: vec![Input::token(Token::parse(&token).expect("parses"))],
         outputs: vec![
             Output::Account { account: key(2).public(), amount: amount() },
             Output::Blinded { brand: Digest([3; 32]), message: BlindedMessage([4; 256]) },

@@ -18,6 +18,7 @@ pub(super) fn given(account: PublicKey, amount: Amount, order: &Order) -> Result
         value: above_zero(amount)?,
         signer: account,
         mark: order_mark(&account, order),
+        part_of: None,
         ledger: LedgerAccount::Customer(account),
     })
 }

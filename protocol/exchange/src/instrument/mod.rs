@@ -2,11 +2,14 @@
 
 mod account;
 mod outside;
+mod part;
 pub(crate) mod purchase;
 mod token;
 
 pub use account::order_mark;
 pub use outside::reference_mark;
+pub use part::{MAX_PARTS, part_mark};
+pub(crate) use part::{draw, is_use_of, part_marks};
 pub use purchase::offer_mark;
 pub(crate) use token::brand_of;
 pub use token::{nonce_mark, token_mark};
@@ -28,6 +31,8 @@ pub(crate) struct Given {
     pub signer: PublicKey,
     /// The mark that makes it spendable once.
     pub mark: Mark,
+    /// For a token of which only a part is given up (AAT §8.3): what the whole token was worth when it was issued.
+    pub part_of: Option<Amount>,
     /// Where its value stands in the ledger.
     pub ledger: LedgerAccount,
 }
@@ -46,7 +51,7 @@ pub(crate) fn all_given(rules: &Rules, exchange: &Exchange) -> Result<Vec<Given>
     let given = |input: &Input| match input {
         Input::Outside { amount, reference } => outside::given(rules, *amount, reference),
         Input::Account { account, amount, order } => account::given(*account, *amount, order),
-        Input::Token { token } => token::given(rules, token),
+        Input::Token { token, key, part } => token::given(rules, token, key.as_ref(), *part),
     };
     exchange.inputs.iter().map(given).collect()
 }

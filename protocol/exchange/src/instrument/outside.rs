@@ -20,6 +20,7 @@ pub(super) fn given(rules: &Rules, amount: Amount, reference: &Order) -> Result<
         value: above_zero(amount)?,
         signer: rules.operator,
         mark: reference_mark(reference),
+        part_of: None,
         ledger: LedgerAccount::Outside,
     })
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
-use super::{Given, all_given, all_wanted};
+use super::{Given, all_given, all_wanted, part_marks};
 use crate::decision::{Outcome, ProvenDecision};
 use crate::promise::Header;
 use crate::refusal::Refusal;
-use crate::request::{Condition, Exchange, Input, Output, SaleNumber, key_commitment};
+use crate::request::{Condition, Exchange, Input, Output, SaleNumber, key_commitment, spending_key};
 use crate::rules::Rules;
-use crate::state::{Decided, LedgerAccount, Mark, MarkKind, Plan, Record, RecordWrite, State, Transfer, View};
+use crate::state::{
+    Decided, Draw, DrawChange, LedgerAccount, Mark, MarkKind, Plan, Record, RecordWrite, State, Transfer, View,
+};
 
 /// The mark of a merchant's offer: at most one authorization for it is live or committed.
 pub fn offer_mark(merchant: &PublicKey, n: &SaleNumber) -> Mark {
@@ -21,10 +23,17 @@ pub fn offer_mark(merchant: &PublicKey, n: &SaleNumber) -> Mark {
 /// merchant alone.
 pub(crate) fn check_form(exchange: &Exchange, condition: &Condition) -> Result<(), Refusal> {
     let only_tokens = exchange.inputs.iter().all(|input| matches!(input, Input::Token { .. }));
-    let first = exchange.tokens().next().map(|token| PublicKey(*token.nonce()));
-    let q_is_first = condition.q.is_none() || condition.q == first;
+    let first = exchange.inputs.first().and_then(|input| match input {
+        Input::Token { token, key, .. } => Some((spending_key(token, key.as_ref()), key.is_some())),
+        Input::Outside { .. } | Input::Account { .. } => None,
+    });
+    let q_is_first = condition.q.is_none() || condition.q == first.map(|(q, _)| q);
     if !only_tokens || !q_is_first {
         return Err(Refusal::ConditionInputs);
+    }
+    // The log's entries name Q for everybody, so they would link all uses of one that is used again.
+    if condition.q.is_some() && first.is_some_and(|(_, is_reusable)| is_reusable) {
+        return Err(Refusal::ReusableQ);
     }
     let credits = exchange.outputs.iter().filter(|output| matches!(output, Output::Account { .. })).count();
     if credits != 1 || exchange.price().is_none() {
@@ -88,19 +97,21 @@ pub(crate) fn settle(
         };
     }
     let given = all_given(rules, exchange)?;
-    let (state, freed, transfers) = match &decision.outcome {
+    let (state, (freed, draws), transfers) = match &decision.outcome {
         Outcome::Commit { k } => {
             if key_commitment(&header.n, k) != header.c {
                 return Err(Refusal::KeyMismatch);
             }
             let deliver = |w: super::Wanted| Transfer { from: LedgerAccount::Locked, to: w.ledger, amount: w.value };
-            (State::Committed, Vec::new(), all_wanted(rules, exchange)?.into_iter().map(deliver).collect())
+            (
+                State::Committed,
+                (Vec::new(), Vec::new()),
+                all_wanted(rules, exchange)?.into_iter().map(deliver).collect(),
+            )
         }
         Outcome::Abort => {
-            let mut freed: Vec<Mark> = given.iter().map(|g| g.mark).collect();
-            freed.push(offer_mark(&header.merchant, &header.n));
             let unlock = |g: &Given| Transfer { from: LedgerAccount::Locked, to: g.ledger, amount: g.value };
-            (State::Aborted, freed, given.iter().map(unlock).collect())
+            (State::Aborted, unlocked(&header, &given), given.iter().map(unlock).collect())
         }
     };
     let decision = Some(ProvenDecision::clone(proven));
@@ -109,7 +120,25 @@ pub(crate) fn settle(
         record: RecordWrite::Settle(Arc::new(settled)),
         marks: Vec::new(),
         freed,
+        draws,
         guards: Vec::new(),
         transfers,
     }))
+}
+
+/// What an abort gives back: marks, and parts of tokens. A token that was opened to be spent in parts stays open, and the
+/// use holds one of its places, whichever that is.
+fn unlocked(header: &Header, given: &[Given]) -> (Vec<Mark>, Vec<Draw>) {
+    let mut freed = vec![offer_mark(&header.merchant, &header.n)];
+    let mut draws = Vec::new();
+    for g in given {
+        match g.part_of {
+            None => freed.push(g.mark),
+            Some(_) => {
+                freed.extend(part_marks(&g.mark.key));
+                draws.push(Draw { token: g.mark.key, change: DrawChange::GiveBack { amount: g.value } });
+            }
+        }
+    }
+    (freed, draws)
 }

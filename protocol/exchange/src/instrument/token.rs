@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use naulon_blind::{BlindedMessage, KnownBrand, Token};
-use naulon_statement::{Digest, PublicKey, StatementError};
+use naulon_blind::{BlindedMessage, KnownBrand, ReusedKey, Token};
+use naulon_money::Amount;
+use naulon_statement::{Digest, StatementError};
 
-use super::{Given, Wanted};
+use super::{Given, Wanted, above_zero};
 use crate::refusal::Refusal;
+use crate::request::spending_key;
 use crate::rules::Rules;
 use crate::state::{LedgerAccount, Mark, MarkKind};
 
@@ -20,11 +22,26 @@ pub fn nonce_mark(key_id: &[u8; 32], nonce: &[u8; 32]) -> Mark {
     Mark { key: Digest::of(&[b"naulon/mark/token", key_id, nonce]), kind: MarkKind::Token }
 }
 
-pub(super) fn given(rules: &Rules, token: &Token) -> Result<Given, Refusal> {
+pub(super) fn given(
+    rules: &Rules,
+    token: &Token,
+    key: Option<&ReusedKey>,
+    part: Option<Amount>,
+) -> Result<Given, Refusal> {
+    let whole = brand_of(rules, token)?.brand().denomination;
+    if key.is_some_and(|key| key.nonce() != *token.nonce()) {
+        return Err(Refusal::WrongSerial);
+    }
+    let value = match part {
+        Some(part) if part > whole => return Err(Refusal::AmountOutOfRange),
+        Some(part) => above_zero(part)?,
+        None => whole,
+    };
     Ok(Given {
-        value: brand_of(rules, token)?.brand().denomination,
-        signer: PublicKey(*token.nonce()),
+        value,
+        signer: spending_key(token, key),
         mark: token_mark(token),
+        part_of: part.map(|_| whole),
         ledger: LedgerAccount::Tokens(Digest(*token.key_id())),
     })
 }

@@ -71,6 +71,10 @@ pub fn redeemed_item(token: &Token) -> Digest {
 
 /// When the record's outputs were delivered, and what it thereby issued and redeemed: side, brand, item. Nothing while it
 /// is locked, or if it was aborted.
+///
+/// A part of a token (AAT §8.3) is in no count: a token counts as redeemed only when it is given up as a whole, so that no
+/// honest bank ever counts more of a brand than it issued. What parts have redeemed, in value, is in the auditor's
+/// [`BrandPosition`](crate::BrandPosition).
 pub fn day_items(record: &Record) -> Option<(Timestamp, Vec<(Side, Digest, Digest)>)> {
     let delivered = match record.state {
         State::Done => record.accepted,
@@ -79,7 +83,7 @@ pub fn day_items(record: &Record) -> Option<(Timestamp, Vec<(Side, Digest, Diges
     };
     let mut items = Vec::with_capacity(record.exchange.inputs.len() + record.exchange.outputs.len());
     for input in &record.exchange.inputs {
-        if let Input::Token { token } = input {
+        if let Input::Token { token, part: None, .. } = input {
             items.push((Side::Redeemed, Digest(*token.key_id()), redeemed_item(token)));
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use naulon_exchange::{
     Decided, Discrepancy, Exchange, Header, Input, LedgerAccount, LogDecision, OpenAccount, Outcome, Output, Record,
-    State, Transfer, authenticate, authenticate_account, authenticate_decision, decide,
+    Remainder, State, Transfer, authenticate, authenticate_account, authenticate_decision, decide,
 };
 use naulon_statement::{Digest, Joint, Signed, Timestamp, Unverified, UnverifiedJoint};
 
@@ -141,6 +141,16 @@ fn every_other_change_is_found() {
     let found = finds(|books, _| forge(books, exchange(vec![world().token_input(3)], vec![unknown], None)));
     assert!(found.iter().any(|f| matches!(f, Discrepancy::UnknownBrand(_))), "{found:?}");
     let found = finds(|books, _| forge(books, exchange(vec![world().token_input(0)], credit(1), None)));
+    assert!(found.iter().any(|f| matches!(f, Discrepancy::DoubleSpend(..))), "{found:?}");
+    // A part more than was written as taken from the token, with a journal to match; a token that is spent as a whole, too.
+    let part = |part| exchange(vec![world().part_input(3, Some(part))], credit(part), None);
+    let found = finds(|books, _| forge(books, part(1)));
+    assert!(found.iter().any(|f| matches!(f, Discrepancy::Remainder { stored: None, .. })), "{found:?}");
+    let found = finds(|books, _| {
+        books.remainders.insert(Digest([0; 32]), Remainder { left: units(1), uses: 1 });
+    });
+    assert!(matches!(found[..], [Discrepancy::Remainder { records: None, .. }]), "{found:?}");
+    let found = finds(|books, _| forge(books, exchange(vec![world().part_input(0, Some(1))], credit(1), None)));
     assert!(found.iter().any(|f| matches!(f, Discrepancy::DoubleSpend(..))), "{found:?}");
     // More tokens given up than were ever issued.
     let found =

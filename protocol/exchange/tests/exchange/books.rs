@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use naulon_exchange::{
-    Audit, AuditReport, Discrepancy, Guard, LedgerAccount, Needs, Plan, Record, RecordWrite, RequestId, Rules, State,
-    Transfer, View,
+    Audit, AuditReport, Discrepancy, DrawChange, Guard, LedgerAccount, Needs, Plan, Record, RecordWrite, Remainder,
+    RequestId, Rules, State, Transfer, View,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
@@ -16,6 +16,7 @@ pub struct Books {
     pub marks: BTreeMap<Digest, RequestId>,
     pub balances: BTreeMap<PublicKey, Amount>,
     pub journal: Vec<Transfer>,
+    pub remainders: BTreeMap<Digest, Remainder>,
 }
 
 /// Why a plan is not written.
@@ -29,6 +30,7 @@ impl Books {
             record: needs.record.and_then(|id| self.records.get(&id).cloned()),
             holders: needs.marks.iter().filter_map(|mark| holder(&mark.key).map(|holder| (*mark, holder))).collect(),
             balances: needs.accounts.iter().filter_map(|key| Some((*key, *self.balances.get(key)?))).collect(),
+            remainders: needs.remainders.iter().filter_map(|key| Some((*key, *self.remainders.get(key)?))).collect(),
         }
     }
 
@@ -69,8 +71,16 @@ impl Books {
                 after.balances.entry(*account).or_default();
             }
         }
-        for mark in &plan.freed {
-            assert_eq!(after.marks.remove(&mark.key), id, "a plan frees a mark that is not its own");
+        for mark in plan.freed.iter().filter(|mark| self.marks.get(&mark.key) == id.as_ref()) {
+            after.marks.remove(&mark.key);
+        }
+        for draw in &plan.draws {
+            let changed = match (&draw.change, after.remainders.get(&draw.token)) {
+                (DrawChange::Open { left }, None) => Some(Remainder { left: *left, uses: 1 }),
+                (change, Some(remainder)) => remainder.after(change),
+                (_, None) => None,
+            };
+            after.remainders.insert(draw.token, changed.ok_or(Lost)?);
         }
         for line in &plan.transfers {
             assert!(!line.amount.is_zero(), "an empty line");
@@ -95,6 +105,7 @@ impl Books {
         self.journal.iter().for_each(|line| audit.transfer(line));
         self.balances.iter().for_each(|(account, balance)| audit.balance(*account, *balance));
         self.marks.iter().for_each(|(key, holder)| audit.mark(*key, *holder));
+        self.remainders.iter().for_each(|(token, remainder)| audit.remainder(*token, *remainder));
         audit.finish()
     }
 }

@@ -7,6 +7,7 @@
 mod auditor;
 mod books;
 mod model;
+mod parts;
 mod refusals;
 mod register;
 mod world;

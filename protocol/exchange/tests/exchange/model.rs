@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use naulon_blind::Token;
 use naulon_exchange::{
-    Decided, Exchange, Header, Input, LogDecision, Outcome, Output, Plan, Record, Refusal, Request, RequestId, State,
-    authenticate, authenticate_account, authenticate_decision, decide, offer_mark, order_mark, reference_mark,
-    token_mark,
+    Decided, Exchange, Header, Input, LogDecision, MAX_PARTS, Outcome, Output, Plan, Record, Refusal, Request,
+    RequestId, State, authenticate, authenticate_account, authenticate_decision, decide, offer_mark, order_mark,
+    part_mark, reference_mark, token_mark,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint};
@@ -23,14 +24,17 @@ enum Op {
     Open(usize),
     PayIn { account: usize, amount: u64, reference: u8 },
     Withdraw { account: usize, order: u8, tokens: Vec<usize> },
-    Deposit { account: usize, tokens: Vec<usize> },
+    Deposit { account: usize, tokens: Vec<Piece> },
     Move { from: usize, to: usize, amount: u64, order: u8 },
-    Refresh { given: Vec<usize>, wanted: Vec<usize> },
-    Lock { merchant: usize, n: u8, given: Vec<usize>, change: Vec<usize>, seconds: u64, log: usize, two_sided: bool },
+    Refresh { given: Vec<Piece>, wanted: Vec<usize> },
+    Lock { merchant: usize, n: u8, given: Vec<Piece>, change: Vec<usize>, seconds: u64, log: usize, two_sided: bool },
     Decide { purchase: usize, say: Say },
     Again(usize),
     Wait(u64),
 }
+
+/// A token, or a part of it (AAT §8.3).
+type Piece = (usize, Option<u64>);
 
 /// What a log says about a purchase.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,14 @@ fn some_tokens() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::btree_set(0..3 * TOKENS, 1..4).prop_map(|set| set.into_iter().collect())
 }
 
+/// Tokens with keys of their own and with a shared one, of several brands, whole and in parts.
+fn some_pieces() -> impl Strategy<Value = Vec<Piece>> {
+    let part = || prop_oneof![3 => Just(None), 2 => (1..=5u64).prop_map(Some)];
+    let piece = |(token, part): (usize, Option<u64>)| (token, part.map(|part| part.min(world().value(token))));
+    (some_tokens(), part(), part(), part())
+        .prop_map(move |(tokens, a, b, c)| tokens.into_iter().zip([a, b, c]).map(piece).collect())
+}
+
 fn op() -> impl Strategy<Value = Op> {
     use Say::*;
     let account = || 0..ACCOUNTS;
@@ -60,16 +72,16 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Commit), 6 => Just(Abort), 1 => Just(WrongKey), 1 => Just(LateCommit), 1 => Just(EarlyAbort),
         1 => Just(OtherLog), 1 => Just(Stranger), 1 => Just(OtherHeader),
     ];
-    let lock = (2..ACCOUNTS, 0..3u8, some_tokens(), some_tokens(), 0..1_200u64, log, any::<bool>());
+    let lock = (2..ACCOUNTS, 0..3u8, some_pieces(), some_tokens(), 0..1_200u64, log, any::<bool>());
     prop_oneof![
         2 => account().prop_map(Op::Open),
         4 => (account(), 0..20u64, 0..12u8).prop_map(|(account, amount, reference)| Op::PayIn { account, amount, reference }),
         6 => (account(), 0..12u8, some_tokens())
             .prop_map(|(account, order, tokens)| Op::Withdraw { account, order, tokens }),
-        2 => (account(), some_tokens()).prop_map(|(account, tokens)| Op::Deposit { account, tokens }),
+        2 => (account(), some_pieces()).prop_map(|(account, tokens)| Op::Deposit { account, tokens }),
         1 => (account(), account(), 0..9u64, 0..12u8)
             .prop_map(|(from, to, amount, order)| Op::Move { from, to, amount, order }),
-        2 => (some_tokens(), some_tokens()).prop_map(|(given, wanted)| Op::Refresh { given, wanted }),
+        2 => (some_pieces(), some_tokens()).prop_map(|(given, wanted)| Op::Refresh { given, wanted }),
         8 => lock.prop_map(|(merchant, n, given, change, seconds, log, two_sided)| {
             Op::Lock { merchant, n, given, change, seconds, log, two_sided }
         }),
@@ -115,6 +127,9 @@ impl Model {
         let now = Timestamp(self.now);
         let mut taken: BTreeMap<PublicKey, u64> = BTreeMap::new();
         for input in &exchange.inputs {
+            if let Input::Token { token, part, .. } = input {
+                reasons.extend(self.in_parts(token, *part));
+            }
             if let Some(holder) =
                 self.live().find(|accepted| accepted.joint.inputs.iter().any(|other| same(other, input)))
             {
@@ -125,7 +140,7 @@ impl Model {
                 });
             }
             match input {
-                Input::Token { token } => {
+                Input::Token { token, .. } => {
                     let brand = world().rules.brands[&Digest(*token.key_id())].brand();
                     let until = if exchange.condition.is_some() { brand.spend_until } else { brand.redeem_until };
                     if now < brand.issue_from {
@@ -180,6 +195,23 @@ impl Model {
             }
         }
         reasons
+    }
+
+    /// What the parts of a token that were given up before have against it.
+    fn in_parts(&self, token: &Token, part: Option<Amount>) -> Option<&'static str> {
+        let uses =
+            || self.accepted.values().filter_map(|accepted| Some((accepted.state, part_of(&accepted.joint, token)?)));
+        let value = world().rules.brands[&Digest(*token.key_id())].brand().denomination.micros();
+        let sum =
+            |chosen: fn(State) -> bool| uses().filter(|(state, _)| chosen(*state)).map(|(_, part)| part).sum::<u64>();
+        let gone = sum(|state| matches!(state, State::Done | State::Committed));
+        let live = sum(|state| state != State::Aborted);
+        match part.map(Amount::micros) {
+            None => uses().next().map(|_| "in_parts"),
+            Some(part) if gone + part > value => Some("spent"),
+            Some(part) if live + part > value => Some("locked"),
+            Some(_) => None,
+        }
     }
 
     fn accept(&mut self, joint: &Joint<Exchange>) {
@@ -244,10 +276,11 @@ impl Model {
     fn marks(&self) -> BTreeMap<Digest, RequestId> {
         let mut marks = BTreeMap::new();
         for accepted in self.live() {
-            let of_inputs = accepted.joint.inputs.iter().map(|input| match input {
-                Input::Outside { reference, .. } => reference_mark(reference),
-                Input::Account { account, order, .. } => order_mark(account, order),
-                Input::Token { token } => token_mark(token),
+            let of_inputs = accepted.joint.inputs.iter().filter_map(|input| match input {
+                Input::Outside { reference, .. } => Some(reference_mark(reference)),
+                Input::Account { account, order, .. } => Some(order_mark(account, order)),
+                Input::Token { token, part: None, .. } => Some(token_mark(token)),
+                Input::Token { part: Some(_), .. } => None,
             });
             let of_offer = accepted.joint.condition.iter().map(|c| offer_mark(&c.merchant, &c.n));
             for mark in of_inputs.chain(of_offer) {
@@ -258,11 +291,20 @@ impl Model {
     }
 }
 
+/// How much of this token the exchange gives up, if it is a part.
+fn part_of(exchange: &Exchange, token: &Token) -> Option<u64> {
+    exchange.inputs.iter().find_map(|input| match input {
+        Input::Token { token: given, part, .. } if given == token => part.map(Amount::micros),
+        _ => None,
+    })
+}
+
+/// Whether two inputs can only be given up once between them. Parts of a token can be given up beside one another.
 fn same(one: &Input, other: &Input) -> bool {
     match (one, other) {
         (Input::Outside { reference: a, .. }, Input::Outside { reference: b, .. }) => a == b,
         (Input::Account { account: a, order: x, .. }, Input::Account { account: b, order: y, .. }) => (a, x) == (b, y),
-        (Input::Token { token: a }, Input::Token { token: b }) => a == b,
+        (Input::Token { token: a, part: None, .. }, Input::Token { token: b, .. }) => a == b,
         _ => false,
     }
 }
@@ -305,10 +347,12 @@ impl Run {
         let world = world();
         let out = |tokens: &[usize]| tokens.iter().map(|token| world.token_output(*token)).collect::<Vec<_>>();
         let worth = |tokens: &[usize]| tokens.iter().map(|token| world.value(*token)).sum::<u64>();
-        let given = |tokens: &[usize]| {
-            let held = tokens.iter().all(|token| self.model.issued.contains(token));
-            held.then(|| tokens.iter().map(|token| world.token_input(*token)).collect::<Vec<_>>())
+        let given = |tokens: &[Piece]| {
+            let held = tokens.iter().all(|(token, _)| self.model.issued.contains(token));
+            held.then(|| tokens.iter().map(|(token, part)| world.part_input(*token, *part)).collect::<Vec<_>>())
         };
+        let given_up =
+            |tokens: &[Piece]| tokens.iter().map(|(token, part)| part.unwrap_or(world.value(*token))).sum::<u64>();
         let credit = |index, amount| Output::Account { account: account(index).public(), amount: units(amount) };
         let debit = |index, amount, order: u8| Input::Account {
             account: account(index).public(),
@@ -324,21 +368,23 @@ impl Run {
                 Some(exchange(vec![debit(*account, worth(tokens), *order)], out(tokens), None))
             }
             Op::Deposit { account, tokens } => {
-                Some(exchange(given(tokens)?, vec![credit(*account, worth(tokens))], None))
+                Some(exchange(given(tokens)?, vec![credit(*account, given_up(tokens))], None))
             }
             Op::Move { from, to, amount, order } if *amount > 0 => {
                 Some(exchange(vec![debit(*from, *amount, *order)], vec![credit(*to, *amount)], None))
             }
             Op::Refresh { given: tokens, wanted } => {
                 // What does not balance is paid out to account 0.
-                let rest = worth(tokens).checked_sub(worth(wanted))?;
+                let rest = given_up(tokens).checked_sub(worth(wanted))?;
                 let outputs = [out(wanted), (rest > 0).then(|| credit(0, rest)).into_iter().collect()].concat();
                 Some(exchange(given(tokens)?, outputs, None))
             }
             Op::Lock { merchant, n, given: tokens, change, seconds: life, log, two_sided } => {
-                let change = if worth(change) < worth(tokens) { &change[..] } else { &[] };
-                let price = worth(tokens) - worth(change);
-                let q = two_sided.then(|| PublicKey(*world.tokens[tokens[0]].token.nonce()));
+                let change = if worth(change) < given_up(tokens) { &change[..] } else { &[] };
+                let price = given_up(tokens) - worth(change);
+                // Delivery is not two-sided with a key that is used again.
+                let two_sided = *two_sided && world.tokens[tokens[0].0].key.is_none();
+                let q = two_sided.then(|| world.spending_key(tokens[0].0));
                 let expiry = Timestamp(self.model.now + life * 1_000);
                 let condition = condition(*merchant, *n, expiry, *log, q);
                 let outputs = [vec![credit(*merchant, price)], out(change)].concat();
@@ -380,9 +426,26 @@ impl Run {
             Ok(Err(record)) => panic!("a replay of {:?}, which was never accepted", record.id()),
             Err(refusal) => {
                 assert!(reasons.contains(refusal.code()), "refused as {}, the model says {reasons:?}", refusal.code());
-                self.count(refusal.code());
+                self.check_evidence(&refusal, &joint);
+                self.count(match refusal {
+                    Refusal::PartSpent { .. } => "spent part",
+                    Refusal::PartLocked { .. } => "locked part",
+                    _ => refusal.code(),
+                });
             }
         }
+    }
+
+    /// The uses that a refusal shows leave less on one of the request's tokens than it wants.
+    fn check_evidence(&self, refusal: &Refusal, joint: &Exchange) {
+        let (Refusal::PartSpent { left, uses } | Refusal::PartLocked { left, uses }) = refusal else { return };
+        let proven = |input: &Input| {
+            let Input::Token { token, part: Some(part), .. } = input else { return false };
+            let value = world().rules.brands[&Digest(*token.key_id())].brand().denomination.micros();
+            let taken: u64 = uses.iter().filter_map(|record| part_of(&record.exchange, token)).sum();
+            value - taken == left.micros() && left < part
+        };
+        assert!(joint.inputs.iter().any(proven), "{refusal:?}");
     }
 
     fn decide(&mut self, index: usize, say: Say, stale: bool) {
@@ -453,12 +516,37 @@ impl Run {
         assert_eq!(report.came_in, units(self.model.came_in));
         let owed = Amount::checked_sum([report.accounts, report.tokens, report.locked]).expect("a sum");
         assert_eq!(owed, report.came_in, "money was made or lost");
-        assert_eq!(self.books.marks, self.model.marks());
+        self.check_marks();
         let balances: BTreeMap<_, _> = self.model.accounts.iter().map(|(key, held)| (*key, units(*held))).collect();
         assert_eq!(self.books.balances, balances);
         let states = |id: &RequestId| self.books.records[id].state;
         assert!(self.model.accepted.iter().all(|(id, accepted)| states(id) == accepted.state));
         assert_eq!(self.books.records.len(), self.model.accepted.len());
+    }
+
+    /// The marks of whole tokens, orders and offers are exactly the model's. A token that was ever used in parts has its
+    /// mark taken by one of the uses; each live use has a mark of its own.
+    fn check_marks(&self) {
+        let mut marks = self.books.marks.clone();
+        let tokens = || world().tokens.iter().map(|coined| &coined.token);
+        for token in tokens() {
+            let used = || self.model.accepted.values().filter(|accepted| part_of(&accepted.joint, token).is_some());
+            let live = || used().filter(|accepted| accepted.state != State::Aborted);
+            let mark = token_mark(token).key;
+            let taken: u64 = live().filter_map(|accepted| part_of(&accepted.joint, token)).sum();
+            let value = world().rules.brands[&Digest(*token.key_id())].brand().denomination.micros();
+            let remainder = used().next().map(|_| (value - taken, live().count()));
+            let stored = self.books.remainders.get(&mark).map(|r| (r.left.micros(), usize::from(r.uses)));
+            assert_eq!(stored, remainder);
+            if remainder.is_some() {
+                let opener = marks.remove(&mark).expect("an opened token has its mark taken");
+                assert!(used().any(|accepted| accepted.joint.id() == opener));
+                let places = (0..MAX_PARTS).filter_map(|place| marks.remove(&part_mark(&mark, place).key));
+                let holders: BTreeSet<_> = places.collect();
+                assert_eq!(holders, live().map(|accepted| accepted.joint.id()).collect());
+            }
+        }
+        assert_eq!(marks, self.model.marks());
     }
 
     fn count(&mut self, what: &'static str) {
@@ -475,8 +563,8 @@ fn started() -> Vec<Op> {
     let open = (0..ACCOUNTS).map(Op::Open);
     let pay_in = |(index, amount)| Op::PayIn { account: index, amount, reference: 100 + index as u8 };
     let withdraw = |(index, tokens): (usize, Vec<usize>)| Op::Withdraw { account: index, order: 100, tokens };
-    let tokens = [(0..TOKENS).collect(), (TOKENS..TOKENS + 4).collect()];
-    let money = [(0, TOKENS as u64), (1, 20)];
+    let tokens = [(0..TOKENS).collect(), (TOKENS..TOKENS + 6).collect()];
+    let money = [(0, TOKENS as u64), (1, 30)];
     open.chain(money.into_iter().map(pay_in)).chain(tokens.into_iter().enumerate().map(withdraw)).collect()
 }
 
@@ -523,6 +611,9 @@ fn the_operations_reach_every_case() {
         "replay",
         "lost",
         "spent",
+        "locked part",
+        "spent part",
+        "in_parts",
         "order_used",
         "offer_taken",
         "unknown_account",

@@ -13,12 +13,12 @@ use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp, Unverified, 
 use super::books::Books;
 use super::world::*;
 
-fn rules() -> &'static Rules {
+pub fn rules() -> &'static Rules {
     &world().rules
 }
 
 /// A bank where accounts 0 and 3 are open, account 0 has 100 and has withdrawn tokens 0 to 3 (ones) and 8 (a five).
-fn bank_with_money() -> Books {
+pub fn bank_with_money() -> Books {
     let mut books = Books::default();
     for index in [0, 3] {
         let open = OpenAccount { bank: bank(), account: account(index).public() };
@@ -32,7 +32,7 @@ fn bank_with_money() -> Books {
     books
 }
 
-fn credit(index: usize, amount: u64) -> Output {
+pub fn credit(index: usize, amount: u64) -> Output {
     Output::Account { account: account(index).public(), amount: units(amount) }
 }
 
@@ -40,7 +40,7 @@ fn debit(index: usize, amount: u64, order: u8) -> Input {
     Input::Account { account: account(index).public(), amount: units(amount), order: [order; 16] }
 }
 
-fn token(index: usize) -> Input {
+pub fn token(index: usize) -> Input {
     world().token_input(index)
 }
 
@@ -72,7 +72,7 @@ fn purchase() -> Exchange {
     exchange(vec![token(0), token(8)], vec![credit(3, 5), change(4)], Some(condition))
 }
 
-fn refused(code: &str, now: Timestamp, joint: Joint<Exchange>) {
+pub fn refused(code: &str, now: Timestamp, joint: Joint<Exchange>) {
     let mut books = bank_with_money();
     let before = format!("{:?}", (&books.records, &books.marks, &books.balances, &books.journal));
     let refusal = send(&mut books, joint, now).expect_err(code);
@@ -279,14 +279,14 @@ fn another_banks_request_is_only_ever_that() {
 fn forged_token() -> Input {
     let mut bytes = world().tokens[0].token.to_bytes();
     bytes[2..34].copy_from_slice(key(77).public().as_bytes());
-    Input::Token { token: Token::parse(&bytes).expect("parses") }
+    Input::token(Token::parse(&bytes).expect("parses"))
 }
 
 /// The signature holds, but not for a token of the brand that it names.
 fn other_challenge() -> Input {
     let mut bytes = world().tokens[0].token.to_bytes();
     bytes[34] ^= 1;
-    Input::Token { token: Token::parse(&bytes).expect("parses") }
+    Input::token(Token::parse(&bytes).expect("parses"))
 }
 
 fn sign_as_token_0(input: Input) -> Joint<Exchange> {

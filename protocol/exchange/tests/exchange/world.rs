@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use naulon_blind::{BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose, Token, TokenSecrets, Unblinder};
+use naulon_blind::{
+    BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose, ReusedKey, Token, TokenSecrets, Unblinder,
+    reusable_key, serial_number,
+};
 use naulon_exchange::{
     Condition, Exchange, Header, Input, LockLimits, LogDecision, LogIdentity, Outcome, Output, Rules, SaleNumber,
-    UnverifiedDecision, key_commitment,
+    UnverifiedDecision, key_commitment, spending_key,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified};
@@ -15,6 +18,8 @@ use naulon_tlog::{Checkpoint, CheckpointSigner, Hash, InclusionProof, Tree, incl
 pub const ACCOUNTS: usize = 4;
 /// How many tokens of each brand there are.
 pub const TOKENS: usize = 8;
+/// How many of each brand, the first ones, have a key of their own. The others share one, whatever their brand (AAT §8.1).
+pub const OWN_KEYS: usize = 5;
 /// Micro-units in one unit.
 pub const UNIT: u64 = 1_000_000;
 
@@ -56,6 +61,7 @@ pub fn merchandise_key(n: &SaleNumber) -> [u8; 32] {
 pub struct Coined {
     pub brand: usize,
     pub q: SecretKey,
+    pub key: Option<ReusedKey>,
     pub blinded: BlindedMessage,
     pub token: Token,
 }
@@ -112,7 +118,18 @@ impl World {
     }
 
     pub fn token_input(&self, token: usize) -> Input {
-        Input::Token { token: self.tokens[token].token }
+        self.part_input(token, None)
+    }
+
+    /// This much of the token, or all of it.
+    pub fn part_input(&self, token: usize, part: Option<u64>) -> Input {
+        let Coined { token, key, .. } = &self.tokens[token];
+        Input::Token { token: *token, key: *key, part: part.map(units) }
+    }
+
+    /// Q: the key that spends the token.
+    pub fn spending_key(&self, token: usize) -> PublicKey {
+        self.tokens[token].q.public()
     }
 
     pub fn token_output(&self, token: usize) -> Output {
@@ -140,12 +157,16 @@ fn brand((denomination, dates): &(u64, [u64; 4]), secret: &IssuerSecret) -> Know
 
 fn coin(secret: &IssuerSecret, brand: &KnownBrand, index: usize, number: usize) -> Coined {
     let secrets = TokenSecrets::derive(&[index as u8; 64], brand.key_id(), number as u32);
-    let input = brand.token_input(secrets.secret_key().public().0);
+    let shared = reusable_key(&[9; 64], &bank(), 0);
+    let s = serial_number(&[index as u8; 64], brand.key_id(), number as u32);
+    let key = (number >= OWN_KEYS).then(|| ReusedKey { q: shared.public(), s });
+    let q = if key.is_some() { shared } else { secrets.secret_key() };
+    let input = brand.token_input(key.map_or(q.public().0, |key| key.nonce()));
     let (blinded, unblinder): (_, Unblinder) =
         input.blind(brand.issuer_key(), secrets.salt(), secrets.r()).expect("blinds");
     let signature = secret.blind_sign(&blinded).expect("signs");
     let token = input.finalize(brand.issuer_key(), &signature, &unblinder).expect("a token");
-    Coined { brand: index, q: secrets.secret_key(), blinded, token }
+    Coined { brand: index, q, key, blinded, token }
 }
 
 /// Logs 0 and 1 are heeded, log 2 is not.
@@ -209,10 +230,10 @@ pub fn sign(body: Exchange) -> Joint<Exchange> {
     let signer = |input: &Input| match input {
         Input::Outside { .. } => operator().public(),
         Input::Account { account, .. } => *account,
-        Input::Token { token } => PublicKey(*token.nonce()),
+        Input::Token { token, key, .. } => spending_key(token, key.as_ref()),
     };
     let signers: Vec<PublicKey> = body.inputs.iter().map(signer).collect();
-    let of_tokens = world().tokens.iter().map(|coined| (PublicKey(*coined.token.nonce()), &coined.q));
+    let of_tokens = world().tokens.iter().map(|coined| (coined.q.public(), &coined.q));
     let all = others.iter().map(|(public, key)| (*public, key)).chain(of_tokens);
     let keys: Vec<&SecretKey> = all.filter(|(public, _)| signers.contains(public)).map(|(_, key)| key).collect();
     Joint::sign(body, keys)

@@ -163,7 +163,7 @@ impl Plan {
         Exchange {
             bank: bank().public(),
             currency: euros(),
-            inputs: [first, second].map(|q| Input::Token { token: token(&q) }).to_vec(),
+            inputs: [first, second].map(|q| Input::token(token(&q))).to_vec(),
             outputs: vec![credit, change],
             condition: Some(Condition {
                 n: offer.n,

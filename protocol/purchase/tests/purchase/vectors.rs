@@ -57,7 +57,7 @@ fn authorization_q() -> Joint<Exchange> {
     let body = Exchange {
         bank: bank().public(),
         currency: euros(),
-        inputs: [first, second].map(|q| Input::Token { token: token(&q) }).to_vec(),
+        inputs: [first, second].map(|q| Input::token(token(&q))).to_vec(),
         outputs: vec![
             Output::Account { account: merchant().public(), amount: price() },
             Output::Blinded { brand: Digest([5; 32]), message: BlindedMessage([6; 256]) },

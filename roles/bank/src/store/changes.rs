@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naulon_exchange::{Guard, LedgerAccount, Plan};
+use naulon_exchange::{DrawChange, Guard, LedgerAccount, Plan, Remainder};
 use naulon_money::Amount;
 use naulon_statement::PublicKey;
 
@@ -64,6 +64,15 @@ pub(super) fn balance_changes(plan: &Plan) -> Option<BTreeMap<PublicKey, Balance
         }
     }
     Some(changes)
+}
+
+/// What is left on a token after a draw; none if the draw must not be made. Of the row only the first use makes one.
+pub(super) fn drawn(before: Option<Remainder>, change: &DrawChange) -> Option<Remainder> {
+    match (change, before) {
+        (DrawChange::Open { left }, None) => Some(Remainder { left: *left, uses: 1 }),
+        (change, Some(remainder)) => remainder.after(change),
+        (_, None) => None,
+    }
 }
 
 /// An amount as a signed database integer. One above `Amount::MAX` is none that was ever accepted.

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::fault::Faults;
-use naulon_exchange::{Audit, Needs, Plan, Record, RecordWrite, RequestId, State, Transfer, View};
+use naulon_exchange::{Audit, Draw, Needs, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer, View};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 
-use super::changes::balance_changes;
+use super::changes::{balance_changes, drawn};
 use super::{BankStore, LogFault, Written, output_keys};
 
 /// Books in memory. Clones share them, as two processes that run one after the other share a disk: after a crash the
@@ -30,6 +30,7 @@ struct Books {
     outputs: BTreeSet<(Digest, RequestId)>,
     balances: BTreeMap<PublicKey, Amount>,
     journal: Vec<Transfer>,
+    remainders: BTreeMap<Digest, Remainder>,
     brands: Vec<Signed<Brand>>,
     time: Timestamp,
     log_faults: Vec<LogFault>,
@@ -60,6 +61,7 @@ impl MemoryStore {
             && ours.marks == theirs.marks
             && ours.balances == theirs.balances
             && ours.journal == theirs.journal
+            && ours.remainders == theirs.remainders
             && ours.brands == theirs.brands
     }
 
@@ -138,6 +140,7 @@ impl BankStore for MemoryStore {
             books.journal.iter().for_each(|line| audit.transfer(line));
             books.balances.iter().for_each(|(account, balance)| audit.balance(*account, *balance));
             books.marks.iter().for_each(|(key, holder)| audit.mark(*key, *holder));
+            books.remainders.iter().for_each(|(token, remainder)| audit.remainder(*token, *remainder));
         })
     }
 }
@@ -149,6 +152,7 @@ impl Books {
             record: needs.record.and_then(|id| self.records.get(&id)).cloned(),
             holders: needs.marks.iter().filter_map(|mark| Some((*mark, holder(&mark.key)?))).collect(),
             balances: needs.accounts.iter().filter_map(|a| Some((*a, *self.balances.get(a)?))).collect(),
+            remainders: needs.remainders.iter().filter_map(|t| Some((*t, *self.remainders.get(t)?))).collect(),
         }
     }
 
@@ -187,6 +191,7 @@ impl Books {
     /// Everything of a plan but its marks.
     fn write(&mut self, plan: &Plan) -> Written {
         let Some(balances) = self.changed_balances(plan) else { return Written::Lost };
+        let Some(remainders) = self.changed_remainders(plan) else { return Written::Lost };
         let holder = match &plan.record {
             RecordWrite::Insert(record) => {
                 let id = record.id();
@@ -216,6 +221,7 @@ impl Books {
             }
         }
         self.balances.extend(balances);
+        self.remainders.extend(remainders);
         self.journal.extend(&plan.transfers);
         Written::Yes
     }
@@ -228,6 +234,12 @@ impl Books {
             Some((account, after))
         };
         changes.into_iter().map(changed).collect()
+    }
+
+    /// What is left on tokens after a plan; none if it does not allow a draw.
+    fn changed_remainders(&self, plan: &Plan) -> Option<Vec<(Digest, Remainder)>> {
+        let drawn = |draw: &Draw| Some((draw.token, drawn(self.remainders.get(&draw.token).copied(), &draw.change)?));
+        plan.draws.iter().map(drawn).collect()
     }
 
     fn add_brand(&mut self, brand: &Signed<Brand>) -> Written {

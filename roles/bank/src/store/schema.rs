@@ -5,8 +5,9 @@
 //! coming, for a random key in a wide clustered table costs a page read and a page write a row. A mark, a request id
 //! and an output are thus 40 bytes in a leaf, and a body is written once and never moved.
 //!
-//! On a database that is spread over machines the shard keys are `mark.key`, `output.key`, `request.id` (which record and settlement
-//! then take for their key, too), `account.key`, `journal.debit`; brands, clock and log faults are copied everywhere.
+//! On a database that is spread over machines the shard keys are `mark.key`, `output.key`, `request.id` (which record and
+//! settlement then take for their key, too), `account.key`, `remainder.token`, `journal.debit`; brands, clock and log faults
+//! are copied everywhere.
 //! House accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
 
 /// The migrations, from number 1.
@@ -115,5 +116,12 @@ CREATE TABLE output (
     key    BLOB NOT NULL,
     record INTEGER NOT NULL,
     PRIMARY KEY (key, record)
+) STRICT, WITHOUT ROWID;
+", "
+-- What is left on tokens that are spent in parts, by the keys of their marks, and how many uses are live.
+CREATE TABLE remainder (
+    token BLOB NOT NULL PRIMARY KEY,
+    left  INTEGER NOT NULL CHECK (left >= 0),
+    uses  INTEGER NOT NULL CHECK (uses >= 0)
 ) STRICT, WITHOUT ROWID;
 "];

@@ -11,14 +11,14 @@ use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, BUSY_TIMEOUT, Database, OpenError};
 use naulon_exchange::{
-    Audit, AuditReport, Exchange, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite, RequestId, Rules,
-    State, Transfer, UnverifiedDecision, View,
+    Audit, AuditReport, Draw, Exchange, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite, Remainder,
+    RequestId, Rules, State, Transfer, UnverifiedDecision, View,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint, cbor};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::changes::{BalanceChange, balance_changes, signed};
+use super::changes::{BalanceChange, balance_changes, drawn, signed};
 use super::schema::MIGRATIONS;
 use super::{BankStore, LogFault, Written, output_keys};
 use crate::bank::AuditError;
@@ -269,6 +269,16 @@ impl<'c> Writer<'c> {
             }
             changed.push((account, change));
         }
+        let mut drawn = Vec::with_capacity(plan.draws.len());
+        for draw in &plan.draws {
+            let before = remainder_of(self.connection, &draw.token)?;
+            if !self.draw(draw, before)? {
+                self.draw_back(&drawn)?;
+                self.change_back(&changed)?;
+                return Ok(false);
+            }
+            drawn.push((draw.token, before));
+        }
         let number = match (&plan.record, draft.number) {
             (RecordWrite::Open(account), _) => {
                 self.open_account(account)?;
@@ -278,6 +288,7 @@ impl<'c> Writer<'c> {
             (RecordWrite::Settle(record), _) => self.settle(record)?,
         };
         let Some(number) = number else {
+            self.draw_back(&drawn)?;
             self.change_back(&changed)?;
             return Ok(false);
         };
@@ -303,6 +314,34 @@ impl<'c> Writer<'c> {
             let (_, _, delta) = change.bounds();
             update.execute(params![account.as_bytes(), delta])?;
         }
+        Ok(())
+    }
+
+    /// The change of what is left on one token. False if that does not allow it. This is the only writer, within its
+    /// transaction, so what was read still holds.
+    fn draw(&self, draw: &Draw, before: Option<Remainder>) -> Result<bool, StoreError> {
+        let Some(after) = drawn(before, &draw.change) else { return Ok(false) };
+        self.put_remainder(&draw.token, after)?;
+        Ok(true)
+    }
+
+    fn draw_back(&self, drawn: &[(Digest, Option<Remainder>)]) -> Result<(), StoreError> {
+        for (token, before) in drawn {
+            match before {
+                Some(before) => self.put_remainder(token, *before)?,
+                None => {
+                    let mut delete = self.connection.prepare_cached("DELETE FROM remainder WHERE token = ?1")?;
+                    delete.execute([token.as_bytes()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_remainder(&self, token: &Digest, Remainder { left, uses }: Remainder) -> Result<(), StoreError> {
+        let sql = "INSERT INTO remainder (token, left, uses) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (token) DO UPDATE SET left = excluded.left, uses = excluded.uses";
+        self.connection.prepare_cached(sql)?.execute(params![token.as_bytes(), signed(left), uses])?;
         Ok(())
     }
 
@@ -369,7 +408,7 @@ fn brands_of(connection: &Connection) -> Result<Vec<Signed<Brand>>, StoreError> 
     rows.map(|bytes| Ok(parsed(Unverified::parse(&bytes?))?.from_own_store())).collect()
 }
 
-/// Reads all records, journal lines, balances and marks that this connection's transaction sees.
+/// Reads all records, journal lines, balances, marks and remainders that this connection's transaction sees.
 fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), StoreError> {
     let mut select = connection.prepare(&format!("{SELECT_RECORD} ORDER BY number"))?;
     let mut rows = select.query([])?;
@@ -386,6 +425,11 @@ fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), Stor
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         audit.balance(PublicKey(row.get(0)?), amount(row.get(1)?)?);
+    }
+    let mut select = connection.prepare("SELECT token, left, uses FROM remainder")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        audit.remainder(Digest(row.get(0)?), Remainder { left: amount(row.get(1)?)?, uses: row.get(2)? });
     }
     // The ids of records are in their table of their own, by id; here they are wanted by record.
     let mut select = connection.prepare("SELECT id, record FROM request")?;
@@ -419,6 +463,11 @@ fn view(connection: &Connection, needs: &Needs) -> Result<View, StoreError> {
             view.balances.insert(*account, balance);
         }
     }
+    for token in &needs.remainders {
+        if let Some(remainder) = remainder_of(connection, token)? {
+            view.remainders.insert(*token, remainder);
+        }
+    }
     Ok(view)
 }
 
@@ -444,6 +493,12 @@ fn number_of(connection: &Connection, id: &RequestId) -> Result<Option<i64>, Sto
 fn balance_of(connection: &Connection, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
     let mut select = connection.prepare_cached("SELECT balance FROM account WHERE key = ?1")?;
     select.query_row([account.as_bytes()], |row| row.get::<_, i64>(0)).optional()?.map(amount).transpose()
+}
+
+fn remainder_of(connection: &Connection, token: &Digest) -> Result<Option<Remainder>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT left, uses FROM remainder WHERE token = ?1")?;
+    let row = select.query_row([token.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    row.map(|(left, uses)| Ok(Remainder { left: amount(left)?, uses })).transpose()
 }
 
 /// The record of a row of exchange, state, accepted, decision, settled. These are bytes that this bank wrote itself.

@@ -180,7 +180,7 @@ impl Blind {
 
 impl Coin {
     pub fn input(&self) -> Input {
-        Input::Token { token: self.token }
+        Input::token(self.token)
     }
 }
 

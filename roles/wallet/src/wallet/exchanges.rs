@@ -9,7 +9,7 @@ use super::{Entropy, Plan, Wallet, anonymous};
 use crate::change::Change;
 use crate::error::WalletError;
 use crate::operation::{Exchanging, Operation, OperationId, Why, Work};
-use crate::selection::{Shortfall, float, select};
+use crate::selection::{Shortfall, float, select, select_keeping};
 use crate::store::WalletStore;
 use crate::token::{Held, TokenState};
 
@@ -20,6 +20,17 @@ pub enum DepositAmount {
     All,
     /// This much; what the tokens are worth beyond it comes back as fresh ones.
     Exactly(Amount),
+}
+
+/// Which keys new tokens have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// Each one of its own: nobody can link the payments that they are used in.
+    #[default]
+    Own,
+    /// One new key for all of them (AAT §8.1): one signature pays with several, and the bank, which alone sees the key, can
+    /// link its uses.
+    Shared,
 }
 
 impl From<Amount> for DepositAmount {
@@ -61,10 +72,22 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
         entropy: &Entropy,
     ) -> Result<OperationId, WalletError> {
+        self.withdraw_with(bank, amount, Keys::Own, now, entropy)
+    }
+
+    /// As [`withdraw`](Self::withdraw), with these keys.
+    pub fn withdraw_with(
+        &mut self,
+        bank: PublicKey,
+        amount: Amount,
+        keys: Keys,
+        now: Timestamp,
+        entropy: &Entropy,
+    ) -> Result<OperationId, WalletError> {
         self.check_whole()?;
         let currency = self.terms_of(&bank)?.currency.clone();
         let values = self.float(&bank, &currency, amount, now)?;
-        let plan = self.plan(&bank, &values, now)?;
+        let plan = self.plan(&bank, &values, keys, now)?;
         let mut order = Order::default();
         derive_secret(entropy, &[b"naulon/wallet/order"], &mut order);
         let inputs = vec![Input::Account { account: self.account(&bank), amount, order }];
@@ -101,7 +124,7 @@ impl<S: WalletStore> Wallet<S> {
         }
         let mut plan = self.plan_change(&bank, &currency, change, now)?;
         plan.outputs.push(Output::Account { account: self.account(&bank), amount });
-        let inputs = tokens.iter().map(|held| Input::Token { token: held.token }).collect();
+        let inputs = tokens.iter().map(|held| self.input(&bank, held, None)).collect();
         let draft = Draft { why: Why::Deposit, amount, inputs, tokens, plan };
         self.begin_exchange(bank, currency, draft, now, entropy)
     }
@@ -109,6 +132,17 @@ impl<S: WalletStore> Wallet<S> {
     /// Exchanges the free tokens of a bank for fresh ones, a float of its current denominations (AAT figure 2): at most
     /// [`MAX_INPUTS`] tokens, those whose brand ends first.
     pub fn refresh(&mut self, bank: PublicKey, now: Timestamp, entropy: &Entropy) -> Result<OperationId, WalletError> {
+        self.refresh_with(bank, Keys::Own, now, entropy)
+    }
+
+    /// As [`refresh`](Self::refresh), with these keys.
+    pub fn refresh_with(
+        &mut self,
+        bank: PublicKey,
+        keys: Keys,
+        now: Timestamp,
+        entropy: &Entropy,
+    ) -> Result<OperationId, WalletError> {
         self.check_whole()?;
         let currency = self.terms_of(&bank)?.currency.clone();
         let mut tokens = self.redeemable(&bank, &currency, now);
@@ -118,8 +152,8 @@ impl<S: WalletStore> Wallet<S> {
             return Err(WalletError::NothingToDo);
         }
         let values = self.float(&bank, &currency, amount, now)?;
-        let plan = self.plan(&bank, &values, now)?;
-        let inputs = tokens.iter().map(|held| Input::Token { token: held.token }).collect();
+        let plan = self.plan(&bank, &values, keys, now)?;
+        let inputs = tokens.iter().map(|held| self.input(&bank, held, None)).collect();
         let draft = Draft { why: Why::Refresh, amount, inputs, tokens, plan };
         self.begin_exchange(bank, currency, draft, now, entropy)
     }
@@ -187,7 +221,28 @@ impl<S: WalletStore> Wallet<S> {
         if values.len() >= MAX_OUTPUTS {
             return Err(WalletError::TooManyTokens);
         }
-        self.plan(bank, &values, now)
+        self.plan(bank, &values, Keys::Own, now)
+    }
+
+    /// Chooses tokens of a bank for an amount, the rest of which remains on one of them: those in front of the list first.
+    pub(super) fn choose_keeping(
+        &self,
+        currency: &Currency,
+        tokens: Vec<Held>,
+        amount: Amount,
+    ) -> Result<(Vec<Held>, Amount), WalletError> {
+        let values: Vec<Amount> = tokens.iter().map(|held| self.worth(held)).collect();
+        match select_keeping(&values, amount, MAX_INPUTS) {
+            Ok(selection) => {
+                let chosen = selection.chosen.iter().filter_map(|place| tokens.get(*place)).cloned().collect();
+                Ok((chosen, selection.change))
+            }
+            Err(Shortfall::Insufficient { missing }) => {
+                Err(WalletError::Insufficient { missing, currency: currency.clone() })
+            }
+            Err(Shortfall::NotPayable) => Err(WalletError::NotPayable { amount, currency: currency.clone() }),
+            Err(Shortfall::TooMany) => Err(WalletError::TooManyTokens),
+        }
     }
 
     /// The free tokens of a bank that can be given up now, those whose brand ends first in front.
@@ -208,7 +263,8 @@ impl<S: WalletStore> Wallet<S> {
             fits.then_some((brand.spend_until, held))
         });
         let mut found: Vec<_> = of_bank.collect();
-        found.sort_by_key(|(until, held)| (*until, held.q()));
+        // Those that share a key stand together, so that one signature does for several.
+        found.sort_by_key(|(until, held)| (*until, held.key, held.q()));
         found.into_iter().map(|(_, held)| held.clone()).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use naulon_exchange::{Condition, Exchange, Input, Output};
+use naulon_exchange::{Condition, Exchange, Output};
 use naulon_money::Amount;
 use naulon_purchase::{Buyer, Ending, GoodsM, GoodsQ, Step, UnverifiedPayment};
 use naulon_statement::{Duration, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint};
@@ -36,11 +36,14 @@ pub struct BuyOptions {
     pub expiry: Duration,
     /// The most to pay.
     pub max_price: Option<Amount>,
+    /// Whether the rest of a token may remain on it, to be paid with later (AAT §8.3), instead of coming back as change. The
+    /// bank can link all payments that are made with one token.
+    pub keep_remainder: bool,
 }
 
 impl Default for BuyOptions {
     fn default() -> Self {
-        BuyOptions { two_sided: false, log: None, expiry: DEFAULT_LOCK, max_price: None }
+        BuyOptions { two_sided: false, log: None, expiry: DEFAULT_LOCK, max_price: None, keep_remainder: false }
     }
 }
 
@@ -76,6 +79,7 @@ impl<S: WalletStore> Wallet<S> {
             buyer: Buyer::new(offer, options.two_sided),
             log,
             lock: options.expiry,
+            keep_remainder: options.keep_remainder,
             outputs: Vec::new(),
             settled: false,
             place: None,
@@ -124,9 +128,24 @@ impl<S: WalletStore> Wallet<S> {
         let wanted = |log: &&PublicKey| options.log.is_none_or(|wanted| wanted == **log);
         let log = *offer.logs.iter().filter(common).find(wanted).ok_or(WalletError::NoCommonLog)?;
         let expiry = self.expiry(bank, offer, options.expiry, now)?;
-        let tokens = self.spendable(bank, offer, None, expiry, now);
-        let (tokens, _) = self.choose(bank, &offer.currency, tokens, offer.price, now)?;
+        let tokens = self.spendable(bank, offer, None, options.keep_remainder, expiry, now);
+        let (tokens, _) = self.choose_payment(bank, offer, options.keep_remainder, tokens, now)?;
         Ok((log, tokens))
+    }
+
+    /// Chooses the tokens that pay, and says what is paid too much.
+    fn choose_payment(
+        &self,
+        bank: &PublicKey,
+        offer: &GoodsM,
+        keep_remainder: bool,
+        tokens: Vec<Held>,
+        now: Timestamp,
+    ) -> Result<(Vec<Held>, Amount), WalletError> {
+        match keep_remainder {
+            true => self.choose_keeping(&offer.currency, tokens, offer.price),
+            false => self.choose(bank, &offer.currency, tokens, offer.price, now),
+        }
     }
 
     /// An expiry that leaves the shop its margin and keeps to the bank's limits.
@@ -146,13 +165,14 @@ impl<S: WalletStore> Wallet<S> {
         Ok(now.plus(wanted).max(earliest).min(latest))
     }
 
-    /// The tokens that can pay now and that the bank locks for so long, so that they are worth something still after an
+    /// The tokens that can pay now (with `in_parts` also such that were used in part before) and that the bank locks for so long, so that they are worth something still after an
     /// abort: free ones, and those set aside for this purchase.
     fn spendable(
         &self,
         bank: &PublicKey,
         offer: &GoodsM,
         for_this: Option<OperationId>,
+        in_parts: bool,
         expiry: Timestamp,
         now: Timestamp,
     ) -> Vec<Held> {
@@ -163,7 +183,9 @@ impl<S: WalletStore> Wallet<S> {
                 TokenState::Reserved(op) => for_this == Some(op),
                 TokenState::Spent => false,
             };
-            state && brand.spendable_at(now) && brand.redeem_until >= expiry.plus(margin)
+            // A token that was used in part would link this payment to the earlier ones, so that has to be wanted.
+            let unlinked = in_parts || held.left.is_none();
+            state && unlinked && brand.spendable_at(now) && brand.redeem_until >= expiry.plus(margin)
         })
     }
 
@@ -224,17 +246,31 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<(Vec<Change>, Timestamp), WalletError> {
         let offer = purchase.buyer.offer().clone();
         let expiry = self.expiry(&bank, &offer, purchase.lock, now)?;
-        let tokens = self.spendable(&bank, &offer, Some(id), expiry, now);
-        let (chosen, change) = self.choose(&bank, &offer.currency, tokens, offer.price, now)?;
+        let keep = purchase.keep_remainder;
+        let tokens = self.spendable(&bank, &offer, Some(id), keep, expiry, now);
+        let (mut chosen, change) = self.choose_payment(&bank, &offer, keep, tokens, now)?;
+        let parted = chosen.last().filter(|_| keep && !change.is_zero()).map(Held::q);
+        let excess = change;
+        let change = if keep { Amount::ZERO } else { change };
         let Plan { outputs: change, planned, mut changes } = self.plan_change(&bank, &offer.currency, change, now)?;
+        if purchase.buyer.is_two_sided() {
+            // The log's entry shows the first token's key to everybody, so that must not be one that is used again.
+            chosen.sort_by_key(|held| held.key.is_some());
+            if chosen.first().is_some_and(|first| first.key.is_some()) {
+                return Err(WalletError::ReusableQ);
+            }
+        }
         let first = chosen.first().ok_or(WalletError::NothingToDo)?;
-        let q = purchase.buyer.is_two_sided().then(|| first.q());
+        let q = purchase.buyer.is_two_sided().then(|| self.spending_key(&bank, first).public());
         let mut outputs = vec![Output::Account { account: offer.merchant, amount: offer.price }];
         outputs.extend(change);
+        let rest = excess;
+        let part =
+            |held: &Held| parted.filter(|parted| *parted == held.q()).and_then(|_| self.worth(held).checked_sub(rest));
         let exchange = Exchange {
             bank,
             currency: offer.currency.clone(),
-            inputs: chosen.iter().map(|held| Input::Token { token: held.token }).collect(),
+            inputs: chosen.iter().map(|held| self.input(&bank, held, part(held))).collect(),
             outputs,
             condition: Some(Condition {
                 n: offer.n,
@@ -245,17 +281,18 @@ impl<S: WalletStore> Wallet<S> {
                 q,
             }),
         };
-        let goods_q = q.map(|_| {
-            let key = self.seed.token(&first.brand(), first.index).secret_key();
-            Signed::sign(&key, GoodsQ::to(&offer))
-        });
+        let goods_q = q.map(|_| Signed::sign(&self.spending_key(&bank, first), GoodsQ::to(&offer)));
         let authorization_q = self.sign(exchange, &chosen, false);
         purchase.buyer.authorize(authorization_q, goods_q).map_err(|_| WalletError::NotNow(id))?;
         purchase.outputs = planned;
         let used: BTreeSet<PublicKey> = chosen.iter().map(Held::q).collect();
         let freed = self.reserved(id).filter(|held| !used.contains(&held.q())).cloned();
         changes.extend(freed.map(|held| Change::Token(Held { state: TokenState::Free, ..held })));
-        let reserve = |held| Change::Token(Held { state: TokenState::Reserved(id), ..held });
+        // From here on the token of which a part is given up can only be used in parts: the bank may have opened it.
+        let reserve = |held: Held| {
+            let left = held.left.or(part(&held).map(|_| self.worth(&held)));
+            Change::Token(Held { state: TokenState::Reserved(id), left, ..held })
+        };
         changes.extend(chosen.into_iter().map(reserve));
         Ok((changes, expiry))
     }

@@ -127,7 +127,9 @@ impl<S: WalletStore> Wallet<S> {
         let outcome = recovery.decision.as_ref().map(outcome_of);
         events.extend(outcome.filter(|_| !before).map(decided_event));
         if reply.state != State::Locked && !settled_before {
-            let Some((settlement, received)) = self.settlement(id, &recovery.outputs, reply) else {
+            let Some((settlement, received)) =
+                self.settlement(id, recovery.authorization_q.claimed_body(), &recovery.outputs, reply)
+            else {
                 self.emit(id, Event::Distrusted("the bank's blind signatures do not hold"));
                 return Ok(());
             };
@@ -226,6 +228,7 @@ impl<S: WalletStore> Wallet<S> {
             buyer,
             log: condition.log,
             lock: DEFAULT_LOCK,
+            keep_remainder: false,
             outputs: recovery.outputs.clone(),
             settled: recovery.settled,
             place: None,

@@ -1,8 +1,13 @@
 //! What follows from an answer.
 
-use naulon_exchange::{Header, Outcome, State, UnverifiedDecision, UnverifiedRecord, key_commitment};
+use std::collections::BTreeMap;
+
+use naulon_exchange::{
+    Exchange, Header, Input, Outcome, RequestId, State, UnverifiedDecision, UnverifiedRecord, key_commitment,
+};
+use naulon_money::Amount;
 use naulon_purchase::{BuyerError, Step};
-use naulon_statement::{PublicKey, Timestamp};
+use naulon_statement::{Joint, PublicKey, Timestamp};
 use naulon_wire::{AnyReply, BankReply, CallError, ExchangeReply, LogReply, Problem, ShopReply};
 
 use super::Wallet;
@@ -33,6 +38,9 @@ const NEVER_LOCKED: &[&str] = &[
     "unbalanced",
     "condition_inputs",
     "condition_outputs",
+    "wrong_serial",
+    "reusable_q",
+    "in_parts",
     "expiry_too_soon",
     "order_used",
     "spent",
@@ -166,7 +174,8 @@ impl<S: WalletStore> Wallet<S> {
         }
         let mut changes = Vec::new();
         if reply.state != State::Locked && !before.settled {
-            match self.settlement(id, &purchase.outputs, &reply) {
+            let authorized = before.buyer.authorization_q();
+            match authorized.and_then(|authorized| self.settlement(id, authorized, &purchase.outputs, &reply)) {
                 Some((settlement, received)) if purchase.buyer.settled().is_ok() => {
                     purchase.settled = true;
                     changes = settlement;
@@ -225,6 +234,7 @@ impl<S: WalletStore> Wallet<S> {
     pub(super) fn settlement(
         &self,
         id: OperationId,
+        authorized: &Exchange,
         outputs: &[Planned],
         reply: &ExchangeReply,
     ) -> Option<(Vec<Change>, Vec<Event>)> {
@@ -235,10 +245,23 @@ impl<S: WalletStore> Wallet<S> {
         }
         let tokens = self.unblind(outputs, &reply.signatures)?;
         let received = self.received(&tokens);
-        let mut changes: Vec<Change> = inputs.iter().map(|held| Change::Gone(held.q())).collect();
+        let mut changes: Vec<Change> = inputs.into_iter().map(|held| self.paid_with(held, authorized)).collect();
         changes.extend(self.known_by(&tokens));
         changes.extend(tokens.into_iter().map(Change::Token));
         Some((changes, received))
+    }
+
+    /// What becomes of a token that has paid: it is gone, or a part of it is.
+    fn paid_with(&self, held: Held, authorized: &Exchange) -> Change {
+        let taken = authorized.inputs.iter().find_map(|input| match input {
+            Input::Token { token, part, .. } if *token == held.token => *part,
+            _ => None,
+        });
+        let left = taken.and_then(|taken| self.worth(&held).checked_sub(taken)).filter(|left| !left.is_zero());
+        match left {
+            Some(left) => Change::Token(Held { state: TokenState::Free, left: Some(left), ..held }),
+            None => Change::Gone(held.q()),
+        }
     }
 
     /// A decision, from the shop or the log.
@@ -281,7 +304,7 @@ impl<S: WalletStore> Wallet<S> {
                     return Ok(());
                 }
                 let events = spent_event(&spent);
-                self.end(operation, End::Refused(problem.code.clone()), now, mark_spent(spent), events)
+                self.end(operation, End::Refused(problem.code.clone()), now, marked(spent), events)
             }
             Work::Recovery(recovery) => {
                 let recovery = recovery.clone();
@@ -323,7 +346,7 @@ impl<S: WalletStore> Wallet<S> {
         purchase.refused = Some(problem.code.clone());
         let events = spent_event(&spent);
         // That it has ended is written by `advance`, together with what else is still set aside.
-        let mut changes = mark_spent(spent);
+        let mut changes = marked(spent);
         changes.push(Change::Operation(Box::new(operation)));
         self.commit(changes)?;
         self.emit_all(id, events);
@@ -344,17 +367,25 @@ impl<S: WalletStore> Wallet<S> {
         Ok(())
     }
 
-    /// The tokens of an operation that a refusal proves to be spent: each has signed another exchange, which the bank
-    /// has carried out, or whose purchase the log has committed.
+    /// The tokens of an operation that a refusal proves to be spent, or to have less left on them than the wallet thought:
+    /// by exchanges that their keys have signed, and that the bank has carried out, or whose purchases the log has committed.
+    /// They are given as they are then.
     fn proven_spent(&self, operation: &Operation, problem: &Problem) -> Vec<Held> {
-        let record = (problem.code == "spent").then(|| problem.record()).flatten();
-        let spender = record.and_then(|record| self.spenders(&operation.bank, record));
-        let own = self.reserved(operation.id).filter(|held| spender.as_ref().is_some_and(|q| q.contains(&held.q())));
-        own.cloned().collect()
+        let records = match problem.code.as_str() {
+            "spent" | "in_parts" => problem.records(),
+            _ => Vec::new(),
+        };
+        let proven: BTreeMap<RequestId, (bool, Joint<Exchange>)> =
+            records.into_iter().filter_map(|record| self.proven(&operation.bank, record)).collect();
+        self.reserved(operation.id).filter_map(|held| self.as_proven(held, &operation.bank, &proven)).collect()
     }
 
-    /// The keys of the tokens that a record gives up, if it is proven and final.
-    pub(super) fn spenders(&self, bank: &PublicKey, record: UnverifiedRecord) -> Option<Vec<PublicKey>> {
+    /// A record's exchange, with whether what it took is gone for good.
+    pub(super) fn proven(
+        &self,
+        bank: &PublicKey,
+        record: UnverifiedRecord,
+    ) -> Option<(RequestId, (bool, Joint<Exchange>))> {
         let UnverifiedRecord { exchange, state, decision, .. } = record;
         let exchange = exchange.verify().ok().filter(|exchange| exchange.bank == *bank)?;
         let is_final = match (state, &exchange.condition) {
@@ -368,9 +399,39 @@ impl<S: WalletStore> Wallet<S> {
             }
             _ => false,
         };
-        let tokens = exchange.tokens().map(|token| PublicKey(*token.nonce()));
-        let signed: Vec<PublicKey> = tokens.filter(|q| exchange.is_signed_by(q)).collect();
-        is_final.then_some(signed)
+        Some((exchange.id(), (is_final, exchange)))
+    }
+
+    /// A token as these exchanges leave it; none if they do not concern it.
+    fn as_proven(
+        &self,
+        held: &Held,
+        bank: &PublicKey,
+        proven: &BTreeMap<RequestId, (bool, Joint<Exchange>)>,
+    ) -> Option<Held> {
+        let q = self.spending_key(bank, held).public();
+        let issued = self.brands.get(&held.brand())?.brand().denomination;
+        let uses =
+            proven.values().filter(|(_, exchange)| exchange.is_signed_by(&q)).flat_map(|(is_final, exchange)| {
+                exchange.inputs.iter().filter_map(move |input| match input {
+                    Input::Token { token, part, .. } if *token == held.token => Some((*is_final, *part)),
+                    _ => None,
+                })
+            });
+        let (mut left, mut in_parts) = (issued, false);
+        for (is_final, part) in uses {
+            in_parts |= part.is_some();
+            if is_final {
+                left = left.checked_sub(part.unwrap_or(issued)).unwrap_or(Amount::ZERO);
+            }
+        }
+        match left {
+            Amount::ZERO => Some(Held { state: TokenState::Spent, ..held.clone() }),
+            left if in_parts && held.left.is_none_or(|known| left < known) => {
+                Some(Held { state: TokenState::Free, left: Some(left), ..held.clone() })
+            }
+            _ => None,
+        }
     }
 
     /// Whether a brand of the request's outputs is over, so that a bank that does not issue it now never will again.
@@ -415,6 +476,6 @@ fn outcome_of(purchase: &Purchase) -> Option<Outcome> {
     purchase.buyer.decision().map(|proven| proven.decision().outcome)
 }
 
-fn mark_spent(spent: Vec<Held>) -> Vec<Change> {
-    spent.into_iter().map(|held| Change::Token(Held { state: TokenState::Spent, ..held })).collect()
+fn marked(proven: Vec<Held>) -> Vec<Change> {
+    proven.into_iter().map(Change::Token).collect()
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use naulon_blind::Token;
-use naulon_exchange::{Exchange, RequestId, State, TokenQuery, UnverifiedRecord};
+use naulon_exchange::{Exchange, Input, RequestId, State, TokenQuery, UnverifiedRecord};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, derive_secret};
 use naulon_wire::{AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, OutputFate};
@@ -141,7 +141,7 @@ impl<S: WalletStore> Wallet<S> {
         let known = self.brands.get(&brand).cloned().ok_or(WalletError::NoTerms)?;
         let bank = known.brand().bank;
         let call = match question {
-            Question::Output { .. } => match self.blind(&known, Planned { brand, index }) {
+            Question::Output { .. } => match self.blind(&known, Planned { brand, index, key: None }) {
                 Some((message, _)) => BankCall::Output { brand, message: Box::new(message) },
                 // An index whose numbers cannot be blinded was never used.
                 None => {
@@ -243,7 +243,7 @@ impl<S: WalletStore> Wallet<S> {
             OutputFate::Pending => Probe::Pending,
             OutputFate::Void => Probe::Void,
             OutputFate::Issued(signature) => {
-                let tokens = self.unblind(&[Planned { brand, index }], &[*signature]).unwrap_or_default();
+                let tokens = self.unblind(&[Planned { brand, index, key: None }], &[*signature]).unwrap_or_default();
                 let held = tokens.first().ok_or("the bank's blind signature does not hold")?;
                 Probe::Issued(held.token)
             }
@@ -272,13 +272,23 @@ impl<S: WalletStore> Wallet<S> {
         if !names_it || !exchange.is_signed_by(&q) {
             return Err("the bank shows a request that this token has not signed");
         }
+        // It was opened to be spent in parts, of which this is the first, whatever became of it.
+        let in_parts = exchange.inputs.iter().any(|input| match input {
+            Input::Token { token: given, part, .. } => *given == token && part.is_some(),
+            Input::Outside { .. } | Input::Account { .. } => false,
+        });
+        if in_parts {
+            let is_purchase = matches!(record.state, State::Locked | State::Committed);
+            let found = is_purchase.then(|| Change::Found(exchange.id(), record));
+            return Ok(std::iter::once(note(Probe::InParts(token))).chain(found).collect());
+        }
         match record.state {
             State::Done if exchange.condition.is_none() => Ok(vec![note(Probe::Spent)]),
             State::Locked if exchange.condition.is_some() => {
                 let a = exchange.id();
                 Ok(vec![note(Probe::Held(token, a)), Change::Found(a, record)])
             }
-            State::Committed if self.spenders(&bank, (*record).clone()).is_some_and(|spent| spent.contains(&q)) => {
+            State::Committed if self.proven(&bank, (*record).clone()).is_some_and(|(_, (is_final, _))| is_final) => {
                 let a = exchange.id();
                 // Its change may have been asked about before it was settled.
                 let mut changes = vec![note(Probe::Held(token, a))];
@@ -301,7 +311,7 @@ impl<S: WalletStore> Wallet<S> {
             let message = self
                 .brands
                 .get(brand)
-                .and_then(|known| Some(self.blind(known, Planned { brand: *brand, index: *index })?.0));
+                .and_then(|known| Some(self.blind(known, Planned { brand: *brand, index: *index, key: None })?.0));
             exchange.blinded().any(|(of, wanted)| of == brand && message.as_ref() == Some(wanted))
         };
         pending.map(|(at, _)| *at).filter(its)
@@ -330,9 +340,14 @@ impl<S: WalletStore> Wallet<S> {
         changes.push(Change::Counter(next));
         let (mut free, mut held_by_purchases) = (Vec::new(), Vec::new());
         for ((brand, index), probe) in &restoring.probes {
-            let held = |token: &Token, state| Held { token: *token, index: *index, state };
+            let held = |token: &Token, state| Held { token: *token, index: *index, state, key: None, left: None };
             match probe {
                 Probe::Free(token) => free.push(held(token, TokenState::Free)),
+                // How much is left the bank says when more than that is asked for.
+                Probe::InParts(token) => {
+                    let left = self.brands.get(brand).map(|known| known.brand().denomination);
+                    free.push(Held { left, ..held(token, TokenState::Free) });
+                }
                 Probe::Spent => restored.spent += 1,
                 Probe::Held(token, a) => match (numbers.get(a), restoring.found.get(a).map(|record| record.state)) {
                     (Some(id), Some(State::Locked)) => held_by_purchases.push(held(token, TokenState::Reserved(*id))),
@@ -370,7 +385,7 @@ impl<S: WalletStore> Wallet<S> {
         let planned = |(brand, message): (&Digest, &naulon_blind::BlindedMessage)| {
             let known = self.brands.get(brand)?;
             let all = pending.iter().filter(|(of, _)| of == brand);
-            let planned = all.map(|(brand, index)| Planned { brand: *brand, index: *index });
+            let planned = all.map(|(brand, index)| Planned { brand: *brand, index: *index, key: None });
             planned.into_iter().find(|planned| self.blind(known, *planned).is_some_and(|(own, _)| own == *message))
         };
         let outputs: Vec<Planned> = exchange.blinded().filter_map(planned).collect();
@@ -384,14 +399,14 @@ impl<S: WalletStore> Wallet<S> {
             decision: record.decision.clone(),
             unknown_to_shop: false,
             q: exchange.condition.as_ref().and_then(|condition| condition.q).and_then(|q| {
-                let its_token = |probe: &Probe| matches!(probe, Probe::Held(token, _) if *token.nonce() == q.0);
+                let its_token = |probe: &Probe| matches!(probe, Probe::Held(token, _) | Probe::InParts(token) if *token.nonce() == q.0);
                 let (at, _) = restoring.probes.iter().find(|(_, probe)| its_token(probe))?;
-                Some(Planned { brand: at.0, index: at.1 })
+                Some(Planned { brand: at.0, index: at.1, key: None })
             }),
         })
     }
 }
 
 fn is_token(probe: &Probe) -> bool {
-    matches!(probe, Probe::Issued(_) | Probe::Free(_) | Probe::Spent | Probe::Held(..))
+    matches!(probe, Probe::Issued(_) | Probe::Free(_) | Probe::InParts(_) | Probe::Spent | Probe::Held(..))
 }

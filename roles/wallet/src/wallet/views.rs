@@ -24,6 +24,8 @@ pub struct Balance {
     pub reserved: Amount,
     /// What was spent by another copy of this wallet.
     pub spent: Amount,
+    /// Of what can be paid with: what is left on tokens that were used in part.
+    pub remainders: Amount,
     /// How many free tokens there are.
     pub tokens: usize,
 }
@@ -37,8 +39,12 @@ pub struct TokenEntry {
     pub brand: Digest,
     /// Its currency.
     pub currency: Currency,
-    /// What it is worth.
+    /// What it is worth: of a token that was used in part, what is left.
     pub value: Amount,
+    /// Whether it is spent in parts, so that the bank can link the payments made with it (AAT §8.3).
+    pub in_parts: bool,
+    /// Whether it shares its key with other tokens, so that the bank can link the payments made with them (AAT §8.1).
+    pub shares_key: bool,
     /// Until when it can be spent.
     pub spend_until: Timestamp,
     /// Until when it can be given up at the bank.
@@ -105,6 +111,9 @@ impl<S: WalletStore> Wallet<S> {
                 TokenState::Spent => &mut balance.spent,
             };
             *part = part.checked_add(token.value).unwrap_or(Amount::MAX);
+            if token.in_parts && token.state == TokenState::Free {
+                balance.remainders = balance.remainders.checked_add(token.value).unwrap_or(Amount::MAX);
+            }
         }
         balances
     }
@@ -117,7 +126,9 @@ impl<S: WalletStore> Wallet<S> {
                 bank: brand.bank,
                 brand: held.brand(),
                 currency: brand.currency.clone(),
-                value: brand.denomination,
+                value: self.worth(held),
+                in_parts: held.left.is_some(),
+                shares_key: held.key.is_some(),
                 spend_until: brand.spend_until,
                 redeem_until: brand.redeem_until,
                 state: held.state,
@@ -236,7 +247,8 @@ impl<S: WalletStore> Wallet<S> {
 
 impl Balance {
     fn nothing(currency: Currency) -> Self {
-        Balance { currency, free: Amount::ZERO, reserved: Amount::ZERO, spent: Amount::ZERO, tokens: 0 }
+        let (free, reserved, spent, remainders) = (Amount::ZERO, Amount::ZERO, Amount::ZERO, Amount::ZERO);
+        Balance { currency, free, reserved, spent, remainders, tokens: 0 }
     }
 }
 

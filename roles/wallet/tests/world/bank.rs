@@ -21,6 +21,7 @@ pub struct Bank {
     records: BTreeMap<RequestId, Arc<Record>>,
     holders: BTreeMap<Mark, RequestId>,
     balances: BTreeMap<PublicKey, Amount>,
+    remainders: BTreeMap<Digest, Remainder>,
     transfers: Vec<Transfer>,
 }
 
@@ -52,6 +53,7 @@ impl Bank {
             records: BTreeMap::new(),
             holders: BTreeMap::new(),
             balances: BTreeMap::new(),
+            remainders: BTreeMap::new(),
             transfers: Vec::new(),
         };
         bank.issue(0, now.minus(naulon_statement::Duration::days(1)));
@@ -180,6 +182,7 @@ impl Bank {
             record: needs.record.as_ref().and_then(record),
             holders: needs.marks.iter().filter_map(holder).collect(),
             balances: needs.accounts.iter().filter_map(balance).collect(),
+            remainders: needs.remainders.iter().filter_map(|t| Some((*t, *self.remainders.get(t)?))).collect(),
         }
     }
 
@@ -195,7 +198,16 @@ impl Bank {
             assert!(self.holders.insert(mark, record.id()).is_none(), "a mark is held once");
         }
         for mark in plan.freed {
-            self.holders.remove(&mark);
+            if self.holders.get(&mark) == Some(&record.id()) {
+                self.holders.remove(&mark);
+            }
+        }
+        for Draw { token, change } in plan.draws {
+            let after = match (self.remainders.get(&token), change) {
+                (None, DrawChange::Open { left }) => Remainder { left, uses: 1 },
+                (before, change) => before.and_then(|before| before.after(&change)).expect("a draw that fits"),
+            };
+            self.remainders.insert(token, after);
         }
         for line in &plan.transfers {
             if let LedgerAccount::Customer(account) = line.from {

@@ -31,6 +31,8 @@ pub struct World {
     pub shop: Shop,
     /// Everything that was asked: party and circuit.
     pub asked: Vec<(PublicKey, Circuit, &'static str)>,
+    /// Whether the person keeps remainders on tokens.
+    pub keep_remainder: bool,
     draws: u64,
 }
 
@@ -45,7 +47,7 @@ impl World {
         let log = Log::new(log, bank.public());
         let bank = Bank::new(bank, log.identity(), now);
         let shop = Shop::new(shop, bank.key.public(), log.identity());
-        let mut world = World { now, bank, log, shop, asked: Vec::new(), draws: 0 };
+        let mut world = World { now, bank, log, shop, asked: Vec::new(), keep_remainder: false, draws: 0 };
         world.bank.open(world.shop.key.public());
         world
     }

@@ -43,7 +43,7 @@ pub fn audit_url(url: &str, rules: &Rules) -> Result<AuditReport, AuditError> {
     books.map_err(AuditError::Books)
 }
 
-/// Reads all records, journal lines, balances and marks of one moment to an auditor, row by row as they come.
+/// Reads all records, journal lines, balances, marks and remainders of one moment to an auditor, row by row as they come.
 pub(super) async fn snapshot(client: &Client, audit: &mut Audit<'_>) -> Result<(), Failure> {
     client.batch_execute(BEGIN).await?;
     tell(client, audit).await?;
@@ -68,6 +68,12 @@ async fn tell(client: &Client, audit: &mut Audit<'_>) -> Result<(), Failure> {
     .await?;
     each(client, "SELECT key, holder FROM mark", |row| {
         audit.mark(rows::digest(row, 0)?, rows::digest(row, 1)?);
+        Ok(())
+    })
+    .await?;
+    each(client, "SELECT token, rest, uses FROM remainder", |row| {
+        let (token, remainder) = rows::remainder(row)?;
+        audit.remainder(token, remainder);
         Ok(())
     })
     .await

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naulon_exchange::{Plan, Record, RecordWrite, RequestId, State, Transfer};
+use naulon_exchange::{Draw, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
-use super::super::changes::{BalanceChange, balance_changes, signed};
+use super::super::changes::{BalanceChange, balance_changes, drawn, signed};
 use super::super::{Written, output_keys};
 
 /// The marks that a batch wants, in the order of their keys, and who has lost by wanting what another one gets.
@@ -70,6 +70,7 @@ pub(super) struct Taken {
 pub(super) struct Touched {
     pub(super) records: BTreeSet<RequestId>,
     pub(super) accounts: BTreeSet<PublicKey>,
+    pub(super) remainders: BTreeSet<Digest>,
 }
 
 impl Touched {
@@ -84,6 +85,7 @@ impl Touched {
                     touched.accounts.insert(*account);
                 }
             }
+            touched.remainders.extend(plan.draws.iter().map(|draw| draw.token));
             touched.accounts.extend(balance_changes(plan).into_iter().flatten().map(|(account, _)| account));
         }
         touched
@@ -97,6 +99,7 @@ pub(super) struct Rows {
     pub(super) time: Timestamp,
     pub(super) states: BTreeMap<RequestId, State>,
     pub(super) balances: BTreeMap<PublicKey, Amount>,
+    pub(super) remainders: BTreeMap<Digest, Remainder>,
 }
 
 /// What is to be written, and what becomes of each plan if all of it is.
@@ -109,6 +112,8 @@ pub(super) struct Writes<'p> {
     pub(super) outputs: BTreeSet<(Digest, RequestId)>,
     pub(super) settled: BTreeMap<RequestId, &'p Record>,
     pub(super) balances: BTreeMap<PublicKey, Change>,
+    /// What is left on tokens: as it was read, if it was there, and as it is after all plans together.
+    pub(super) drawn: BTreeMap<Digest, (Option<Remainder>, Remainder)>,
     pub(super) freed: BTreeSet<(Digest, RequestId)>,
     pub(super) lines: Vec<Line<'p>>,
 }
@@ -151,6 +156,7 @@ impl<'p> Batch<'p> {
     /// Everything of a plan but its marks. False, and nothing has changed, if it lost.
     fn write(&mut self, plan: &'p Plan) -> bool {
         let Some(changed) = self.changed_balances(plan) else { return false };
+        let Some(remainders) = self.changed_remainders(plan) else { return false };
         let (record, settles) = match &plan.record {
             RecordWrite::Open(account) => {
                 if !self.rows.balances.contains_key(account) {
@@ -179,6 +185,10 @@ impl<'p> Batch<'p> {
         writes.freed.extend(plan.freed.iter().map(|mark| (mark.key, id)));
         let lines = (0..).zip(&plan.transfers);
         writes.lines.extend(lines.map(|(number, transfer)| Line { record: id, settles, number, transfer }));
+        for (token, after) in remainders {
+            let before = self.rows.remainders.insert(token, after);
+            self.writes.drawn.entry(token).or_insert((before, after)).1 = after;
+        }
         for (account, change, after) in changed {
             self.rows.balances.insert(account, after);
             self.note(account, &change);
@@ -193,6 +203,12 @@ impl<'p> Batch<'p> {
             Some((account, change, after))
         };
         balance_changes(plan)?.into_iter().map(changed).collect()
+    }
+
+    /// What is left on tokens after a plan; none if it does not allow a draw.
+    fn changed_remainders(&self, plan: &Plan) -> Option<Vec<(Digest, Remainder)>> {
+        let before = |draw: &Draw| self.rows.remainders.get(&draw.token).copied();
+        plan.draws.iter().map(|draw| Some((draw.token, drawn(before(draw), &draw.change)?))).collect()
     }
 
     /// Adds a change to what its account's row has to allow.
@@ -236,6 +252,7 @@ mod tests {
             record: RecordWrite::Open(account),
             marks: vec![],
             freed: vec![],
+            draws: vec![],
             guards: vec![Guard::Balance { account, at_least: Amount::from_micros(at_least) }],
             transfers: [
                 (LedgerAccount::Customer(account), LedgerAccount::Locked, debit),

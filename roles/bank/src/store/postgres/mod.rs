@@ -17,7 +17,7 @@ use std::sync::Arc;
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
-use naulon_exchange::{Audit, Needs, Plan, Record, RequestId, State, View};
+use naulon_exchange::{Audit, Needs, Plan, Record, Remainder, RequestId, State, View};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
 use tokio_postgres::Row;
@@ -179,11 +179,13 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
     let marks: BTreeSet<&Digest> = needs.iter().flat_map(|needs| &needs.marks).map(|mark| &mark.key).collect();
     let accounts: BTreeSet<&PublicKey> = needs.iter().flat_map(|needs| &needs.accounts).collect();
     let mut ids: BTreeSet<RequestId> = needs.iter().filter_map(|needs| needs.record).collect();
-    let [_, held, open] = session
+    let tokens: BTreeSet<&Digest> = needs.iter().flat_map(|needs| &needs.remainders).collect();
+    let [_, held, open, left] = session
         .flight([
             step(Sql::BeginRead, vec![]),
             step(Sql::Holders, vec![keys(marks.into_iter().map(Digest::as_bytes))]),
             step(Sql::Balances, vec![keys(accounts.into_iter().map(|account| &account.0))]),
+            step(Sql::Remainders, vec![keys(tokens.into_iter().map(Digest::as_bytes))]),
         ])
         .await?;
     let mut holders: BTreeMap<Digest, RequestId> = BTreeMap::new();
@@ -199,6 +201,7 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
         records.insert(record.id(), Arc::new(record));
     }
     let balances = balances(&open)?;
+    let remainders = remainders(&left)?;
     if holders.values().any(|id| !records.contains_key(id)) {
         return Err(StoreError::Corrupt.into());
     }
@@ -210,12 +213,17 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
             .filter_map(|mark| Some((*mark, records.get(holders.get(&mark.key)?)?.clone())))
             .collect(),
         balances: needs.accounts.iter().filter_map(|a| Some((*a, *balances.get(a)?))).collect(),
+        remainders: needs.remainders.iter().filter_map(|t| Some((*t, *remainders.get(t)?))).collect(),
     };
     Ok(needs.iter().map(view).collect())
 }
 
 fn balances(rows: &[Row]) -> Result<BTreeMap<PublicKey, Amount>, StoreError> {
     rows.iter().map(|row| Ok((rows::account(row, 0)?, rows::amount(row, 1)?))).collect()
+}
+
+fn remainders(rows: &[Row]) -> Result<BTreeMap<Digest, Remainder>, StoreError> {
+    rows.iter().map(rows::remainder).collect()
 }
 
 /// One attempt to write a batch. Marks are taken first, in the order of their keys. Then the batch is worked out on the
@@ -226,49 +234,52 @@ async fn commit(session: &Session, plans: &[Plan]) -> Result<Vec<Written>, Failu
     let wanted = Wanted::of(plans);
     let (marks, requests): (Vec<Digest>, Vec<RequestId>) = wanted.marks().unzip();
     let taking = vec![keys(marks.iter().map(Digest::as_bytes)), keys(requests.iter().map(Digest::as_bytes))];
-    let [states, balances, time] = reading(&touched);
-    let [_, given, _, states, balances, time] = session
+    let [states, balances, left, time] = reading(&touched);
+    let [_, given, _, states, balances, left, time] = session
         .flight([
             step(Sql::Begin, vec![]),
             step(Sql::TakeMarks, taking),
             step(Sql::Savepoint, vec![]),
             states,
             balances,
+            left,
             time,
         ])
         .await?;
     let given = given.iter().map(|row| rows::digest(row, 0)).collect::<Result<_, _>>()?;
     let taken = wanted.given(&given);
-    let mut read = [states, balances, time];
+    let mut read = [states, balances, left, time];
     for _ in 0..MAX_WORK_OUT {
         let writes = work_out(plans, &taken, rows_of(&read)?);
         if write(session, &writes).await? {
             return finish(session, writes.written).await;
         }
-        let [states, balances, time] = reading(&touched);
-        let [_, states, balances, time] =
-            session.flight([step(Sql::ToSavepoint, vec![]), states, balances, time]).await?;
-        read = [states, balances, time];
+        let [states, balances, left, time] = reading(&touched);
+        let [_, states, balances, left, time] =
+            session.flight([step(Sql::ToSavepoint, vec![]), states, balances, left, time]).await?;
+        read = [states, balances, left, time];
     }
     ask(session, Sql::Rollback, vec![]).await?;
     Ok(vec![Written::Lost; plans.len()])
 }
 
 /// What a batch reads before it is worked out.
-fn reading(touched: &Touched) -> [Step<'_>; 3] {
+fn reading(touched: &Touched) -> [Step<'_>; 4] {
     [
         step(Sql::States, vec![keys(touched.records.iter().map(Digest::as_bytes))]),
         step(Sql::Balances, vec![keys(touched.accounts.iter().map(|account| &account.0))]),
+        step(Sql::Remainders, vec![keys(touched.remainders.iter().map(Digest::as_bytes))]),
         step(Sql::Time, vec![]),
     ]
 }
 
-fn rows_of([states, balances_read, time]: &[Vec<Row>; 3]) -> Result<Rows, StoreError> {
+fn rows_of([states, balances_read, left, time]: &[Vec<Row>; 4]) -> Result<Rows, StoreError> {
     let states = states.iter().map(|row| Ok((rows::digest(row, 0)?, rows::state(row, 1)?)));
     Ok(Rows {
         time: rows::timestamp(time.first().ok_or(StoreError::Corrupt)?, 0)?,
         states: states.collect::<Result<_, StoreError>>()?,
         balances: balances(balances_read)?,
+        remainders: remainders(left)?,
     })
 }
 
@@ -305,6 +316,25 @@ async fn write(session: &Session, writes: &Writes<'_>) -> Result<bool, Failure> 
         let values: Vec<Box<dyn ToSql + Sync>> =
             vec![Box::new(&account.0[..]), Box::new(change.delta), Box::new(change.lowest), Box::new(change.highest)];
         add(Sql::ChangeBalance, values, Some(1));
+    }
+    let opened = || writes.drawn.iter().filter(|(_, (before, _))| before.is_none());
+    if opened().next().is_some() {
+        let values: Vec<Box<dyn ToSql + Sync>> = vec![
+            keys(opened().map(|(token, _)| token.as_bytes())),
+            Box::new(opened().map(|(_, (_, after))| signed(after.left)).collect::<Vec<_>>()),
+            Box::new(opened().map(|(_, (_, after))| i16::from(after.uses)).collect::<Vec<_>>()),
+        ];
+        add(Sql::OpenRemainders, values, Some(opened().count()));
+    }
+    for (token, (before, after)) in &writes.drawn {
+        if let Some(before) = before {
+            let amounts = [after, before].map(|remainder| (signed(remainder.left), i16::from(remainder.uses)));
+            let mut values: Vec<Box<dyn ToSql + Sync>> = vec![Box::new(&token.0[..])];
+            for (left, uses) in amounts {
+                values.extend([Box::new(left) as Box<dyn ToSql + Sync>, Box::new(uses)]);
+            }
+            add(Sql::Draw, values, Some(1));
+        }
     }
     if !writes.freed.is_empty() {
         let (marks, holders) = (writes.freed.iter().map(|(key, _)| &key.0), writes.freed.iter().map(|(_, id)| &id.0));

@@ -2,7 +2,9 @@
 
 use naulon_blind::{Brand, Purpose};
 use naulon_durable::StoreError;
-use naulon_exchange::{Exchange, LedgerAccount, ProvenDecision, Record, State, Transfer, UnverifiedDecision};
+use naulon_exchange::{
+    Exchange, LedgerAccount, ProvenDecision, Record, Remainder, State, Transfer, UnverifiedDecision,
+};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint, cbor};
 use tokio_postgres::Row;
@@ -23,6 +25,12 @@ pub(super) fn account(row: &Row, place: usize) -> Result<PublicKey, StoreError> 
 
 pub(super) fn amount(row: &Row, place: usize) -> Result<Amount, StoreError> {
     parsed(u64::try_from(column::<i64>(row, place)?)).map(Amount::from_micros)
+}
+
+/// What is left, of a row of a remainder.
+pub(super) fn remainder(row: &Row) -> Result<(Digest, Remainder), StoreError> {
+    let uses = parsed(u8::try_from(column::<i16>(row, 2)?))?;
+    Ok((digest(row, 0)?, Remainder { left: amount(row, 1)?, uses }))
 }
 
 pub(super) fn timestamp(row: &Row, place: usize) -> Result<Timestamp, StoreError> {

@@ -2,7 +2,8 @@
 //! [`naulon_durable::migration`].
 //!
 //! The rules of a database that is spread over machines (ADR 4) hold from the first day: the shard key is in every
-//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, and `journal.record`, which stands
+//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, `remainder.token`, and
+//! `journal.record`, which stands
 //! where its record stands; brand, clock and log_fault are copied everywhere. A journal by account would lay all lines
 //! of the house's own accounts on one machine.
 //!
@@ -116,6 +117,13 @@ CREATE TABLE output (
     record bytea NOT NULL,
     PRIMARY KEY (key, record)
 );
+", "
+-- What is left on tokens that are spent in parts, by the keys of their marks, and how many uses are live.
+CREATE TABLE remainder (
+    token bytea NOT NULL PRIMARY KEY CHECK (length(token) = 32),
+    rest  bigint NOT NULL CHECK (rest >= 0),
+    uses  smallint NOT NULL CHECK (uses >= 0)
+);
 "];
 
 /// A statement that every session has prepared.
@@ -133,6 +141,7 @@ pub(super) enum Sql {
     Records,
     States,
     Balances,
+    Remainders,
     Time,
     OpenAccounts,
     InsertRecords,
@@ -140,6 +149,8 @@ pub(super) enum Sql {
     OutputStates,
     Settle,
     ChangeBalance,
+    OpenRemainders,
+    Draw,
     Append,
     AddBrand,
     BrandStatement,
@@ -185,6 +196,7 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
     (Sql::Records, "SELECT exchange, state, accepted, decision, settled FROM record WHERE id = ANY($1::bytea[])"),
     (Sql::States, "SELECT id, state FROM record WHERE id = ANY($1::bytea[])"),
     (Sql::Balances, "SELECT key, balance FROM account WHERE key = ANY($1::bytea[])"),
+    (Sql::Remainders, "SELECT token, rest, uses FROM remainder WHERE token = ANY($1::bytea[])"),
     // Shared until the end: whoever keeps a time waits for the batches that were worked out by an earlier one.
     (Sql::Time, "SELECT time FROM clock FOR SHARE"),
     (
@@ -212,6 +224,12 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
         Sql::ChangeBalance,
         "UPDATE account SET balance = balance + $2 WHERE key = $1 AND balance BETWEEN $3 AND $4 RETURNING 1",
     ),
+    (
+        Sql::OpenRemainders,
+        "INSERT INTO remainder (token, rest, uses)
+         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) ON CONFLICT DO NOTHING RETURNING 1",
+    ),
+    (Sql::Draw, "UPDATE remainder SET rest = $2, uses = $3 WHERE token = $1 AND rest = $4 AND uses = $5 RETURNING 1"),
     (
         Sql::Append,
         "INSERT INTO journal (record, settles, line, debit, credit, amount)
