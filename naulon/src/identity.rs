@@ -34,11 +34,13 @@ pub enum Role {
     Shop,
     /// Buys; has no address.
     Wallet,
+    /// Cosigns checkpoints.
+    Witness,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 4] = [Role::Bank, Role::Log, Role::Shop, Role::Wallet];
+    pub const ALL: [Role; 5] = [Role::Bank, Role::Log, Role::Shop, Role::Wallet, Role::Witness];
 
     /// Its name in commands, settings and identities.
     pub fn name(self) -> &'static str {
@@ -47,6 +49,7 @@ impl Role {
             Role::Log => "log",
             Role::Shop => "shop",
             Role::Wallet => "wallet",
+            Role::Witness => "witness",
         }
     }
 

@@ -8,6 +8,8 @@
 //! | `demo` | all of it at work, with a tap on every line |
 //! | `parties` | bank, log, shop and wallet as programs |
 //! | `inspect`, `verify` | what a string or file is; what evidence proves |
+//! | `watch` | a log, from outside |
+//! | `witnesses` | who cosigns, and how many must |
 //! | `audit` | whether a bank's books agree |
 //! | `output`, `exit`, `passphrase`, `clock` | tables and JSON, exit codes, secrets, time |
 
@@ -23,6 +25,8 @@ mod output;
 mod parties;
 mod passphrase;
 mod verify;
+mod watch;
+mod witnesses;
 
 use std::process::ExitCode;
 

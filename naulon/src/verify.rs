@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use naulon_purchase::goods::{GoodsError, GoodsHasher, MerchandiseKey, Opener, SEALED_CHUNK_LEN};
-use naulon_purchase::{Breach, Claim, GoodsM, Judgement, Party, Standing, judge};
-use naulon_wire::{EvidenceFile, MAX_EVIDENCE_LEN};
+use naulon_purchase::{Breach, Claim, GoodsM, Judgement, LogEvidence, Party, Standing, judge, judge_keeper};
+use naulon_wire::{EvidenceFile, LogEvidenceFile, MAX_EVIDENCE_LEN};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::identity;
+use crate::identity::{self, Identity, Role};
 use crate::output::{Output, Unit};
 
 /// What `naulon verify` is asked.
@@ -24,6 +24,7 @@ Examples:
   naulon wallet show --trust > trust.toml
   naulon verify sale.evidence.json --trust trust.toml
   naulon verify sale.evidence.json --trust bank --trust log --trust shop --goods ENCRYPTED
+  naulon verify watch/two_trees-1f3a….log-evidence.json --trust log
 
 A wallet keeps the encrypted goods of a purchase only where the shop has cheated: wallet/goods/*/.encrypted")]
 pub struct Verify {
@@ -70,11 +71,15 @@ enum Opened {
 
 /// Judges, prints, and says with which code to end.
 pub fn run(verify: &Verify, output: Output) -> anyhow::Result<Exit> {
-    let evidence = EvidenceFile::read(&read_limited(&verify.file)?)?;
+    let content = read_limited(&verify.file)?;
     let mut trusted = Vec::new();
     for text in &verify.trust {
         trusted.extend(identity::read_all(text)?);
     }
+    if is_about_a_log(&content) {
+        return judge_keepers(&LogEvidenceFile::read(&content)?, &trusted, output);
+    }
+    let evidence = EvidenceFile::read(&content)?;
     let trust = identity::trust_in(&trusted)?;
     let mut opened: Option<io::Result<Opened>> = None;
     let judgement = judge(&evidence, &trust, |offer, k| {
@@ -99,6 +104,26 @@ pub fn run(verify: &Verify, output: Output) -> anyhow::Result<Exit> {
         Standing::Breach => Exit::BREACH,
         Standing::NotEnough => Exit::NOT_ENOUGH,
     })
+}
+
+/// Whether the file is what an outsider found about a log, and not the messages of a purchase.
+fn is_about_a_log(content: &str) -> bool {
+    let file: Result<serde_json::Value, _> = serde_json::from_str(content);
+    file.is_ok_and(|file| file["format"] == LogEvidenceFile::FORMAT)
+}
+
+/// Judges what an outsider found about a log, by the checkpoint key of whichever trusted party has signed it.
+fn judge_keepers(evidence: &LogEvidence, trusted: &[Identity], output: Output) -> anyhow::Result<Exit> {
+    let keepers = trusted.iter().filter_map(|identity| Some((identity, identity.checkpoints.as_ref()?)));
+    let judged = keepers.map(|(identity, verifier)| {
+        let party = if identity.role == Role::Bank { Party::Bank } else { Party::Log };
+        judge_keeper(evidence, verifier, party(identity.key))
+    });
+    // The keys of others than the signer only say that it is not signed by them.
+    let judgement = judged.min_by_key(|judgement| (judgement.breaches.is_empty(), judgement.dismissed.len()));
+    let judgement = judgement.context("nobody who signs checkpoints is trusted: name the log by --trust")?;
+    output.result(&finding(&judgement), text)?;
+    Ok(if judgement.standing() == Standing::Breach { Exit::BREACH } else { Exit::NOT_ENOUGH })
 }
 
 fn read_limited(path: &Path) -> anyhow::Result<String> {
@@ -186,6 +211,8 @@ fn broken(party: Party, breach: &Breach) -> Broken {
         Breach::OutOfTime => ("out_of_time", "committed after the expiry, or aborted before it"),
         Breach::PromiseMisfit => ("promise_misfit", "promised something else than the buyer authorized"),
         Breach::DoesNotOpen => ("does_not_open", "sold a key that does not open the goods"),
+        Breach::TwoTrees => ("two_trees", "signed two trees of which neither continues the other"),
+        Breach::TimeWentBack => ("time_went_back", "entered a time that lies before an earlier entry's"),
         Breach::NotAsDescribed => ("not_as_described", "sold goods that are not what its contract describes"),
     };
     Broken { by, code, rule }

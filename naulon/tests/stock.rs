@@ -5,6 +5,7 @@ mod process;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use process::{House, Server};
 use serde_json::Value;
@@ -16,6 +17,11 @@ fn stock(file: &str) -> PathBuf {
 
 /// A Python with the stock clients. Made once, below the target folder.
 fn python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(make_python).clone()
+}
+
+fn make_python() -> PathBuf {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stock-clients");
     let python = venv.join("bin/python");
     let requirements = std::fs::read(stock("requirements.txt")).expect("reads");
@@ -90,4 +96,36 @@ fn stock_clients_verify_statements_and_log() {
     std::fs::write(house.path("forged.evidence.json"), forged.to_string()).expect("writes");
     assert!(!verify("forged.evidence.json").expect("runs").status.success());
     assert_eq!(servers.map(Server::stop), [Some(0); 3]);
+}
+
+/// Whoever knows C2SP alone, the log's key and its witnesses' keys sees that enough of them have cosigned.
+#[test]
+fn a_stock_client_verifies_cosignatures() {
+    let python = python();
+    let house = House::furnished();
+    let witnesses = ["w1", "w2", "w3"].map(|witness| {
+        let init = ["log", "witness", "init", "--listen", "127.0.0.1:0", "--log", "log", "--dir", witness];
+        let made = house.done(&init);
+        house.done(&["log", "trust-witness", witness]);
+        let vkey = made["witness"].as_str().and_then(|line| line.split_once(' ')).expect("a key and an address").0;
+        (vkey.to_owned(), house.serve_by(&["log", "witness", "serve", "--dir", witness]))
+    });
+    let log = house.serve("log");
+    let identity = std::fs::read_to_string(house.path("log/identity.toml")).expect("reads");
+    let vkey = identity.rsplit_once('#').expect("a checkpoint key").1.trim_end_matches(['"', '\n', ' ']).to_owned();
+    let url = format!("http://{}", log.ready["address"].as_str().expect("an address"));
+    let check = |quorum: &str, keys: &[&str]| {
+        let mut script = Command::new(&python);
+        script.arg(stock("cosigned.py")).args([&url, &vkey, quorum]).args(keys).output().expect("runs")
+    };
+    let keys: Vec<&str> = witnesses.iter().map(|(vkey, _)| vkey.as_str()).collect();
+    let verified = succeeded(Ok(check("3", &keys)));
+    assert_eq!((&verified["size"], &verified["cosignatures"]), (&0.into(), &3.into()), "{verified}");
+    // It would notice: a witness that nobody asked has not cosigned.
+    let stranger = naulon_tlog::WitnessSigner::new("stranger", &[1; 32]).expect("a signer").verifier().to_string();
+    assert!(!check("2", &[keys[0], &stranger]).status.success());
+    assert_eq!(log.stop(), Some(0));
+    for (_, witness) in witnesses {
+        assert_eq!(witness.stop(), Some(0));
+    }
 }

@@ -8,7 +8,7 @@ use naulon_bank::{
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_exchange::{Audit, Needs, Plan, Record, RecordWrite, RequestId, State, Transfer, View};
-use naulon_log::{Appending, CommitError, Entry, LogState, LogStore, StoredDecision};
+use naulon_log::{Appending, CommitError, Entry, Fence, LogState, LogStore, StoredDecision};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 use naulon_tlog::Hash;
@@ -221,5 +221,9 @@ impl<S: LogStore> LogStore for LogBooks<S> {
             }
         }
         self.store.commit(&group)
+    }
+
+    fn keep_cosigned(&mut self, fence: Fence, note: &str) -> Result<(), CommitError> {
+        self.store.keep_cosigned(fence, note)
     }
 }

@@ -14,6 +14,9 @@ use crate::problem::Problem;
 use crate::route::{Answer, Route, json_of};
 use crate::text::{B64, KeyText, as_text, as_texts};
 
+/// Where the newest checkpoint is that has as many cosignatures as the log's policy wants.
+pub const COSIGNED: &str = "/checkpoint/cosigned";
+
 /// What a log can be asked.
 #[derive(Debug)]
 pub enum LogCall {
@@ -33,7 +36,7 @@ pub enum LogCall {
     },
     /// The decision on the purchase of the header with this digest. `GET /v1/decisions/{digest}`
     Decision(Digest),
-    /// A file of the public log (C2SP tlog-tiles): `GET /checkpoint`, `GET /tile/…`; and `GET /body/{index}`, the signed
+    /// A file of the public log (C2SP tlog-tiles): `GET /checkpoint`, `GET /checkpoint/cosigned`, `GET /tile/…`; and `GET /body/{index}`, the signed
     /// decision whose digest stands in the entry of that index.
     Public(String),
 }
@@ -135,6 +138,13 @@ impl Call for LogCall {
         .refuses(&[&["undecided"]]),
         Route::get("checkpoint", "/checkpoint", "The newest checkpoint (C2SP tlog-checkpoint).")
             .gives(&[Answer::text()]),
+        Route::get(
+            "cosigned_checkpoint",
+            COSIGNED,
+            "The newest checkpoint that as many witnesses have cosigned as the log wants (C2SP tlog-cosignature).",
+        )
+        .gives(&[Answer::text()])
+        .refuses(&[OF_FILES]),
         Route::get("tile", "/tile/{+path}", "A tile of hashes or entries (C2SP tlog-tiles).")
             .gives(&[Answer::bytes()])
             .refuses(&[OF_FILES]),
@@ -218,7 +228,7 @@ impl PublicKind {
     /// What the file of this path is, if a public log can have one there.
     pub fn of(path: &str) -> Option<PublicKind> {
         match path {
-            "/checkpoint" => Some(PublicKind::Checkpoint),
+            "/checkpoint" | COSIGNED => Some(PublicKind::Checkpoint),
             path if path.starts_with("/tile/") => Some(PublicKind::Tile),
             path if path.starts_with("/body/") => Some(PublicKind::Body),
             _ => None,

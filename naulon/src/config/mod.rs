@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use parties::{BankSettings, LogSettings, SQLITE, ShopSettings, WalletSettings};
+pub use parties::{BankSettings, LogSettings, SQLITE, ShopSettings, WalletSettings, WitnessSettings};
 pub use span::Span;
 
 use crate::identity::Role;
@@ -62,6 +62,7 @@ pub fn in_force(dir: &Path) -> anyhow::Result<(Role, Vec<InForce>)> {
         Role::Log => explain::<LogSettings>(dir),
         Role::Shop => explain::<ShopSettings>(dir),
         Role::Wallet => explain::<WalletSettings>(dir),
+        Role::Witness => explain::<WitnessSettings>(dir),
     };
     Ok((role, list?))
 }
@@ -137,6 +138,7 @@ fn keys_of(role: Role) -> &'static [(&'static str, &'static str)] {
         Role::Log => LogSettings::KEYS,
         Role::Shop => ShopSettings::KEYS,
         Role::Wallet => WalletSettings::KEYS,
+        Role::Witness => WitnessSettings::KEYS,
     }
 }
 
@@ -150,7 +152,7 @@ fn role_in(dir: &Path) -> anyhow::Result<Role> {
     let document: toml_edit::DocumentMut = std::fs::read_to_string(&path)?.parse()?;
     let role = document.get("role").and_then(|role| role.as_str()).unwrap_or_default();
     Role::named(role)
-        .with_context(|| format!("{} does not say `role = …` of bank, log, shop or wallet", path.display()))
+        .with_context(|| format!("{} does not say `role = …` of bank, log, shop, wallet or witness", path.display()))
 }
 
 fn existing(dir: &Path) -> anyhow::Result<PathBuf> {
@@ -237,6 +239,7 @@ mod tests {
         round_trips::<LogSettings>();
         round_trips::<ShopSettings>();
         round_trips::<WalletSettings>();
+        round_trips::<WitnessSettings>();
     }
 
     #[test]

@@ -148,6 +148,10 @@ pub struct LogSettings {
     pub retention: Span,
     /// Identities of banks.
     pub banks: Vec<String>,
+    /// Witnesses, each with its verifier key and its address.
+    pub witnesses: Vec<String>,
+    /// How many of them must cosign.
+    pub threshold: usize,
     /// What is told.
     pub log_level: String,
 }
@@ -160,6 +164,8 @@ impl Default for LogSettings {
             origin: String::new(),
             retention: Span(Duration::days(365)),
             banks: Vec::new(),
+            witnesses: Vec::new(),
+            threshold: 0,
             log_level: "info".to_owned(),
         }
     }
@@ -172,6 +178,50 @@ impl Settings for LogSettings {
         ("origin", "Its name in checkpoints, which cannot change once it has decided."),
         ("retention", "How long after a purchase's expiry the log decides on it and keeps the decision."),
         ("banks", "The banks on whose purchases it decides, as their naulon: lines (`naulon log trust-bank`)."),
+        (
+            "witnesses",
+            "Who cosigns its checkpoints, as lines of verifier key and address (`naulon log trust-witness`). With them the\n\
+             log refuses to start from an old copy of its store. Any C2SP witness will do.",
+        ),
+        ("threshold", "How many of the witnesses make a checkpoint a cosigned one; 0 means more than half of them."),
+        ("log_level", LOG_LEVEL),
+    ];
+}
+
+/// A witness's settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessSettings {
+    /// Always `witness`.
+    pub role: String,
+    /// Where it listens.
+    pub listen: String,
+    /// Its name in cosignatures.
+    pub name: String,
+    /// Verifier keys of logs.
+    pub logs: Vec<String>,
+    /// What is told.
+    pub log_level: String,
+}
+
+impl Default for WitnessSettings {
+    fn default() -> Self {
+        WitnessSettings {
+            role: Role::Witness.name().to_owned(),
+            listen: "127.0.0.1:21005".to_owned(),
+            name: String::new(),
+            logs: Vec::new(),
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Settings for WitnessSettings {
+    const ROLE: Role = Role::Witness;
+    const KEYS: &'static [(&'static str, &'static str)] = &[
+        ("listen", LISTEN),
+        ("name", "Its name in cosignatures. Whoever trusts it knows it by name and key, so it cannot change."),
+        ("logs", "The logs for which it cosigns, as their C2SP verifier keys (`naulon log witness trust-log`)."),
         ("log_level", LOG_LEVEL),
     ];
 }

@@ -9,14 +9,18 @@ use naulon_durable::sealed::Passphrase;
 use naulon_log::{LOG_SECRET_LEN, Log, LogFront, LogKeys, SqliteStore};
 use naulon_purchase::LogRules;
 use naulon_statement::SecretKey;
+use naulon_wire::Clients;
+use naulon_wire::publish::StartError;
 
 use super::serving::{self, Serving};
-use super::{PartyFolder, upkeep};
+use super::{PartyFolder, WitnessCommand, upkeep};
 use crate::config::{LogSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
 use crate::passphrase::PassphraseFrom;
+use crate::watch::{self, Watch};
+use crate::witnesses::{self, WitnessAddress};
 
 const KEY_FILE: &str = "log.key";
 const STORE_FILE: &str = "log.sqlite";
@@ -30,12 +34,15 @@ otherwise.
 Examples:
   naulon log init
   naulon log trust-bank bank
+  naulon log trust-witness witness
   naulon log serve")]
 pub enum LogCommand {
     /// Make a log: its folder, keys, settings and identity
     Init(Init),
     /// Decide on the purchases of this bank, too (from the next start of the server on)
     TrustBank(TrustBank),
+    /// Have checkpoints cosigned by this witness, too (from the next start of the server on)
+    TrustWitness(TrustWitness),
     /// Run the server until Ctrl-C or SIGTERM
     Serve(Serve),
     /// Copy the log's folder and its store as it is at one moment; the server may be running
@@ -44,6 +51,11 @@ pub enum LogCommand {
     Migrate(Migrate),
     /// Print who the log is and which banks it serves
     Show(Show),
+    /// A witness: cosigns the checkpoints of logs that only grow
+    #[command(subcommand)]
+    Witness(WitnessCommand),
+    /// Watch a log from outside: find what it would rather not have found
+    Watch(Watch),
 }
 
 /// The folder of a log.
@@ -80,11 +92,25 @@ pub struct TrustBank {
     folder: Folder,
 }
 
+/// `naulon log trust-witness`
+#[derive(Debug, Args)]
+pub struct TrustWitness {
+    /// The witness: its folder, or its verifier key and address in one argument, `"NAME+ID+KEY URL"`.
+    #[arg(required = true)]
+    witness: Vec<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
 /// `naulon log serve`
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
     folder: Folder,
+    /// Start although too few witnesses say where they stand. Only if this store is certainly the newest: an old copy
+    /// would contradict what the log has published.
+    #[arg(long)]
+    unchecked_by_witnesses: bool,
     #[command(flatten)]
     serving: Serving,
 }
@@ -123,10 +149,13 @@ impl LogCommand {
         match self {
             LogCommand::Init(init) => init.run(passphrase, output),
             LogCommand::TrustBank(trust) => trust.run(output),
+            LogCommand::TrustWitness(trust) => trust.run(output),
             LogCommand::Serve(serve) => serve.run(passphrase, output),
             LogCommand::Backup(backup) => backup.run(output),
             LogCommand::Migrate(migrate) => migrate.run(output),
             LogCommand::Show(show) => show.run(output),
+            LogCommand::Witness(command) => command.run(passphrase, output),
+            LogCommand::Watch(watch) => watch::run(watch, output),
         }
     }
 }
@@ -154,19 +183,45 @@ impl TrustBank {
     }
 }
 
+impl TrustWitness {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        for witness in &self.witness {
+            let line = WitnessAddress::find(witness)?.to_string();
+            let added = add_to_list::<LogSettings>(&self.folder.dir, "witnesses", &line)?;
+            super::report_trust(&line, added, output)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
 impl Serve {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let folder = PartyFolder::open(&self.folder.dir);
         let settings: LogSettings = folder.settings()?;
         serving::start_logging(&settings.log_level)?;
         let passphrase = passphrase.open("the log's keys")?;
-        let front = LogFront::start(open(&folder, &settings, &passphrase)?);
+        let mut log = open(&folder, &settings, &passphrase)?;
+        let addresses = witnesses::listed(&settings.witnesses)?;
+        let keys: Vec<_> = addresses.iter().map(|address| address.verifier.clone()).collect();
+        let publisher = log.publish_by(witnesses::policy(&keys, settings.threshold)?)?;
+        let witnesses = witnesses::clients(&addresses, &Clients::default())?;
+        let front = LogFront::start(log);
         let runtime = serving::runtime()?;
         runtime.block_on(async {
+            match publisher.settle(&witnesses, &front).await {
+                Err(error @ StartError::TooFew { .. }) if self.unchecked_by_witnesses => {
+                    tracing::warn!(%error, "started all the same, as --unchecked-by-witnesses says");
+                }
+                settled => settled.context("the log was not started")?,
+            }
+            let owner = front.clone();
+            let asking = tokio::spawn(async move { publisher.run(&witnesses, &owner).await });
             let listener = serving::listen(settings.listen.parse()?).await?;
             let identity = folder.identity()?;
             let (service, how) = (Arc::new(front.clone()), (self.serving, output));
-            serving::serve_until_stopped(listener, service, &identity, how, std::future::pending()).await
+            let served = serving::serve_until_stopped(listener, service, &identity, how, std::future::pending()).await;
+            asking.abort();
+            served
         })?;
         front.stop().context("the log's store")?;
         Ok(Exit::Ok)

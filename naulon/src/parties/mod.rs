@@ -19,6 +19,7 @@ mod upkeep;
 mod wallet;
 mod wallet_lines;
 pub mod wallet_room;
+mod witness;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ pub use folder::PartyFolder;
 pub use log::LogCommand;
 pub use shop::ShopCommand;
 pub use wallet::WalletCommand;
+pub use witness::WitnessCommand;
 
 use crate::exit::Exit;
 use crate::identity::{self, Identity};

@@ -19,6 +19,8 @@ pub struct Said {
     pub code: Option<i32>,
     /// The last line of JSON.
     pub json: Value,
+    /// All lines of JSON.
+    pub lines: Vec<Value>,
     /// Standard error.
     pub error: String,
 }
@@ -97,8 +99,9 @@ impl House {
     pub fn run(&self, args: &[&str]) -> Said {
         let output = self.start(args).wait_with_output().expect("ends");
         let text = String::from_utf8(output.stdout).expect("text");
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let json = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        Said { code: output.status.code(), json, error: String::from_utf8_lossy(&output.stderr).into_owned() }
+        Said { code: output.status.code(), json, lines, error: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 
     /// Runs a command that must succeed.
@@ -110,14 +113,19 @@ impl House {
 
     /// Starts a server and waits until it is ready.
     pub fn serve(&self, role: &str) -> Server {
-        let mut child = self.start(&[role, "serve"]);
+        self.serve_by(&[role, "serve"])
+    }
+
+    /// Starts a server by this command and waits until it is ready.
+    pub fn serve_by(&self, command: &[&str]) -> Server {
+        let mut child = self.start(command);
         let mut lines = BufReader::new(child.stdout.take().expect("standard output"));
         let mut line = String::new();
         lines.read_line(&mut line).expect("reads");
         let Ok(ready) = serde_json::from_str(&line) else {
             let mut error = String::new();
             let _ = child.stderr.take().expect("standard error").read_to_string(&mut error);
-            unreachable!("{role} does not start: {error}");
+            unreachable!("{command:?} does not start: {error}");
         };
         Server { child, ready }
     }

@@ -106,6 +106,10 @@ pub enum Breach {
     DoesNotOpen,
     /// The goods are not what the merchant's contract describes.
     NotAsDescribed,
+    /// Whoever keeps a public log signed two trees of which neither continues the other.
+    TwoTrees,
+    /// The log entered a time that lies before an earlier entry's.
+    TimeWentBack,
 }
 
 /// What the evidence amounts to.
@@ -155,6 +159,9 @@ pub fn judge(
 ) -> Judgement {
     let mut judgement = Judgement::default();
     let parts = Parts::read(evidence, trust, &mut judgement);
+    if !parts.names_a_purchase() {
+        judge_decisions_alone(&parts.decisions, &mut judgement);
+    }
     let Some(case) = Case::of(parts, &mut judgement) else { return judgement };
     case.judge_bank(&mut judgement);
     case.judge_log(&mut judgement);
@@ -200,6 +207,31 @@ impl Parts {
         }
         parts
     }
+}
+
+impl Parts {
+    fn names_a_purchase(&self) -> bool {
+        self.header.is_some() || self.authorization_q.is_some()
+    }
+}
+
+/// What a log's decisions prove against it by themselves, as an outsider finds them in the public tree: both outcomes on one
+/// header, and a time that does not suit the outcome.
+fn judge_decisions_alone(decisions: &[ProvenDecision], judgement: &mut Judgement) {
+    let mut broken = BTreeSet::new();
+    let mut outcomes = BTreeMap::<_, BTreeSet<bool>>::new();
+    for decision in decisions.iter().map(ProvenDecision::decision) {
+        let (log, is_commit) = (decision.signer(), decision.key().is_some());
+        let seen = outcomes.entry((log, decision.header)).or_default();
+        seen.insert(is_commit);
+        if seen.len() > 1 {
+            broken.insert((log, Breach::BothOutcomes));
+        }
+        if is_commit == (decision.time >= decision.expiry) {
+            broken.insert((log, Breach::OutOfTime));
+        }
+    }
+    judgement.breaches.extend(broken.into_iter().map(|(log, breach)| (Party::Log(log), breach)));
 }
 
 /// The parts that belong to one purchase.

@@ -10,6 +10,8 @@ use naulon_durable::pool::Pool;
 use naulon_purchase::log::{authenticate_abort, authenticate_commit};
 use naulon_purchase::{LogRequest, LogRules};
 use naulon_statement::Timestamp;
+use naulon_tlog::{CosignedCheckpoint, Hash};
+use naulon_wire::publish::Owner;
 use naulon_wire::{LogCall, LogReply, Problem, Service};
 use tokio::sync::oneshot;
 
@@ -38,6 +40,10 @@ type Caller = oneshot::Sender<Answer>;
 enum Job {
     Decide(LogRequest, Caller),
     Other(LogCall, Caller),
+    /// For the publisher: a consistency proof from the first size to the second.
+    Prove(u64, u64, oneshot::Sender<Result<Vec<Hash>, String>>),
+    /// For the publisher: keep a cosigned note.
+    Keep(String, oneshot::Sender<Result<(), String>>),
 }
 
 impl LogFront {
@@ -89,6 +95,22 @@ impl Service<LogCall> for LogFront {
     }
 }
 
+/// The publisher's questions queue with all others.
+impl Owner for LogFront {
+    async fn prove(&self, old: u64, new: u64) -> Result<Vec<Hash>, String> {
+        let (caller, answer) = oneshot::channel();
+        self.log.hand_in([Job::Prove(old, new, caller)]).map_err(|refused| refused.why.to_string())?;
+        answer.await.unwrap_or_else(|_| Err(ExecutorError::Stopped.to_string()))
+    }
+
+    async fn keep(&self, cosigned: &CosignedCheckpoint) -> Result<(), String> {
+        let (caller, answer) = oneshot::channel();
+        let note = cosigned.note().to_owned();
+        self.log.hand_in([Job::Keep(note, caller)]).map_err(|refused| refused.why.to_string())?;
+        answer.await.unwrap_or_else(|_| Err(ExecutorError::Stopped.to_string()))
+    }
+}
+
 fn not_taken(why: ExecutorError) -> Problem {
     match why {
         ExecutorError::Busy => Problem::new("busy", why),
@@ -119,8 +141,10 @@ fn check(rules: &LogRules, calls: Vec<(LogCall, Caller)>, log: &Executor<Job, ()
         }
     }
     if let Err(Refused { why, jobs }) = log.hand_in(jobs) {
-        for Job::Decide(_, caller) | Job::Other(_, caller) in jobs {
-            answer(caller, Err(not_taken(why)));
+        for job in jobs {
+            if let Job::Decide(_, caller) | Job::Other(_, caller) = job {
+                answer(caller, Err(not_taken(why)));
+            }
         }
     }
 }
@@ -135,6 +159,11 @@ fn work<S: LogStore>(log: &mut Log<S>, jobs: Vec<Job>, now: Timestamp) {
                 requests.push(request);
                 callers.push(caller);
             }
+            // A caller that has gone away needs no answer.
+            Job::Prove(old, new, caller) => {
+                drop(caller.send(log.prove_growth(old, new).map_err(|error| error.to_string())));
+            }
+            Job::Keep(note, caller) => drop(caller.send(log.keep_cosigned(&note).map_err(|error| error.to_string()))),
             Job::Other(call, caller) => others.push((call, caller)),
         }
     }

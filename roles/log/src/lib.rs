@@ -9,14 +9,15 @@
 //! behind HTTP, with the signatures of the requests verified in parallel before they queue.
 //!
 //! In scope: deciding once, the log's time, the tree, serving it (C2SP tlog-tiles). Out of scope: what the statements mean
-//! (`naulon-purchase`), hashes and proofs (`naulon-tlog`), witnesses, pruning bodies after their retention.
+//! (`naulon-purchase`), hashes and proofs (`naulon-tlog`), asking witnesses (`naulon_wire::publish`), pruning bodies after their retention.
 //!
 //! | what is stored | label | what who can write it gains |
 //! | --- | --- | --- |
 //! | rows, entries, hashes, checkpoint | trusted | a second decision on a purchase; signed checkpoints already out convict the log |
 //!
 //! The store knows of a purchase its a, Q if delivery is two-sided, expiry, and k once committed; neither n nor M nor the
-//! value. What the store loses cannot be made good: a log never runs on a restored backup.
+//! value. What the store loses cannot be made good: a log never runs on an old copy, and one that has witnesses
+//! ([`Log::publish_by`]) does not start on one.
 //!
 //! ```
 //! use naulon_durable::fault::Faults;

@@ -8,8 +8,10 @@ use naulon_purchase::log::{authenticate_abort, authenticate_commit, decide};
 use naulon_purchase::{LogRefusal, LogRequest, LogRules};
 use naulon_statement::{Digest, Signed, Timestamp, Unverified};
 use naulon_tlog::{
-    Appended, Checkpoint, CheckpointSigner, Hash, HashStore, InclusionProof, Tree, inclusion_proof, leaf_hash,
+    Appended, Checkpoint, CheckpointSigner, Hash, HashStore, InclusionProof, Tree, WitnessPolicy, consistency_proof,
+    inclusion_proof, leaf_hash,
 };
+use naulon_wire::publish::{PublishError, Publisher};
 use naulon_wire::{LogCall, LogDescription, LogReply, Problem};
 
 use crate::keys::LogKeys;
@@ -23,6 +25,9 @@ pub struct Log<S> {
     pub(crate) store: S,
     fence: Fence,
     pub(crate) head: Head,
+    /// The newest checkpoint that witnesses had cosigned when the log was opened.
+    cosigned: Option<String>,
+    pub(crate) publisher: Option<Publisher>,
     halted: bool,
 }
 
@@ -93,7 +98,43 @@ impl<S: LogStore> Log<S> {
         };
         check_last_body(&rules, &tree, &store)?;
         let head = Head { before: tree.clone(), tree, checkpoint, time: state.time, appended: Vec::new() };
-        Ok(Log { keys, rules, store, fence: state.fence, head, halted: false })
+        let (fence, cosigned) = (state.fence, state.cosigned);
+        Ok(Log { keys, rules, store, fence, head, cosigned, publisher: None, halted: false })
+    }
+
+    /// From here on hands every new checkpoint to a publisher, which has it cosigned by the witnesses of the policy. The
+    /// publisher is to be settled before the log answers anybody (`naulon_wire::publish`).
+    ///
+    /// # Errors
+    /// When what was kept as cosigned is not this log's.
+    pub fn publish_by(&mut self, policy: WitnessPolicy) -> Result<Publisher, PublishError> {
+        let log = self.keys.checkpoints.verifier().clone();
+        let publisher = Publisher::new(log, policy, &self.head.checkpoint, self.cosigned.as_deref())?;
+        self.publisher = Some(publisher.clone());
+        Ok(publisher)
+    }
+
+    /// The proof that its tree of `new` entries continues that of `old`. Any tree that it ever published will do.
+    ///
+    /// # Errors
+    /// When there is no such tree here, or the store fails.
+    pub fn prove_growth(&self, old: u64, new: u64) -> Result<Vec<Hash>, StoreError> {
+        if new > self.head.tree.size() {
+            return Err(StoreError::Other(format!("a tree of {new} entries is not here")));
+        }
+        consistency_proof(old, new, &Stored(&self.store)).map_err(|error| StoreError::Other(error.to_string()))
+    }
+
+    /// Keeps a checkpoint with its witnesses' cosignatures, durably.
+    ///
+    /// # Errors
+    /// When the store fails, or another writer has taken over.
+    pub fn keep_cosigned(&mut self, note: &str) -> Result<(), CommitError> {
+        let kept = self.store.keep_cosigned(self.fence, note);
+        if let Err(error) = &kept {
+            self.halt_by(&Trouble::Commit(error.clone()));
+        }
+        kept
     }
 
     /// Answers one call. What the answer says is durable.
@@ -123,13 +164,17 @@ impl<S: LogStore> Log<S> {
         match self.decide_group(&requests, now) {
             Ok(answers) => answers.into_iter().map(|answer| answer.map_err(Problem::from)).collect(),
             Err(trouble) => {
-                if trouble.halts() && !self.halted {
-                    self.halted = true;
-                    tracing::error!(%trouble, "the log stops deciding; start it again");
-                }
+                self.halt_by(&trouble);
                 let problem = Problem::from(trouble);
                 requests.iter().map(|_| Err(problem.clone())).collect()
             }
+        }
+    }
+
+    fn halt_by(&mut self, trouble: &Trouble) {
+        if trouble.halts() && !self.halted {
+            self.halted = true;
+            tracing::error!(%trouble, "the log stops deciding; start it again");
         }
     }
 
@@ -196,6 +241,9 @@ impl<S: LogStore> Log<S> {
         let before = std::mem::replace(&mut self.head.tree, tree);
         let Appending { hashes: appended, checkpoint, .. } = group;
         self.head = Head { tree: self.head.tree.clone(), checkpoint, time, before, appended };
+        if let Some(publisher) = &self.publisher {
+            publisher.publish(&self.head.checkpoint);
+        }
         Ok(())
     }
 

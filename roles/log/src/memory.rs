@@ -23,6 +23,7 @@ struct Disk {
     fence: u64,
     time: Timestamp,
     checkpoint: Option<String>,
+    cosigned: Option<String>,
     subjects: BTreeMap<Digest, u64>,
     bodies: Vec<Vec<u8>>,
     entries: Vec<Entry>,
@@ -84,6 +85,7 @@ impl LogStore for MemoryStore {
                 size: disk.size(),
                 time: disk.time,
                 checkpoint: disk.checkpoint.clone(),
+                cosigned: disk.cosigned.clone(),
             }
         })
     }
@@ -120,6 +122,14 @@ impl LogStore for MemoryStore {
             return Err(refusal);
         }
         Ok(self.faults.around(|| disk.write(group))?)
+    }
+
+    fn keep_cosigned(&mut self, fence: Fence, note: &str) -> Result<(), CommitError> {
+        let mut disk = self.disk();
+        if disk.fence != fence.0 {
+            return Err(CommitError::Fenced);
+        }
+        Ok(self.faults.around(|| disk.cosigned = Some(note.to_owned()))?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The public files of the log: checkpoint, tiles, entry bundles (C2SP tlog-tiles), and the bodies of decisions.
 
 use naulon_tlog::{TileKind, TilePath, encode_bundle, read_tile};
+use naulon_wire::log::COSIGNED;
 use naulon_wire::{PublicFile, PublicKind};
 
 use crate::log::{Log, Stored, unsound};
@@ -8,14 +9,14 @@ use crate::store::LogStore;
 use crate::trouble::Trouble;
 
 impl<S: LogStore> Log<S> {
-    /// A public file, by its path with a leading slash: `/checkpoint`, `/tile/…`, and `/body/<index>`, the
-    /// signed decision whose digest stands in the entry of that index.
+    /// A public file, by its path with a leading slash: `/checkpoint`, `/checkpoint/cosigned`, `/tile/…`, and
+    /// `/body/<index>`, the signed decision whose digest stands in the entry of that index.
     pub(crate) fn public(&self, path: &str) -> Result<PublicFile, Trouble> {
         self.check_running()?;
         let none = || Trouble::NoSuchFile(path.to_owned());
         let kind = PublicKind::of(path).ok_or_else(none)?;
         let bytes = match kind {
-            PublicKind::Checkpoint => self.head.checkpoint.clone().into_bytes(),
+            PublicKind::Checkpoint => self.checkpoint(path).ok_or_else(none)?.into_bytes(),
             PublicKind::Tile => self.tile(path)?,
             PublicKind::Body => {
                 let index = path.strip_prefix("/body/").and_then(parse_index);
@@ -24,6 +25,15 @@ impl<S: LogStore> Log<S> {
             }
         };
         Ok(PublicFile { kind, bytes: bytes.into() })
+    }
+
+    /// The newest checkpoint with the cosignatures that it has, or the newest with as many as the policy wants.
+    fn checkpoint(&self, path: &str) -> Option<String> {
+        match (path, &self.publisher) {
+            (COSIGNED, publisher) => publisher.as_ref()?.cosigned(),
+            (_, Some(publisher)) => Some(publisher.newest()),
+            (_, None) => Some(self.head.checkpoint.clone()),
+        }
     }
 
     fn tile(&self, path: &str) -> Result<Vec<u8>, Trouble> {

@@ -19,7 +19,8 @@ const LOG: ApplicationId = ApplicationId::new(b"nlLO");
 
 /// The random keys stand in a narrow table; everything that grows is ordered by a running number, so that pages fill.
 /// Bodies stand apart from the entries: they go after their retention, entries and hashes stay.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE log_state (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         fence INTEGER NOT NULL,
@@ -32,7 +33,11 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE body (place INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
     CREATE TABLE entry (place INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;
     CREATE TABLE hash (place INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
-"];
+",
+    "
+    CREATE TABLE cosigned (one INTEGER PRIMARY KEY CHECK (one = 1), note TEXT NOT NULL) STRICT;
+",
+];
 
 /// Keeps a log in one file, which no other process can have open.
 pub struct SqliteStore(Database);
@@ -71,9 +76,10 @@ impl LogStore for SqliteStore {
     fn take_over(&mut self) -> Result<LogState, StoreError> {
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("UPDATE log_state SET fence = fence + 1 WHERE one = 1", [])?;
-        let state = transaction.query_row("SELECT fence, size, time_ms, checkpoint FROM log_state", [], |row| {
-            let fence = Fence(row.get(0)?);
-            Ok(LogState { fence, size: row.get(1)?, time: Timestamp(row.get(2)?), checkpoint: row.get(3)? })
+        let state = "SELECT fence, size, time_ms, checkpoint, note FROM log_state LEFT JOIN cosigned USING (one)";
+        let state = transaction.query_row(state, [], |row| {
+            let (fence, time) = (Fence(row.get(0)?), Timestamp(row.get(2)?));
+            Ok(LogState { fence, size: row.get(1)?, time, checkpoint: row.get(3)?, cosigned: row.get(4)? })
         })?;
         transaction.commit()?;
         Ok(state)
@@ -115,6 +121,14 @@ impl LogStore for SqliteStore {
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate).map_err(lost)?;
         write(&transaction, group)?;
         transaction.commit().map_err(lost)
+    }
+
+    fn keep_cosigned(&mut self, fence: Fence, note: &str) -> Result<(), CommitError> {
+        let lost = |error: rusqlite::Error| CommitError::Store(error.into());
+        let sql = "INSERT INTO cosigned (one, note) SELECT one, ?2 FROM log_state WHERE fence = ?1
+                   ON CONFLICT (one) DO UPDATE SET note = excluded.note";
+        let kept = self.0.prepare_cached(sql).and_then(|mut sql| sql.execute(params![fence.0, note])).map_err(lost)?;
+        if kept == 1 { Ok(()) } else { Err(CommitError::Fenced) }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct LogState {
     pub time: Timestamp,
     /// The signed checkpoint of that size; none before the first entry.
     pub checkpoint: Option<String>,
+    /// The newest checkpoint that witnesses have cosigned, as it was kept.
+    pub cosigned: Option<String>,
 }
 
 /// A decision to be written.
@@ -103,4 +105,8 @@ pub trait LogStore: Send {
     /// still the writer's, and no subject has a decision. When it returns, all of it is durable and may be published.
     /// If it said so too early, a crash would let the log decide otherwise on what somebody already holds proof of.
     fn commit(&mut self, group: &Appending) -> Result<(), CommitError>;
+
+    /// Keeps a checkpoint with its cosignatures in the place of the one before, if the writer still has the log. When it
+    /// returns, the note is durable. A lost one costs the log a question to its witnesses at the next start.
+    fn keep_cosigned(&mut self, fence: Fence, note: &str) -> Result<(), CommitError>;
 }

@@ -96,6 +96,18 @@ fn a_group_at_another_place_is_refused(mut store: impl LogStore) {
     assert_eq!(store.take_over().unwrap().size, 1);
 }
 
+fn a_cosigned_checkpoint_is_kept_for_the_writer(mut store: impl LogStore) {
+    let old = store.take_over().unwrap();
+    assert_eq!(old.cosigned, None);
+    store.keep_cosigned(old.fence, "first").unwrap();
+    store.keep_cosigned(old.fence, "second").unwrap();
+    let new = store.take_over().unwrap();
+    assert_eq!(new.cosigned.as_deref(), Some("second"));
+    assert_eq!(store.keep_cosigned(old.fence, "third"), Err(CommitError::Fenced));
+    store.commit(&group(new.fence, 0, &[1], 0)).unwrap();
+    assert_eq!(store.take_over().unwrap().cosigned.as_deref(), Some("second"), "also when the log goes on");
+}
+
 /// A file that was begun with the tables of this schema, and brought up to date.
 fn migrated(path: &Path, number: i64) -> SqliteStore {
     Connection::open(path).unwrap().execute_batch(&std::fs::read_to_string(frozen(number)).unwrap()).unwrap();
@@ -166,6 +178,12 @@ macro_rules! conformance {
                 super::$promise(super::migrated(&directory.path().join("log.sqlite"), 1));
             })*
         }
+        mod sqlite_from_schema_2 {
+            $(#[test] fn $promise() {
+                let directory = tempfile::tempdir().unwrap();
+                super::$promise(super::migrated(&directory.path().join("log.sqlite"), 2));
+            })*
+        }
         mod sqlite {
             $(#[test] fn $promise() {
                 let directory = tempfile::tempdir().unwrap();
@@ -181,6 +199,7 @@ conformance!(
     a_subject_is_decided_once,
     an_earlier_writer_is_refused,
     a_group_at_another_place_is_refused,
+    a_cosigned_checkpoint_is_kept_for_the_writer,
 );
 
 #[test]

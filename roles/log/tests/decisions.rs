@@ -175,6 +175,9 @@ fn a_group_that_was_not_written_leaves_no_trace() {
         fn commit(&mut self, group: &Appending) -> Result<(), CommitError> {
             if std::mem::take(&mut self.1) { Err(StoreError::Full.into()) } else { self.0.commit(group) }
         }
+        fn keep_cosigned(&mut self, fence: naulon_log::Fence, note: &str) -> Result<(), CommitError> {
+            self.0.keep_cosigned(fence, note)
+        }
     }
     let mut log = open(FullOnce(memory(), true)).unwrap();
     let purchase = Purchase::new(1, EXPIRY);

@@ -65,11 +65,11 @@ pub use cosignature::{Cosignature, MAX_COSIGNATURE_TIME, TimeError, WitnessSigne
 pub use hash::{Hash, empty_root, leaf_hash, node_hash};
 pub use note::{MAX_CHECKPOINT_LEN, MAX_NAME_LEN, MAX_SIGNATURES};
 pub use policy::{CosignedCheckpoint, CosignedError, MAX_WITNESSES, PolicyError, WitnessPolicy};
-pub use proof::{ProveError, consistency_proof, inclusion_proof};
+pub use proof::{ProveError, consistency_proof, inclusion_proof, prefix_proof};
 pub use store::{HashStore, MAX_TREE_SIZE, MissingHash, ReadError, stored_count};
 pub use tile::{
     MAX_TILE_LEVEL, MAX_TILE_PATH_LEN, TILE_WIDTH, TileError, TileKind, TilePath, TilePathError, read_tile,
 };
 pub use tree::{Appended, OpenError, Tree};
-pub use verify::{InclusionProof, MAX_PROOF_LEN, ProofError, verify_consistency, verify_inclusion};
+pub use verify::{InclusionProof, MAX_PROOF_LEN, ProofError, prefix_root, verify_consistency, verify_inclusion};
 pub use witness::{AddCheckpoint, MAX_ADD_CHECKPOINT_LEN, MAX_WITNESS_PROOF_LEN, WitnessRefusal};

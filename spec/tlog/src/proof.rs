@@ -70,6 +70,25 @@ pub fn consistency_proof<S: HashStore + ?Sized>(
     Ok(read_nodes(&nodes, store)?)
 }
 
+/// What shows which root the first `old` leaves of the tree of `new` leaves have, for whoever knows that tree's root
+/// ([`prefix_root`](crate::prefix_root)): a consistency proof that always begins with the old tree's last complete subtree.
+/// So it also shows that a tree does *not* continue another one. Two calls of the store.
+///
+/// # Errors
+/// When `old` is zero or above `new`, `new` is too large, or the store fails.
+pub fn prefix_proof<S: HashStore + ?Sized>(old: u64, new: u64, store: &S) -> Result<Vec<Hash>, ProveError<S::Error>> {
+    if old == 0 {
+        return Err(ProveError::NoSuchLeaf { index: 0, size: 0 });
+    }
+    let path = consistency_proof(old, new, store)?;
+    if !old.is_power_of_two() && old != new {
+        return Ok(path);
+    }
+    let mut proof = read_nodes(&[(0, old)], store)?;
+    proof.extend(path);
+    Ok(proof)
+}
+
 /// Why a proof could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProveError<E> {

@@ -70,6 +70,33 @@ pub fn verify_consistency(
     check_root(climb_border(climb(*seed, index, inner), border), new_root)
 }
 
+/// The root of the first `old_size` leaves of the tree with `new_size` leaves and this root, as a
+/// [`prefix_proof`](crate::prefix_proof) shows it. Whoever has signed another root for that size has signed two trees.
+///
+/// # Errors
+/// See [`ProofError`].
+pub fn prefix_root(old_size: u64, new_size: u64, new_root: &Hash, proof: &[Hash]) -> Result<Hash, ProofError> {
+    if old_size > new_size {
+        return Err(ProofError::Backwards { old: old_size, new: new_size });
+    }
+    let (seed, path) = proof.split_first().ok_or(ProofError::Length { want: 1, got: 0 })?;
+    if old_size == 0 {
+        return Err(ProofError::NoSuchLeaf { index: 0, size: 0 });
+    }
+    if old_size == new_size {
+        check_len(path, 0)?;
+        return check_root(*seed, new_root).map(|()| *seed);
+    }
+    let level = old_size.trailing_zeros();
+    let (inner, border) = shape(old_size - 1, new_size);
+    let inner = inner - level as usize;
+    check_len(path, inner + border)?;
+    let index = (old_size - 1) >> level;
+    let (inner, border) = path.split_at(inner);
+    check_root(climb_border(climb(*seed, index, inner), border), new_root)?;
+    Ok(climb_border(climb_left(*seed, index, inner), border))
+}
+
 /// An inclusion proof as it travels with a receipt.
 ///
 /// In CBOR it is a map: 1 the index, 2 the size, 3 the path as an array of byte strings of 32 bytes. The decoder bounds

@@ -80,6 +80,17 @@ fn every_proof_of_every_small_tree() {
             let proof = consistency_proof(old as u64, n, &store).expect("a proof");
             assert_eq!(proof, if old == 0 { vec![] } else { subproof(old, all, true) });
             assert_eq!(verify_consistency(old as u64, &root(&all[..old]), n, &root(all), &proof), Ok(()));
+            if old == 0 {
+                assert!(prefix_proof(0, n, &store).is_err());
+                continue;
+            }
+            let mut proof = prefix_proof(old as u64, n, &store).expect("a proof");
+            assert_eq!(prefix_root(old as u64, n, &root(all), &proof), Ok(root(&all[..old])));
+            assert_eq!(prefix_root(old as u64, n, &empty_root(), &proof), Err(ProofError::Root));
+            proof[0] = flip(&proof[0], old);
+            assert_eq!(prefix_root(old as u64, n, &root(all), &proof), Err(ProofError::Root));
+            proof.pop();
+            assert!(prefix_root(old as u64, n, &root(all), &proof).is_err());
         }
     }
 }

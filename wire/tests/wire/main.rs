@@ -8,5 +8,6 @@ mod calls;
 mod codes;
 mod loopback;
 mod openapi;
+mod publish;
 mod rubbish;
 mod samples;

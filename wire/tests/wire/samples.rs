@@ -193,6 +193,7 @@ pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
         LogCall::Abort { header: Unverified::from(&header()) },
         LogCall::Decision(header().digest()),
         LogCall::Public("/checkpoint".to_owned()),
+        LogCall::Public("/checkpoint/cosigned".to_owned()),
         LogCall::Public("/tile/0/x001/067.p/3".to_owned()),
         LogCall::Public("/tile/entries/000".to_owned()),
         LogCall::Public("/body/7".to_owned()),
