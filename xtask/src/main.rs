@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout)] // A program prints.
 
+mod fuzz;
 mod house;
 mod packages;
 mod tally;
@@ -18,7 +19,8 @@ use tally::Tally;
 const USAGE: &str = "\
 cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase
-cargo xtask bench [AREA] [--json]                 figures as ratios measured in one run: exchange";
+cargo xtask bench [AREA] [--json]                 figures as ratios measured in one run: exchange
+cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";
 
 /// How many seeded runs of the simulator belong to the test command.
 const SIM_RUNS: &str = "20000";
@@ -31,10 +33,11 @@ fn main() -> ExitCode {
         ["test", area] => test(Some(area)),
         ["sim", rest @ ..] => program("naulon-sim", rest),
         ["bench", rest @ ..] => program("naulon-bench", rest),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        ["fuzz", rest @ ..] => match fuzz::Wanted::of(rest) {
+            Some(wanted) => fuzz::search(&wanted),
+            None => return usage(),
+        },
+        _ => return usage(),
     };
     match outcome {
         Ok(code) => code,
@@ -43,6 +46,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
 /// An area's packages: those whose tests show what the area promises.

@@ -16,6 +16,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("faketime", "faketime"),
 ];
 
+/// The same for the search of the fuzz targets.
+const NEEDED_BY_FUZZ: &[(&str, &str)] = &[("g++", "g++")];
+
 /// Where Debian keeps the commands of PostgreSQL's versions, each in a folder `bin` of its own: not on the path.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
@@ -26,6 +29,15 @@ pub fn install_missing() -> Result<()> {
     if !has_venv() {
         missing.extend(["python3", "python3-venv"]);
     }
+    install(missing)
+}
+
+/// Installs what libFuzzer is built with, where it is missing.
+pub fn install_for_fuzz() -> Result<()> {
+    install(NEEDED_BY_FUZZ.iter().filter(|(command, _)| !is_here(command)).map(|(_, package)| *package).collect())
+}
+
+fn install(missing: Vec<&str>) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
