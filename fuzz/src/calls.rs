@@ -20,19 +20,26 @@ pub fn shop(bytes: &[u8]) {
     request::<ShopCall>(bytes);
 }
 
+thread_local! {
+    // Making the samples takes longer than reading a response.
+    static BANK: Vec<BankCall> = samples::bank().into_iter().map(|(call, _)| call).collect();
+    static LOG: Vec<LogCall> = samples::log().into_iter().map(|(call, _)| call).collect();
+    static SHOP: Vec<ShopCall> = samples::shop().into_iter().map(|(call, _)| call).collect();
+}
+
 /// A bank's response, to each of the calls.
 pub fn bank_reply(bytes: &[u8]) {
-    samples::bank().into_iter().for_each(|(call, _)| response(&call, bytes));
+    BANK.with(|calls| calls.iter().for_each(|call| response(call, bytes)));
 }
 
 /// A log's response.
 pub fn log_reply(bytes: &[u8]) {
-    samples::log().into_iter().for_each(|(call, _)| response(&call, bytes));
+    LOG.with(|calls| calls.iter().for_each(|call| response(call, bytes)));
 }
 
 /// A shop's response.
 pub fn shop_reply(bytes: &[u8]) {
-    samples::shop().into_iter().for_each(|(call, _)| response(&call, bytes));
+    SHOP.with(|calls| calls.iter().for_each(|call| response(call, bytes)));
 }
 
 /// A request as bytes of a corpus.

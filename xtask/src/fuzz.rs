@@ -14,6 +14,9 @@ use crate::packages;
 
 /// Seconds a target, if nobody says otherwise.
 const SECONDS: u64 = 60;
+/// Inputs that are kept of each target, the shortest first: enough to begin where the last search ended, and little enough
+/// to be replayed in every test.
+const MAX_KEPT: usize = 96;
 /// The longest input in bytes: long enough for a request with several tokens.
 const MAX_LEN: u32 = 16 * 1024;
 /// Counters on every edge, and what is compared with what: by these libFuzzer finds its way.
@@ -129,6 +132,7 @@ impl Room {
         }
         let mut merge = self.engine(target);
         run(merge.arg("-merge=1").arg(self.kept(target)).arg(&working))?;
+        keep_shortest(&self.kept(target))?;
         Ok(true)
     }
 
@@ -138,6 +142,19 @@ impl Room {
         engine.args([&format!("-max_len={MAX_LEN}"), "-timeout=60", "-rss_limit_mb=4096"]);
         engine
     }
+}
+
+fn keep_shortest(corpus: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(corpus)? {
+        let entry = entry?;
+        files.push((entry.metadata()?.len(), entry.path()));
+    }
+    files.sort();
+    for (_, path) in files.iter().skip(MAX_KEPT) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 fn triple() -> Result<String> {
