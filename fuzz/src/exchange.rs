@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use naulon_bank::{Bank, MemoryStore};
 use naulon_durable::fault::{Faults, When};
-use naulon_exchange::{Condition, Header, Outcome, Output, State};
+use naulon_exchange::{Condition, Exchange, Header, Input, Outcome, Output, State};
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, Signed, Timestamp};
 use naulon_wire::{BankCall, BankReply, Call, ExchangeReply, HttpRequest};
@@ -39,8 +39,8 @@ struct Play {
     headers: Vec<Signed<Header>>,
     /// What was sent as HTTP, with the answer if there was one.
     sent: Vec<(HttpRequest, Option<ExchangeReply>)>,
-    /// For each token's nonce the request that has it, unless that was aborted.
-    given_up: BTreeMap<[u8; 32], Digest>,
+    /// For each token's nonce how much of it each request has that was not aborted.
+    given_up: BTreeMap<[u8; 32], BTreeMap<Digest, Amount>>,
     next: u32,
 }
 
@@ -77,10 +77,7 @@ impl Play {
     fn exchange(&mut self, source: &mut BytesSource<'_>) {
         let given = self.some_coins(source);
         let blinds = self.blinds(source);
-        let exchange = world::exchange(
-            given.iter().map(|place| self.coins[*place].input()).collect(),
-            blinds.iter().map(Blind::output).collect(),
-        );
+        let exchange = world::exchange(self.inputs(source, &given), blinds.iter().map(Blind::output).collect());
         let call = world::call(exchange, given.iter().map(|place| &self.coins[*place].q));
         self.send(call, &blinds);
     }
@@ -90,10 +87,7 @@ impl Play {
         let value = Amount::checked_sum(given.iter().map(|place| world::value_of(&self.coins[*place].token)));
         let value = self.value(source, value.expect("countable"));
         let account = world::key(source.of(&["alice", "shop", "nobody"])).public();
-        let exchange = world::exchange(
-            given.iter().map(|place| self.coins[*place].input()).collect(),
-            vec![Output::Account { account, amount: value }],
-        );
+        let exchange = world::exchange(self.inputs(source, &given), vec![Output::Account { account, amount: value }]);
         let call = world::call(exchange, given.iter().map(|place| &self.coins[*place].q));
         self.send(call, &[]);
     }
@@ -107,9 +101,10 @@ impl Play {
             // Sales are few, so that some are offered twice.
             ..world::condition(source.below(6) as u8)
         };
-        let coins: Vec<&Coin> = given.iter().map(|place| &self.coins[*place]).collect();
-        let change: Vec<&Blind> = blinds.iter().collect();
-        let call = world::lock(&coins, price, &change, condition);
+        let merchant = Output::Account { account: condition.merchant, amount: price };
+        let outputs = std::iter::once(merchant).chain(blinds.iter().map(Blind::output)).collect();
+        let exchange = Exchange { condition: Some(condition), ..world::exchange(self.inputs(source, &given), outputs) };
+        let call = world::call(exchange, given.iter().map(|place| &self.coins[*place].q));
         self.send(call, &blinds);
     }
 
@@ -165,7 +160,7 @@ impl Play {
 
     fn send(&mut self, call: BankCall, blinds: &[Blind]) {
         let http = call.to_http();
-        let nonces: Vec<[u8; 32]> = match &call {
+        let given: Vec<([u8; 32], Amount, Amount)> = match &call {
             BankCall::Exchange(joint) => tokens_of(joint.claimed_body()),
             _ => Vec::new(),
         };
@@ -175,18 +170,22 @@ impl Play {
             _ => None,
         };
         if let Some(reply) = &reply {
-            self.note(reply, &nonces, blinds);
+            self.note(reply, &given, blinds);
         }
         self.sent.push((http, reply));
     }
 
-    fn note(&mut self, reply: &ExchangeReply, nonces: &[[u8; 32]], blinds: &[Blind]) {
+    fn note(&mut self, reply: &ExchangeReply, given: &[([u8; 32], Amount, Amount)], blinds: &[Blind]) {
         if reply.state == State::Aborted {
-            self.given_up.retain(|_, holder| *holder != reply.request);
+            for holders in self.given_up.values_mut() {
+                holders.remove(&reply.request);
+            }
         } else {
-            for nonce in nonces {
-                let holder = *self.given_up.entry(*nonce).or_insert(reply.request);
-                assert_eq!(holder, reply.request, "a token was given up twice");
+            for (nonce, amount, value) in given {
+                let holders = self.given_up.entry(*nonce).or_default();
+                holders.insert(reply.request, *amount);
+                let sum = Amount::checked_sum(holders.values().copied()).expect("countable");
+                assert!(sum <= *value, "{sum} of a token of {value} was given up");
             }
         }
         if let Some(header) = &reply.header {
@@ -228,6 +227,16 @@ impl Play {
         (0..1 + source.below(3)).map(|_| source.below(self.coins.len())).collect()
     }
 
+    /// These tokens whole, or parts of them.
+    fn inputs(&self, source: &mut BytesSource<'_>, given: &[usize]) -> Vec<Input> {
+        let input = |place: &usize| {
+            let token = self.coins[*place].token;
+            let part = source.of(&[None, None, Some("1"), Some("0.5"), Some("2"), Some("5")]).map(world::amount);
+            Input::Token { token, key: None, part }
+        };
+        given.iter().map(input).collect()
+    }
+
     /// The right value, mostly.
     fn value(&self, source: &mut BytesSource<'_>, right: Amount) -> Amount {
         let other = [right, right, right, world::amount("3"), world::amount("0.5"), Amount::ZERO, Amount::MAX];
@@ -243,10 +252,14 @@ fn body(reply: ExchangeReply) -> bytes::Bytes {
     BankCall::reply_to_http(BankReply::Exchange(Box::new(reply))).body
 }
 
-fn tokens_of(exchange: &naulon_exchange::Exchange) -> Vec<[u8; 32]> {
-    let nonce = |input: &naulon_exchange::Input| match input {
-        naulon_exchange::Input::Token { token } => Some(*token.nonce()),
+/// Nonce, amount given up and value of each token.
+fn tokens_of(exchange: &Exchange) -> Vec<([u8; 32], Amount, Amount)> {
+    let given = |input: &Input| match input {
+        Input::Token { token, part, .. } => {
+            let value = world::value_of(token);
+            Some((*token.nonce(), part.unwrap_or(value), value))
+        }
         _ => None,
     };
-    exchange.inputs.iter().filter_map(nonce).collect()
+    exchange.inputs.iter().filter_map(given).collect()
 }

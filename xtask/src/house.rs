@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// The rooms from the ground up: a package uses only packages of rooms at or below its own.
-const ROOMS: &[&str] = &["spec", "protocol", "wire", "durable", "roles", "naulon", "sim", "bench", "xtask"];
+const ROOMS: &[&str] = &["spec", "protocol", "wire", "durable", "roles", "naulon", "sim", "bench", "fuzz", "xtask"];
 
 /// What must not be named in the sources of `spec` and `protocol`: time and randomness are arguments there.
 const IMPURE: &[&str] = &[
