@@ -29,6 +29,15 @@ pub struct Operations {
     pub sign: f64,
 }
 
+/// What a call's figures are to be, as multiples of the peer's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GoalsBesidePeer {
+    /// Calls answered a second, at least.
+    pub throughput: Option<f64>,
+    /// Processor time a call, at most.
+    pub cpu: Option<f64>,
+}
+
 /// A kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -97,6 +106,24 @@ impl Kind {
             Kind::OneToOne => Some(1.25),
             Kind::Decision => Some(1.5),
             _ => None,
+        }
+    }
+
+    /// How many tokens it gives for as many, if it does only that; a mint has a swap for it.
+    pub fn tokens_swapped(self) -> Option<usize> {
+        match self {
+            Kind::OneToOne => Some(1),
+            Kind::EightToEight => Some(8),
+            _ => None,
+        }
+    }
+
+    /// What its figures are to be, as multiples of the peer's.
+    pub fn goals_beside_peer(self) -> GoalsBesidePeer {
+        match self {
+            Kind::OneToOne => GoalsBesidePeer { throughput: Some(3.0), cpu: Some(0.6) },
+            Kind::EightToEight => GoalsBesidePeer { throughput: Some(1.5), cpu: None },
+            _ => GoalsBesidePeer::default(),
         }
     }
 

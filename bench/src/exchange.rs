@@ -15,6 +15,7 @@ use crate::calls::{Kind, Maker};
 use crate::figure::{A_SECOND, Figure, MICROSECONDS};
 use crate::house;
 use crate::load::{self, Loaded};
+use crate::mint::{self, Mint, Programs};
 use crate::primitives::{self, Primitives};
 use crate::rows::Mirror;
 use crate::samples::Samples;
@@ -34,8 +35,8 @@ struct Measured {
     mirror: Mirror,
 }
 
-/// Measures these kinds of calls and gives the figures.
-pub fn run(kinds: &[Kind], rounds: usize) -> Result<Vec<Figure>> {
+/// Measures these kinds of calls, beside the peer if its programs are given, and gives the figures.
+pub fn run(kinds: &[Kind], rounds: usize, peer: Option<&Programs>) -> Result<Vec<Figure>> {
     let folders = tempfile::tempdir()?;
     let folder = |name: &str| -> Result<_> {
         let folder = folders.path().join(name);
@@ -52,6 +53,7 @@ pub fn run(kinds: &[Kind], rounds: usize) -> Result<Vec<Figure>> {
     }
     let mut bank = Measured { mirror: Mirror::beside(&house::bank_file(&bank_folder), &bank_folder)?, server: bank };
     let mut log = start_log(&folder("log")?)?;
+    let mint = peer.map(|programs| programs.start(&folder("mint")?)).transpose()?;
 
     let primitives = Primitives::new(&brand, &house::brand_secret()?, &maker.header(u64::MAX))?;
     let mut steps = Steps::new(brand.brand().clone(), &folder("steps")?)?;
@@ -67,11 +69,17 @@ pub fn run(kinds: &[Kind], rounds: usize) -> Result<Vec<Figure>> {
             let requests = maker.make(kind, kind.calls())?;
             let measured = if kind.is_for_log() { &mut log } else { &mut bank };
             measure(kind, requests, measured, &echo, samples).with_context(|| kind.name())?;
+            if let (Some(mint), Some(proofs)) = (&mint, kind.tokens_swapped()) {
+                measure_peer(kind, mint.swaps(proofs, kind.calls())?, mint, samples).context(mint::NAME)?;
+            }
         }
     }
     let mut figures = primitives::figures(&samples);
     for kind in kinds {
         figures.extend(figures_of(*kind, &samples));
+        if mint.is_some() && kind.tokens_swapped().is_some() {
+            figures.extend(figures_beside_peer(*kind, &samples));
+        }
         figures.extend(steps::figures(*kind, &samples));
     }
     Ok(figures)
@@ -85,7 +93,7 @@ fn start_log(folder: &Path) -> Result<Measured> {
 }
 
 /// The bank's one brand, as it describes it.
-fn brand_of(bank: &Server) -> Result<KnownBrand> {
+pub fn brand_of(bank: &Server) -> Result<KnownBrand> {
     let http = BankCall::Describe.to_http();
     let (Loaded { first_body, .. }, ..) = load::send(bank.address, vec![load::get(&http.path)], || Ok(()))?;
     let response = HttpResponse::bytes(200, "application/json", first_body);
@@ -138,6 +146,32 @@ fn measure(
     samples.add(name("operations"), crypto);
     samples.add(name("unavoidable"), crypto + echoed + written);
     Ok(())
+}
+
+/// As many swaps at the peer as calls at the bank, in the same round and by the same clients.
+fn measure_peer(kind: Kind, swaps: Vec<Vec<u8>>, mint: &Mint, samples: &mut Samples) -> Result<()> {
+    let count = swaps.len();
+    let (loaded, before, after) = load::send(mint.address, swaps, || mint.usage())?;
+    let name = |part: &str| format!("{}.peer.{part}", kind.name());
+    samples.add(name("cpu"), each(after.since(&before).values().sum(), count));
+    samples.add(name("throughput"), count as f64 / loaded.elapsed.as_secs_f64());
+    Ok(())
+}
+
+/// What the bank is beside the peer.
+fn figures_beside_peer(kind: Kind, samples: &Samples) -> Vec<Figure> {
+    let name = |part: &str| format!("{}.{part}", kind.name());
+    let beside = |part: &str, unit| {
+        let (own, peer) = (name(part), name(&format!("peer.{part}")));
+        Figure::new(name(&format!("beside-peer.{part}")), samples.median(&own), unit).against(
+            format!("{} {unit} of {}", samples.median(&peer).round(), mint::NAME),
+            samples.ratio(&own, &[&peer]),
+        )
+    };
+    let goals = kind.goals_beside_peer();
+    let throughput = beside("throughput", A_SECOND);
+    let throughput = goals.throughput.map_or(throughput.clone(), |goal| throughput.at_least(goal));
+    vec![throughput, beside("cpu", MICROSECONDS).at_most(goals.cpu)]
 }
 
 /// The same request to the echo, which is to answer with so many bytes.

@@ -16,10 +16,22 @@ pub struct Figure {
     pub against: Option<String>,
     /// The median, over the rounds, of value ÷ what it is compared with.
     pub ratio: Option<f64>,
-    /// The ratio is to be at most this.
+    /// The limit of the ratio; `bound` says on which side.
     pub goal: Option<f64>,
+    /// Whether the ratio is to be at most or at least that. In JSON `met` says it.
+    #[serde(skip)]
+    pub bound: Option<Bound>,
     /// Whether it is.
     pub met: Option<bool>,
+}
+
+/// On which side of its goal a ratio is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Not above it.
+    AtMost,
+    /// Not below it.
+    AtLeast,
 }
 
 /// Processor time in microseconds.
@@ -30,7 +42,8 @@ pub const A_SECOND: &str = "1/s";
 impl Figure {
     /// A value that is compared with nothing.
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Figure { name: name.into(), value: round(value), unit, against: None, ratio: None, goal: None, met: None }
+        let name = name.into();
+        Figure { name, value: round(value), unit, against: None, ratio: None, goal: None, bound: None, met: None }
     }
 
     /// The same, compared.
@@ -38,10 +51,22 @@ impl Figure {
         Figure { against: Some(against.into()), ratio: Some(round(ratio)), ..self }
     }
 
-    /// The same, with a goal for its ratio if there is one.
+    /// The same, with an upper goal for its ratio if there is one.
     pub fn at_most(self, goal: Option<f64>) -> Self {
-        let met = self.ratio.zip(goal).map(|(ratio, goal)| ratio <= goal);
-        Figure { goal, met, ..self }
+        self.bounded(goal, Bound::AtMost)
+    }
+
+    /// The same, with a lower goal for its ratio.
+    pub fn at_least(self, goal: f64) -> Self {
+        self.bounded(Some(goal), Bound::AtLeast)
+    }
+
+    fn bounded(self, goal: Option<f64>, bound: Bound) -> Self {
+        let met = self.ratio.zip(goal).map(|(ratio, goal)| match bound {
+            Bound::AtMost => ratio <= goal,
+            Bound::AtLeast => ratio >= goal,
+        });
+        Figure { goal, bound: goal.map(|_| bound), met, ..self }
     }
 }
 
@@ -57,9 +82,10 @@ pub fn table(figures: &[Figure]) -> Table {
     table.set_header(["figure", "value", "unit", "ratio", "goal", "against"]);
     for figure in figures {
         let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let sign = if figure.bound == Some(Bound::AtLeast) { '≥' } else { '≤' };
         let goal = match figure.met {
-            Some(true) => format!("≤ {} met", number(figure.goal)),
-            Some(false) => format!("≤ {} missed", number(figure.goal)),
+            Some(true) => format!("{sign} {} met", number(figure.goal)),
+            Some(false) => format!("{sign} {} missed", number(figure.goal)),
             None => String::new(),
         };
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
@@ -91,6 +117,10 @@ mod tests {
         let line = serde_json::to_string(&compared.clone().at_most(Some(1.25))).expect("JSON");
         assert!(line.ends_with(r#""against":"the unavoidable","ratio":1.25,"goal":1.25,"met":true}"#), "{line}");
         assert_eq!(compared.clone().at_most(Some(1.24)).met, Some(false));
+        assert_eq!(
+            (compared.clone().at_least(1.25).met, compared.clone().at_least(1.26).met),
+            (Some(true), Some(false))
+        );
         assert_eq!(compared.at_most(None).met, None);
     }
 

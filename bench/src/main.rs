@@ -14,9 +14,11 @@ mod exchange;
 mod figure;
 mod house;
 mod load;
+mod mint;
 mod primitives;
 mod rows;
 mod samples;
+mod scale;
 mod server;
 mod steps;
 
@@ -30,9 +32,11 @@ use figure::Figure;
 use server::Role;
 
 const USAGE: &str = "\
-naulon-bench [AREA] [--rounds N] [--json]     figures as ratios measured in one run
+naulon-bench [AREA] [--rounds N] [--peers] [--json]     figures as ratios measured in one run
+--peers builds cdk-mintd once (some ten minutes) and puts it beside the bank
 areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exchange.withdraw, exchange.deposit,
-exchange.lock, exchange.settle, log.decision";
+exchange.lock, exchange.settle, log.decision
+scale [--spent N] [--exchanges N]: a bank that knows N spent tokens, and its memory over N exchanges";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +45,10 @@ fn main() -> ExitCode {
         // How this program starts its own servers.
         ["serve", role, folder] => match Role::of(role) {
             Some(role) => server::run(role, Path::new(folder)),
+            None => return usage(),
+        },
+        ["scale", words @ ..] => match WantedScale::of(words) {
+            Some(wanted) => scale::run(wanted.size, wanted.rounds).and_then(|figures| print(&figures, wanted.as_json)),
             None => return usage(),
         },
         words => match Wanted::of(words) {
@@ -62,21 +70,49 @@ fn main() -> ExitCode {
 struct Wanted {
     kinds: Vec<Kind>,
     rounds: usize,
+    with_peers: bool,
     as_json: bool,
 }
 
 impl Wanted {
     fn of(words: &[&str]) -> Option<Wanted> {
-        let mut wanted = Wanted { kinds: Kind::of_area("exchange"), rounds: exchange::ROUNDS, as_json: false };
+        let kinds = Kind::of_area("exchange");
+        let mut wanted = Wanted { kinds, rounds: exchange::ROUNDS, with_peers: false, as_json: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--json" => wanted.as_json = true,
+                "--peers" => wanted.with_peers = true,
                 "--rounds" => wanted.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
                 area => wanted.kinds = Kind::of_area(area),
             }
         }
         Some(wanted).filter(|wanted| !wanted.kinds.is_empty())
+    }
+}
+
+/// What the command line asks for after `scale`.
+#[derive(Debug, PartialEq, Eq)]
+struct WantedScale {
+    size: scale::Size,
+    rounds: usize,
+    as_json: bool,
+}
+
+impl WantedScale {
+    fn of(words: &[&str]) -> Option<WantedScale> {
+        let mut wanted = WantedScale { size: scale::Size::CLAIMED, rounds: exchange::ROUNDS, as_json: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--json" => wanted.as_json = true,
+                "--spent" => wanted.size.spent = words.next()?.parse().ok()?,
+                "--exchanges" => wanted.size.exchanges = words.next()?.parse().ok()?,
+                "--rounds" => wanted.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
+                _ => return None,
+            }
+        }
+        Some(wanted)
     }
 }
 
@@ -86,7 +122,8 @@ fn usage() -> ExitCode {
 }
 
 fn measure(wanted: &Wanted) -> Result<()> {
-    print(&exchange::run(&wanted.kinds, wanted.rounds)?, wanted.as_json)
+    let peer = wanted.with_peers.then(mint::Programs::build).transpose()?;
+    print(&exchange::run(&wanted.kinds, wanted.rounds, peer.as_ref())?, wanted.as_json)
 }
 
 #[allow(clippy::print_stdout)] // The figures are what this program is for.
@@ -107,11 +144,11 @@ mod tests {
 
     #[test]
     fn the_command_line() {
-        let all = Wanted { kinds: Kind::ALL.to_vec(), rounds: exchange::ROUNDS, as_json: false };
+        let all = Wanted { kinds: Kind::ALL.to_vec(), rounds: exchange::ROUNDS, with_peers: false, as_json: false };
         assert_eq!(Wanted::of(&[]), Some(all));
-        let one = Wanted { kinds: vec![Kind::Decision], rounds: 2, as_json: true };
-        assert_eq!(Wanted::of(&["--json", "log.decision", "--rounds", "2"]), Some(one));
-        for bad in [&["mix"][..], &["--rounds"], &["--rounds", "0"], &["--peers"]] {
+        let one = Wanted { kinds: vec![Kind::Decision], rounds: 2, with_peers: true, as_json: true };
+        assert_eq!(Wanted::of(&["--json", "log.decision", "--peers", "--rounds", "2"]), Some(one));
+        for bad in [&["mix"][..], &["--rounds"], &["--rounds", "0"], &["--peer"]] {
             assert_eq!(Wanted::of(bad), None, "{bad:?}");
         }
     }

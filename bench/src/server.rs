@@ -74,6 +74,11 @@ impl Server {
         Ok(Server { address, child, stdin })
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What its threads have used so far.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.child.id())
@@ -121,6 +126,12 @@ pub fn run(role: Role, folder: &Path) -> Result<()> {
         Role::Bank => house::serve_bank(&runtime, listener, folder, stopped),
         Role::Log => house::serve_log(&runtime, listener, folder, stopped),
     }
+}
+
+/// A port that was free just now, for a program that takes a number.
+pub fn free_port_number() -> Result<u16> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    Ok(runtime.block_on(free_port())?.local_addr()?.port())
 }
 
 async fn free_port() -> Result<TcpListener> {
