@@ -19,7 +19,7 @@ use tally::Tally;
 const USAGE: &str = "\
 cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase
-cargo xtask bench [AREA] [--json]                 figures as ratios measured in one run: exchange
+cargo xtask bench [AREA] [--peers] [--json]       figures as ratios measured in one run: exchange, scale
 cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";
 
 /// How many seeded runs of the simulator belong to the test command.
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         ["test"] => test(None),
         ["test", area] => test(Some(area)),
         ["sim", rest @ ..] => program("naulon-sim", rest),
-        ["bench", rest @ ..] => program("naulon-bench", rest),
+        ["bench", rest @ ..] => bench(rest),
         ["fuzz", rest @ ..] => match fuzz::Wanted::of(rest) {
             Some(wanted) => fuzz::search(&wanted),
             None => return usage(),
@@ -46,6 +46,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Figures; what a peer is built with is installed first.
+fn bench(arguments: &[&str]) -> Result<ExitCode> {
+    if arguments.contains(&"--peers") {
+        packages::install_for_peers()?;
+    }
+    program("naulon-bench", arguments)
 }
 
 fn usage() -> ExitCode {

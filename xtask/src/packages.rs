@@ -19,6 +19,9 @@ const NEEDED: &[(&str, &str)] = &[
 /// The same for the search of the fuzz targets.
 const NEEDED_BY_FUZZ: &[(&str, &str)] = &[("g++", "g++")];
 
+/// The same for programs that ours are measured beside.
+const NEEDED_BY_PEERS: &[(&str, &str)] = &[("protoc", "protobuf-compiler")];
+
 /// Where Debian keeps the commands of PostgreSQL's versions, each in a folder `bin` of its own: not on the path.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
@@ -34,7 +37,16 @@ pub fn install_missing() -> Result<()> {
 
 /// Installs what libFuzzer is built with, where it is missing.
 pub fn install_for_fuzz() -> Result<()> {
-    install(NEEDED_BY_FUZZ.iter().filter(|(command, _)| !is_here(command)).map(|(_, package)| *package).collect())
+    install_missing_of(NEEDED_BY_FUZZ)
+}
+
+/// Installs what the peers of the bench are built with, where it is missing.
+pub fn install_for_peers() -> Result<()> {
+    install_missing_of(NEEDED_BY_PEERS)
+}
+
+fn install_missing_of(needed: &'static [(&'static str, &'static str)]) -> Result<()> {
+    install(needed.iter().filter(|(command, _)| !is_here(command)).map(|(_, package)| *package).collect())
 }
 
 fn install(missing: Vec<&str>) -> Result<()> {
