@@ -1,4 +1,4 @@
-//! What we claim about speed, as ratios measured in one run (docs/bench.md).
+//! What we claim about speed, as ratios measured in one run (docs/performance.md).
 //!
 //! A ratio compares what a program of ours does with what it cannot do without, or with a raw operation, and both are
 //! measured in the same rounds on the same machine: absolute figures say more about the machine than about us. Servers
