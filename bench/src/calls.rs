@@ -5,7 +5,9 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use naulon_blind::{BlindedMessage, IssuerSecret, KnownBrand, R_LEN, SALT_LEN, Token};
-use naulon_exchange::{Condition, Exchange, Header, Input, OpenAccount, Output, UnverifiedDecision, key_commitment};
+use naulon_exchange::{
+    Carrier, Condition, Entry, Exchange, Header, Input, OpenAccount, Output, UnverifiedDecision, key_commitment,
+};
 use naulon_log::MemoryStore;
 use naulon_money::Amount;
 use naulon_purchase::log::authenticate_commit;
@@ -215,6 +217,7 @@ impl Maker {
             a: Digest(derived("a", number)),
             c: condition.c,
             q: None,
+            entry: Entry::Plain,
         }
     }
 
@@ -281,6 +284,8 @@ impl Maker {
             log: self.log.log,
             c: key_commitment(&n, &derived("k", number)),
             q: None,
+            entry: Entry::Plain,
+            carrier: Carrier::Wallet,
         }
     }
 

@@ -38,7 +38,7 @@ pub fn log_keys() -> Result<LogKeys> {
 
 /// What the log has laid down.
 pub fn log_rules(keys: &LogKeys) -> LogRules {
-    LogRules { log: keys.statements.public(), banks: [bank_key().public()].into(), retention: Duration::days(90) }
+    LogRules::of(keys.statements.public(), [bank_key().public()].into(), Duration::days(90))
 }
 
 /// A log over this store, with the measured log's keys.

@@ -97,6 +97,8 @@ impl Play {
         let blinds = self.blinds(source);
         let price = self.value(source, world::amount("1"));
         let condition = Condition {
+            entry: naulon_exchange::Entry::Plain,
+            carrier: naulon_exchange::Carrier::Wallet,
             expiry: self.now.plus(Duration::seconds(source.of(&[600, 60, 10, 86_400, 200 * 86_400]))),
             // Sales are few, so that some are offered twice.
             ..world::condition(source.below(6) as u8)

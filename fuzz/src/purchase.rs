@@ -29,7 +29,7 @@ fn run(source: &mut BytesSource<'_>) -> Run {
     while !source.is_empty() && faults.len() < MAX_FAULTS {
         faults.push(fault(source, shops, people));
     }
-    Run { seed: source.number(), wants, shops, two_sided, faults, cheat, sabotage: None }
+    Run { seed: source.number(), wants, shops, two_sided, mode: None, faults, cheat, sabotage: None }
 }
 
 fn wants(source: &mut BytesSource<'_>, shops: usize) -> Vec<Want> {

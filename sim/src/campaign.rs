@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use naulon_durable::fault::When;
+use naulon_exchange::EntryMode;
 use naulon_money::Amount;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -46,7 +47,8 @@ pub struct Campaign {
 impl Campaign {
     /// The campaign of this seed, with this bug put in.
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
-        let plain = [false, true].map(|two_sided| plain_story(seed, two_sided, sabotage));
+        let stories = [(false, EntryMode::Plain), (true, EntryMode::Encrypted), (false, EntryMode::Blind)];
+        let plain = stories.map(|(two_sided, mode)| plain_story(seed, two_sided, mode, sabotage));
         let enumerated = plain.iter().flat_map(every_single_fault).collect();
         Campaign { seed, sabotage, enumerated }
     }
@@ -105,9 +107,10 @@ fn euros(cents: u64) -> Amount {
 }
 
 /// One person opens an account, withdraws, and buys one thing.
-fn plain_story(seed: u64, two_sided: bool, sabotage: Option<Sabotage>) -> Run {
+fn plain_story(seed: u64, two_sided: bool, mode: EntryMode, sabotage: Option<Sabotage>) -> Run {
+    let mode = Some(mode);
     let wants = vec![Want::OpenAccount(euros(2_000)), Want::Withdraw(euros(1_000)), Want::Buy(0, "poem", two_sided)];
-    Run { seed, wants: vec![wants], shops: 1, two_sided: false, faults: Vec::new(), cheat: None, sabotage }
+    Run { seed, wants: vec![wants], shops: 1, two_sided: false, mode, faults: Vec::new(), cheat: None, sabotage }
 }
 
 /// Every message lost, doubled, delayed and corrupted; every party killed before and after every write.
@@ -146,7 +149,7 @@ fn mixed(seed: u64, number: u64, sabotage: Option<Sabotage>) -> Run {
     let messages = 30 * people as u64;
     let faults = random(&mut rng, &places, messages);
     let cheat = (below(&mut rng, 3) == 0).then(|| CHEATS[below(&mut rng, CHEATS.len() as u64) as usize]);
-    Run { seed: rng.next_u64(), wants, shops, two_sided: below(&mut rng, 3) == 0, faults, cheat, sabotage }
+    Run { seed: rng.next_u64(), wants, shops, two_sided: below(&mut rng, 3) == 0, mode: None, faults, cheat, sabotage }
 }
 
 fn person(rng: &mut ChaCha8Rng, shops: usize) -> Vec<Want> {

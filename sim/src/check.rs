@@ -195,7 +195,7 @@ impl Check<'_> {
         let mut settled = BTreeSet::new();
         for (subject, decisions) in &published {
             self.require(decisions.len() == 1, || format!("the log decided {subject} {} times", decisions.len()));
-            let Some(decision) = decisions.first() else { continue };
+            let Some(Some(decision)) = decisions.first() else { continue };
             let state = self.world.bank.record(&decision.a).map(|record| record.state);
             let expected = match decision.outcome {
                 Outcome::Commit { .. } => State::Committed,

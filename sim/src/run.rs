@@ -1,5 +1,7 @@
 //! What one run is about.
 
+use naulon_exchange::EntryMode;
+
 use crate::cheat::Cheat;
 use crate::fault::Fault;
 use crate::party::Want;
@@ -16,6 +18,8 @@ pub struct Run {
     pub shops: usize,
     /// Whether the shops want two-sided delivery.
     pub two_sided: bool,
+    /// How the purchases stand in the log; at random if nothing is said.
+    pub mode: Option<EntryMode>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// Who cheats.

@@ -212,6 +212,14 @@ impl<S: LogStore> LogStore for LogBooks<S> {
         self.store.hashes(places)
     }
 
+    fn prune(&mut self, time: Timestamp, expired_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.store.prune(time, expired_before, limit)
+    }
+
+    fn prunable(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
+        self.store.prunable(expired_before)
+    }
+
     fn commit(&mut self, group: &Appending) -> Result<(), CommitError> {
         let mut group = group.clone();
         if self.sabotage == Some(Sabotage::DecidesTwice) {

@@ -45,7 +45,8 @@ impl World {
     pub(crate) fn new(run: Run, trace: bool) -> Self {
         let faults = &run.faults;
         let two_sided = run.two_sided;
-        let wallet = |(number, wants): (usize, &Vec<Want>)| WalletParty::new(number, run.shops, wants.clone(), faults);
+        let wallet =
+            |(number, wants): (usize, &Vec<Want>)| WalletParty::new(number, run.shops, wants.clone(), run.mode, faults);
         World {
             network: Network::new(BEGINNING, faults),
             bank: BankParty::new(LogParty::identity(), faults, run.sabotage),

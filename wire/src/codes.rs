@@ -182,6 +182,12 @@ pub const CODES: &[Code] = &[
     open("stale", 425, "the question is not fresh", "Set the clock, and ask again."),
     // The log.
     open("wrong_log", 421, "the header names another log", "Ask the log that the header names."),
+    open(
+        "wrong_entry",
+        422,
+        "that kind of log entry is not taken here",
+        "Choose a kind that the offer and the log's description name; abort what is locked.",
+    ),
     open("unknown_bank", 421, "that bank is not accepted here", "Choose a bank from the description."),
     last(
         "other_purchase",

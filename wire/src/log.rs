@@ -1,9 +1,9 @@
 //! What a log can be asked.
 
 use bytes::Bytes;
-use naulon_exchange::{Header, UnverifiedDecision};
+use naulon_exchange::{BlindMessage, EntryMode, Header, UnverifiedDecision};
 use naulon_purchase::AuthorizationM;
-use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use naulon_statement::{Digest, PublicKey, Timestamp, Unverified, cbor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::codes;
 use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, TEXT};
 use crate::problem::Problem;
 use crate::route::{Answer, Route, json_of};
-use crate::text::{B64, KeyText, as_text, as_texts};
+use crate::text::{B64, EntryText, KeyText, as_text, as_texts};
 
 /// Where the newest checkpoint is that has as many cosignatures as the log's policy wants.
 pub const COSIGNED: &str = "/checkpoint/cosigned";
@@ -34,7 +34,19 @@ pub enum LogCall {
         /// The bank's header.
         header: Unverified<Header>,
     },
-    /// The decision on the purchase of the header with this digest. `GET /v1/decisions/{digest}`
+    /// Publish a merchant's message blindly (AAT §8.5). `POST /v1/blind-messages`
+    BlindCommit {
+        /// The message, signed by its index.
+        message: Unverified<BlindMessage>,
+    },
+    /// State that nothing came under an index in time. `POST /v1/blind-aborts`
+    BlindAbort {
+        /// The index.
+        index: PublicKey,
+        /// Until when something could come.
+        expiry: Timestamp,
+    },
+    /// The decision on this subject: the digest of a header, or of an index and expiry. `GET /v1/decisions/{digest}`
     Decision(Digest),
     /// A file of the public log (C2SP tlog-tiles): `GET /checkpoint`, `GET /checkpoint/cosigned`, `GET /tile/…`; and `GET /body/{index}`, the signed
     /// decision whose digest stands in the entry of that index.
@@ -46,7 +58,7 @@ pub enum LogCall {
 pub enum LogReply {
     /// To `Describe`.
     Description(LogDescription),
-    /// To `Commit`, `Abort` and `Decision`: what was decided, which may be the other one.
+    /// To `Commit`, `Abort`, `BlindCommit`, `BlindAbort` and `Decision`: what was decided, which may be the other one.
     Decision(Box<UnverifiedDecision>),
     /// To `Public`.
     Public(PublicFile),
@@ -83,6 +95,8 @@ pub struct LogDescription {
     pub banks: Vec<PublicKey>,
     /// Nothing is decided for an expiry further back than this, in milliseconds.
     pub retention_ms: u64,
+    /// As what it takes commits.
+    pub entries: Vec<EntryMode>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -100,6 +114,21 @@ struct AbortBody {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct BlindCommitBody {
+    message: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BlindAbortBody {
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    index: PublicKey,
+    expiry_ms: u64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct DescriptionBody {
     #[serde(with = "as_text")]
     #[schemars(with = "KeyText")]
@@ -109,10 +138,16 @@ struct DescriptionBody {
     #[schemars(with = "Vec<KeyText>")]
     banks: Vec<PublicKey>,
     retention_ms: u64,
+    #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<EntryText>")]
+    entries: Vec<EntryMode>,
 }
 
 /// The codes by which a commit or abort is refused.
-const OF_DECIDING: &[&str] = &["wrong_log", "unknown_bank", "other_purchase", "key_mismatch", "not_expired", "too_old"];
+const OF_DECIDING: &[&str] =
+    &["wrong_log", "unknown_bank", "other_purchase", "key_mismatch", "not_expired", "too_old", "wrong_entry"];
+/// The codes by which a blind commit or abort is refused.
+const OF_BLIND: &[&str] = &["wrong_log", "expiry_too_late", "not_expired", "too_old", "wrong_entry", "busy"];
 /// The code for what is not there.
 const OF_FILES: &[&str] = &["not_found"];
 
@@ -129,10 +164,26 @@ impl Call for LogCall {
         Route::post("abort", "/v1/aborts", "Aborts a purchase, after its expiry.", json_of::<AbortBody>())
             .gives(&[Answer::json::<DecisionBody>()])
             .refuses(&[codes::OF_STATEMENTS, OF_DECIDING]),
+        Route::post(
+            "blind_commit",
+            "/v1/blind-messages",
+            "Publishes a merchant's message under its index, before its expiry.",
+            json_of::<BlindCommitBody>(),
+        )
+        .gives(&[Answer::json::<DecisionBody>()])
+        .refuses(&[codes::OF_STATEMENTS, OF_BLIND]),
+        Route::post(
+            "blind_abort",
+            "/v1/blind-aborts",
+            "States that nothing came under an index before its expiry.",
+            json_of::<BlindAbortBody>(),
+        )
+        .gives(&[Answer::json::<DecisionBody>()])
+        .refuses(&[OF_BLIND]),
         Route::get(
             "decision",
             "/v1/decisions/{digest}",
-            "The decision on the purchase of the header with this digest.",
+            "The decision on the purchase of the header with this digest; for a blind entry, of its index and expiry.",
         )
         .gives(&[Answer::json::<DecisionBody>()])
         .refuses(&[&["undecided"]]),
@@ -161,6 +212,12 @@ impl Call for LogCall {
                 HttpRequest::post("/v1/commits", &body)
             }
             LogCall::Abort { header } => HttpRequest::post("/v1/aborts", &AbortBody { header: B64(bytes_of(header)) }),
+            LogCall::BlindCommit { message } => {
+                HttpRequest::post("/v1/blind-messages", &BlindCommitBody { message: B64(bytes_of(message)) })
+            }
+            LogCall::BlindAbort { index, expiry } => {
+                HttpRequest::post("/v1/blind-aborts", &BlindAbortBody { index: *index, expiry_ms: expiry.0 })
+            }
             LogCall::Decision(subject) => HttpRequest::get(format!("/v1/decisions/{subject}")),
             LogCall::Public(path) => HttpRequest::get(path.clone()),
         }
@@ -178,6 +235,14 @@ impl Call for LogCall {
                 let body: AbortBody = request.json()?;
                 Ok(LogCall::Abort { header: Unverified::parse(&body.header.0)? })
             }
+            (Method::Post, "/v1/blind-messages") => {
+                let body: BlindCommitBody = request.json()?;
+                Ok(LogCall::BlindCommit { message: Unverified::parse(&body.message.0)? })
+            }
+            (Method::Post, "/v1/blind-aborts") => {
+                let BlindAbortBody { index, expiry_ms } = request.json()?;
+                Ok(LogCall::BlindAbort { index, expiry: Timestamp(expiry_ms) })
+            }
             (Method::Get, path) if PublicKind::of(path).is_some() => Ok(LogCall::Public(path.to_owned())),
             (Method::Get, path) => match path.strip_prefix("/v1/decisions/").map(str::parse) {
                 Some(Ok(subject)) => Ok(LogCall::Decision(subject)),
@@ -191,8 +256,8 @@ impl Call for LogCall {
     fn reply_to_http(reply: LogReply) -> HttpResponse {
         match reply {
             LogReply::Description(description) => {
-                let LogDescription { log, checkpoints, banks, retention_ms } = description;
-                HttpResponse::json(200, &DescriptionBody { log, checkpoints, banks, retention_ms })
+                let LogDescription { log, checkpoints, banks, retention_ms, entries } = description;
+                HttpResponse::json(200, &DescriptionBody { log, checkpoints, banks, retention_ms, entries })
             }
             LogReply::Decision(decision) => {
                 HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
@@ -208,10 +273,14 @@ impl Call for LogCall {
     fn reply_from_http(&self, response: &HttpResponse) -> Result<LogReply, CallError> {
         match self {
             LogCall::Describe => {
-                let DescriptionBody { log, checkpoints, banks, retention_ms } = response.parse()?;
-                Ok(LogReply::Description(LogDescription { log, checkpoints, banks, retention_ms }))
+                let DescriptionBody { log, checkpoints, banks, retention_ms, entries } = response.parse()?;
+                Ok(LogReply::Description(LogDescription { log, checkpoints, banks, retention_ms, entries }))
             }
-            LogCall::Commit { .. } | LogCall::Abort { .. } | LogCall::Decision(_) => {
+            LogCall::Commit { .. }
+            | LogCall::Abort { .. }
+            | LogCall::BlindCommit { .. }
+            | LogCall::BlindAbort { .. }
+            | LogCall::Decision(_) => {
                 let body: DecisionBody = response.parse()?;
                 let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
                 Ok(LogReply::Decision(Box::new(decision)))

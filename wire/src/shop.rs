@@ -1,7 +1,7 @@
 //! What a shop can be asked.
 
 use bytes::Bytes;
-use naulon_exchange::{Header, UnverifiedDecision};
+use naulon_exchange::{EntryMode, Header, UnverifiedDecision};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{GoodsM, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Unverified, cbor};
@@ -13,7 +13,7 @@ use crate::codes;
 use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, Part, Range};
 use crate::problem::Problem;
 use crate::route::{Answer, Route, json_of};
-use crate::text::{AmountText, B64, CurrencyText, KeyText, amount, as_text, as_texts};
+use crate::text::{AmountText, B64, CurrencyText, EntryText, KeyText, amount, as_text, as_texts};
 
 /// The most bytes of encrypted goods in one answer.
 pub const MAX_GOODS_PIECE: u64 = 4 * 1024 * 1024;
@@ -78,6 +78,8 @@ pub struct ShopDescription {
     pub banks: Vec<PublicKey>,
     /// The logs that it trusts.
     pub logs: Vec<PublicKey>,
+    /// How purchases may stand in the log.
+    pub entries: Vec<EntryMode>,
     /// What it sells.
     pub items: Vec<Item>,
 }
@@ -116,6 +118,9 @@ struct DescriptionBody {
     #[serde(with = "as_texts")]
     #[schemars(with = "Vec<KeyText>")]
     logs: Vec<PublicKey>,
+    #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<EntryText>")]
+    entries: Vec<EntryMode>,
     items: Vec<Item>,
 }
 
@@ -154,8 +159,16 @@ struct PendingBody {
 }
 
 /// The codes by which a payment is refused.
-const OF_PAYMENTS: &[&str] =
-    &["not_my_offer", "unknown_bank", "unknown_log", "other_offer", "wrong_value", "goods_q", "too_late"];
+const OF_PAYMENTS: &[&str] = &[
+    "not_my_offer",
+    "unknown_bank",
+    "unknown_log",
+    "other_offer",
+    "wrong_value",
+    "wrong_entry",
+    "goods_q",
+    "too_late",
+];
 
 impl Call for ShopCall {
     type Reply = ShopReply;
@@ -229,8 +242,8 @@ impl Call for ShopCall {
 
     fn reply_to_http(reply: ShopReply) -> HttpResponse {
         match reply {
-            ShopReply::Description(ShopDescription { merchant, banks, logs, items }) => {
-                HttpResponse::json(200, &DescriptionBody { merchant, banks, logs, items })
+            ShopReply::Description(ShopDescription { merchant, banks, logs, entries, items }) => {
+                HttpResponse::json(200, &DescriptionBody { merchant, banks, logs, entries, items })
             }
             ShopReply::Offer(offer) => HttpResponse::json(200, &GoodsMBody { goods_m: B64(bytes_of(&offer)) }),
             ShopReply::Goods(Piece { offset, bytes, of }) => HttpResponse::part(BYTES, offset, bytes, of),
@@ -244,8 +257,8 @@ impl Call for ShopCall {
     fn reply_from_http(&self, response: &HttpResponse) -> Result<ShopReply, CallError> {
         match self {
             ShopCall::Describe => {
-                let DescriptionBody { merchant, banks, logs, items } = response.parse()?;
-                Ok(ShopReply::Description(ShopDescription { merchant, banks, logs, items }))
+                let DescriptionBody { merchant, banks, logs, entries, items } = response.parse()?;
+                Ok(ShopReply::Description(ShopDescription { merchant, banks, logs, entries, items }))
             }
             ShopCall::Offer { .. } | ShopCall::Taken(_) => {
                 let body: GoodsMBody = response.parse()?;

@@ -42,12 +42,15 @@ macro_rules! text_schema {
 pub(crate) struct KeyText;
 /// The schema of an amount.
 pub(crate) struct AmountText;
+/// The schema of a kind of log entry.
+pub(crate) struct EntryText;
 /// The schema of a currency.
 pub(crate) struct CurrencyText;
 
 text_schema!(B64, "Bytes", "Bytes in base64url without padding.", "^[A-Za-z0-9_-]*$");
 text_schema!(KeyText, "Key", "A key, digest or id: 32 bytes in base64url without padding.", "^[A-Za-z0-9_-]{43}$");
 text_schema!(AmountText, "Amount", "An amount: a decimal number of micro-units.", "^(0|[1-9][0-9]{0,18})$");
+text_schema!(EntryText, "Entry", "How a purchase stands in its log.", "^(plain|encrypted|blind)$");
 text_schema!(CurrencyText, "Currency", "A currency: 3 to 12 capital letters.", "^[A-Z]{3,12}$");
 
 impl From<&[u8]> for B64 {

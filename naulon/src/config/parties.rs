@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use naulon_bank::BrandSettings;
+use naulon_exchange::EntryMode;
 use naulon_money::{Amount, Grid};
+use naulon_purchase::BlindRules;
 use naulon_statement::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +154,12 @@ pub struct LogSettings {
     pub witnesses: Vec<String>,
     /// How many of them must cosign.
     pub threshold: usize,
+    /// As what it takes commits.
+    pub entries: Vec<String>,
+    /// How many blind decisions it makes a minute.
+    pub blind_per_minute: u32,
+    /// How far ahead a blind message may expire.
+    pub blind_horizon: Span,
     /// What is told.
     pub log_level: String,
 }
@@ -166,6 +174,9 @@ impl Default for LogSettings {
             banks: Vec::new(),
             witnesses: Vec::new(),
             threshold: 0,
+            entries: EntryMode::ALL.map(|mode| mode.to_string()).to_vec(),
+            blind_per_minute: BlindRules::default().per_minute,
+            blind_horizon: Span(BlindRules::default().horizon),
             log_level: "info".to_owned(),
         }
     }
@@ -178,6 +189,17 @@ impl Settings for LogSettings {
         ("origin", "Its name in checkpoints, which cannot change once it has decided."),
         ("retention", "How long after a purchase's expiry the log decides on it and keeps the decision."),
         ("banks", "The banks on whose purchases it decides, as their naulon: lines (`naulon log trust-bank`)."),
+        (
+            "entries",
+            "As what it takes commits: plain (everybody reads them), encrypted (the parties of the purchase alone read\n\
+             them), blind (not even this log knows what it decides on). Aborts it makes for all three.",
+        ),
+        (
+            "blind_per_minute",
+            "How many blind decisions it makes a minute. Nobody vouches for a blind message, so anybody may fill this up;\n\
+             whoever must get through takes another kind of entry.",
+        ),
+        ("blind_horizon", "How far ahead a blind message may expire: as long as banks lock."),
         (
             "witnesses",
             "Who cosigns its checkpoints, as lines of verifier key and address (`naulon log trust-witness`). With them the\n\
@@ -242,6 +264,8 @@ pub struct ShopSettings {
     pub release_margin: Span,
     /// Whether it wants every delivery acknowledged.
     pub two_sided: bool,
+    /// How purchases may stand in the log.
+    pub entries: Vec<String>,
     /// Identities of banks.
     pub banks: Vec<String>,
     /// Identities of logs.
@@ -259,6 +283,7 @@ impl Default for ShopSettings {
             offer_valid: Span(Duration::seconds(24 * 3_600)),
             release_margin: Span(Duration::seconds(10)),
             two_sided: false,
+            entries: EntryMode::ALL.map(|mode| mode.to_string()).to_vec(),
             banks: Vec::new(),
             logs: Vec::new(),
             log_level: "info".to_owned(),
@@ -278,6 +303,11 @@ impl Settings for ShopSettings {
              refused, for a commit that comes too late is none.",
         ),
         ("two_sided", "Whether every buyer must sign what is delivered (two-sided delivery), or only who wants to."),
+        (
+            "entries",
+            "How purchases may stand in the log, the kind it likes best first: plain, encrypted, blind. The buyer chooses;\n\
+             the logs must take it, too.",
+        ),
         ("banks", "The banks whose promises this shop accepts, as their naulon: lines."),
         ("logs", "The logs that it trusts to record every key that they receive, as their naulon: lines."),
         ("log_level", LOG_LEVEL),
@@ -328,4 +358,12 @@ impl Settings for WalletSettings {
         ("lock", "How long tokens are locked for a purchase, at most: if the shop fails, they are free after it."),
         ("two_sided", "Whether to sign what was delivered (two-sided delivery) even where the shop does not ask."),
     ];
+}
+
+/// The kinds of log entries that a setting names.
+pub fn entry_modes(names: &[String]) -> anyhow::Result<Vec<EntryMode>> {
+    let modes = names.iter().map(|name| name.parse().with_context(|| format!("the setting entries: {name}")));
+    let modes = modes.collect::<anyhow::Result<Vec<EntryMode>>>()?;
+    anyhow::ensure!(!modes.is_empty(), "the setting entries names at least one of plain, encrypted and blind");
+    Ok(modes)
 }

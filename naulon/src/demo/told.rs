@@ -1,6 +1,8 @@
 //! What a message tells whoever gets it: its name in the paper, and what it reveals of a purchase (AAT, table 1).
 
-use naulon_exchange::{AuthorizationB, Exchange, Header, Input, LogDecision, Output, State, UnverifiedDecision};
+use naulon_exchange::{
+    AuthorizationB, Exchange, Header, Input, LogDecision, LogWord, Output, State, UnverifiedDecision,
+};
 use naulon_purchase::GoodsM;
 use naulon_statement::PublicKey;
 use naulon_wire::{BankCall, BankReply, Call, CallError, ExchangeReply, LogCall, LogReply, ShopCall, ShopReply};
@@ -52,7 +54,7 @@ impl Said {
     }
 
     fn header(mut self, header: &Header) -> Said {
-        let Header { bank: _, merchant: _, n: _, expiry: _, log: _, a: _, c: _, q: _ } = header;
+        let Header { bank: _, merchant: _, n: _, expiry: _, log: _, a: _, c: _, q: _, entry: _ } = header;
         self.facts.extend([Fact::Merchant, Fact::Date]);
         self
     }
@@ -123,6 +125,14 @@ impl Told for LogCall {
                 let said = Said::of_purchase("header: expired, abort it");
                 said.header(header.claimed_body()).bytes(header.bytes())
             }
+            // Neither merchant nor purchase can be read from it: the date alone.
+            LogCall::BlindCommit { message } => {
+                let said = Said::of_purchase("a message under a one-time index (P4, blind)");
+                Said { facts: vec![Fact::Date], ..said }.bytes(message.bytes())
+            }
+            LogCall::BlindAbort { .. } => {
+                Said { facts: vec![Fact::Date], ..Said::of_purchase("index: expired, was there nothing?") }
+            }
             LogCall::Decision(_) => Said::of_purchase("decided?"),
             LogCall::Public(path) => Said::aside(format!("GET {path}")),
         }
@@ -131,9 +141,7 @@ impl Told for LogCall {
     fn answered(&self, reply: Result<LogReply, CallError>) -> Said {
         match reply {
             Ok(LogReply::Description(_)) => Said::aside("keys"),
-            Ok(LogReply::Decision(decision)) => {
-                decided(&decision, &format!(" {}", step(decision.decision.claimed_body().q, 5)))
-            }
+            Ok(LogReply::Decision(decision)) => decided(&decision, &format!(" {}", step(asked_q(&decision), 5))),
             Ok(LogReply::Public(_)) => Said::aside("tree"),
             Err(error) => refusal(&error, true),
         }
@@ -221,9 +229,25 @@ fn settled(reply: &ExchangeReply) -> Said {
 }
 
 fn decided(decision: &UnverifiedDecision, after: &str) -> Said {
-    let body = decision.decision.claimed_body();
-    let outcome = if body.key().is_some() { "commit with k" } else { "abort" };
-    Said::of_purchase(format!("{outcome}{after}")).decision(body).bytes(decision.decision.bytes())
+    let said = match &decision.decision {
+        LogWord::Open(word) => {
+            let outcome = if word.claimed_body().key().is_some() { "commit with k" } else { "abort" };
+            Said::of_purchase(format!("{outcome}{after}")).decision(word.claimed_body())
+        }
+        LogWord::Blind(word) => {
+            let outcome = if word.claimed_body().message.is_some() { "a message under its index" } else { "nothing" };
+            Said { facts: vec![Fact::Date], ..Said::of_purchase(format!("{outcome}{after}")) }
+        }
+    };
+    said.bytes(decision.decision.bytes())
+}
+
+/// Q, if the log's word names it.
+fn asked_q(decision: &UnverifiedDecision) -> Option<PublicKey> {
+    match &decision.decision {
+        LogWord::Open(word) => word.claimed_body().q,
+        LogWord::Blind(_) => None,
+    }
 }
 
 fn refusal(error: &CallError, purchase: bool) -> Said {

@@ -2,10 +2,11 @@
 
 use naulon_blind::Brand;
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Exchange, Header, Input, LogDecision, OpenAccount, Outcome, Output,
+    AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Exchange, Header, Input, LogDecision, OpenAccount,
+    Outcome, Output,
 };
 use naulon_purchase::{AuthorizationM, GoodsM, GoodsQ};
-use naulon_statement::{Detached, Statement, Unverified, UnverifiedJoint};
+use naulon_statement::{Detached, Digest, Statement, Unverified, UnverifiedJoint};
 
 use super::Found;
 use crate::clock::utc;
@@ -24,6 +25,8 @@ pub fn recognise(bytes: &[u8]) -> Option<Found> {
         read::<AuthorizationB>,
         read::<AuthorizationM>,
         read::<LogDecision>,
+        read::<BlindMessage>,
+        read::<BlindDecision>,
         read::<Brand>,
         read::<OpenAccount>,
         read::<BalanceQuery>,
@@ -79,6 +82,7 @@ impl Words for GoodsM {
             .with("banks", list(&self.banks))
             .with("logs", list(&self.logs))
             .with("valid until", utc(self.valid_until))
+            .with("log entries", if self.entries.is_empty() { "plain".to_owned() } else { list(&self.entries) })
             .with("delivery", if self.two_sided { "two-sided" } else { "one-sided, or two-sided if the buyer wants" })
     }
 }
@@ -99,6 +103,7 @@ impl Words for Header {
             .with("log L", self.log)
             .with("authorization a", self.a)
             .with("commitment c", self.c)
+            .with("log entry", self.entry.mode())
             .with("delivery", self.q.map_or("one-sided".to_owned(), |q| format!("two-sided, Q {q}")))
     }
 }
@@ -115,6 +120,26 @@ impl Words for AuthorizationM {
     fn words(&self) -> Found {
         // k itself is a secret until the log has committed, so it is not printed.
         Found::new("authorization_m: a merchant's key for the log (P4)").with("authorization a", self.a)
+    }
+}
+
+impl Words for BlindMessage {
+    fn words(&self) -> Found {
+        Found::new("a merchant's message for a blind log (P4): opaque without the header")
+            .with("log L", self.log)
+            .with("expiry", utc(self.expiry))
+    }
+}
+
+impl Words for BlindDecision {
+    fn words(&self) -> Found {
+        let found = match &self.message {
+            Some(message) => Found::new("what came under an index in time: a blind log's word (P5)")
+                .with("message", Digest::of(&[message.bytes()]))
+                .with("note", "commit or abort: whoever has the header reads which"),
+            None => Found::new("abort: nothing came under an index in time (P5, blind)"),
+        };
+        found.with("index", self.index).with("decided", utc(self.time)).with("expiry", utc(self.expiry))
     }
 }
 

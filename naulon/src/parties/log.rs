@@ -7,14 +7,14 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use naulon_durable::sealed::Passphrase;
 use naulon_log::{LOG_SECRET_LEN, Log, LogFront, LogKeys, SqliteStore};
-use naulon_purchase::LogRules;
+use naulon_purchase::{BlindRules, LogRules};
 use naulon_statement::SecretKey;
 use naulon_wire::Clients;
 use naulon_wire::publish::StartError;
 
 use super::serving::{self, Serving};
 use super::{PartyFolder, WitnessCommand, upkeep};
-use crate::config::{LogSettings, add_to_list};
+use crate::config::{LogSettings, add_to_list, entry_modes};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
@@ -273,7 +273,13 @@ pub fn open(folder: &PartyFolder, settings: &LogSettings, passphrase: &Passphras
     let secret = folder.unseal::<LOG_SECRET_LEN>(KEY_FILE, passphrase)?;
     let keys = LogKeys::from_secret(&secret, &settings.origin).context("the setting origin")?;
     let banks = identity::pinned(&settings.banks, Role::Bank, "banks")?.into_iter().map(|bank| bank.key).collect();
-    let rules = LogRules { log: keys.statements.public(), banks, retention: settings.retention.0 };
+    let rules = LogRules {
+        log: keys.statements.public(),
+        banks,
+        retention: settings.retention.0,
+        entries: entry_modes(&settings.entries)?.into_iter().collect(),
+        blind: BlindRules { per_minute: settings.blind_per_minute, horizon: settings.blind_horizon.0 },
+    };
     let store = SqliteStore::open(&folder.path(STORE_FILE))?;
     Ok(Log::open(keys, rules, &settings.origin, store)?)
 }

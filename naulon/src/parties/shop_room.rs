@@ -12,7 +12,7 @@ use naulon_shop::{FolderShelf, SHOP_SECRET_LEN, Shop, ShopKeys, SqliteStore, Ter
 use naulon_statement::PublicKey;
 
 use super::PartyFolder;
-use crate::config::ShopSettings;
+use crate::config::{ShopSettings, entry_modes};
 use crate::identity::{self, Identity, Role};
 use crate::output::{Output, Unit};
 
@@ -96,6 +96,7 @@ pub fn open(
         currency: settings.currency.parse().context("the setting currency")?,
         offer_valid_for: settings.offer_valid.0,
         two_sided: settings.two_sided,
+        entries: entry_modes(&settings.entries)?,
     };
     Ok(Shop::open(keys, rules, terms, shelf, SqliteStore::open(&folder.path(STORE_FILE))?)?)
 }

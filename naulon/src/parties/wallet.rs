@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
+use naulon_exchange::{Carrier, EntryMode};
 use naulon_money::Amount;
 use naulon_wallet::{BuyOptions, DepositAmount, Keys, OperationId, OperationKind};
 use naulon_wire::EvidenceFile;
@@ -162,6 +163,10 @@ pub struct Buy {
     /// this option; `naulon wallet refresh` exchanges it for fresh tokens.
     #[arg(long)]
     keep_remainder: bool,
+    /// How the purchase stands in the log: plain (everybody reads it), encrypted (only bank, shop and you read it), blind
+    /// (not even the log knows what it decides on). The default is what the shop likes best and the log takes.
+    #[arg(long, value_name = "KIND")]
+    entries: Option<EntryMode>,
     /// Buy it once more, even if a purchase of it is under way.
     #[arg(long)]
     another: bool,
@@ -335,12 +340,15 @@ impl Buy {
         room.describe().await?;
         let shop = room.shop(shop)?;
         let offer = room.offer(&shop, &self.item).await?;
+        let (log, entries) = room.choose_entry(offer.claimed_body(), self.entries).await?;
         let options = BuyOptions {
             two_sided: self.two_sided || room.settings.two_sided,
-            log: None,
+            log,
             expiry: room.settings.lock.0,
             max_price: self.max_price,
             keep_remainder: self.keep_remainder,
+            entries,
+            carrier: Carrier::Wallet,
         };
         Ok(room.wallet().buy(offer, options, now(), &*entropy()?)?)
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use naulon_durable::sealed::{Cost, Passphrase};
+use naulon_exchange::EntryMode;
 use naulon_money::Amount;
 use naulon_purchase::GoodsM;
-use naulon_statement::{Timestamp, Unverified};
+use naulon_statement::{PublicKey, Timestamp, Unverified};
 use naulon_wallet::driver::Clock;
 use naulon_wallet::{
     Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, SealedStore, Wallet,
@@ -35,6 +36,7 @@ pub struct Room {
     pub settings: WalletSettings,
     /// Its bank.
     pub bank: Identity,
+    logs: Vec<PublicKey>,
     shops: Vec<Identity>,
     /// How many steps were taken.
     steps: Arc<AtomicU64>,
@@ -91,7 +93,8 @@ pub fn open(
     let all = std::iter::once(&bank).chain(&logs).chain(&shops);
     let addresses = all.map(|party| (party.key, party.url.clone())).collect();
     let driver = Driver::new(wallet, Clients::default(), addresses);
-    Ok(Room { driver, settings, bank, shops, steps, why_stuck: None })
+    let logs = logs.iter().map(|log| log.key).collect();
+    Ok(Room { driver, settings, bank, logs, shops, steps, why_stuck: None })
 }
 
 impl Room {
@@ -182,6 +185,39 @@ impl Room {
     /// A fresh offer.
     pub async fn offer(&self, shop: &Identity, item: &str) -> anyhow::Result<Unverified<GoodsM>> {
         Ok(self.driver.offer(shop.key, item.to_owned()).await?)
+    }
+
+    /// The log and the kind of entry for an offer: the kind that the person wants, or the first that the shop names, and a
+    /// log of the offer that says that it takes it. A log that does not answer is taken at the shop's word: what it does
+    /// not take it aborts.
+    pub async fn choose_entry(
+        &self,
+        offer: &GoodsM,
+        wanted: Option<EntryMode>,
+    ) -> anyhow::Result<(Option<PublicKey>, Option<EntryMode>)> {
+        let offered = if offer.entries.is_empty() { vec![EntryMode::Plain] } else { offer.entries.clone() };
+        let modes = wanted.map_or(offered, |mode| vec![mode]);
+        if modes == [EntryMode::Plain] {
+            return Ok((None, Some(EntryMode::Plain)));
+        }
+        let ours: Vec<PublicKey> = offer.logs.iter().copied().filter(|log| self.logs.contains(log)).collect();
+        let mut described = Vec::new();
+        for log in ours {
+            match self.driver.log_description(log).await {
+                Ok(description) => described.push((log, description.entries)),
+                Err(_) => described.push((log, modes.clone())),
+            }
+        }
+        for mode in &modes {
+            if let Some((log, _)) = described.iter().find(|(_, takes)| takes.contains(mode)) {
+                return Ok((Some(*log), Some(*mode)));
+            }
+        }
+        match wanted {
+            Some(mode) if !described.is_empty() => bail!("no log of this shop and wallet takes {mode} entries"),
+            // That there is no log in common is said by the wallet itself.
+            _ => Ok((None, wanted)),
+        }
     }
 
     /// Why nothing moves, as far as it was heard.

@@ -129,7 +129,11 @@ impl Decisions {
             let what = format!("entries {one} and {other} have one index, and a body of them is not shown");
             return found.add("one_index_twice", &about, what, &Shown::Seen(String::new()));
         };
-        let (Some(first), Some(second)) = (self.decision(&first), self.decision(&second)) else { return Ok(()) };
+        let (Some(first), Some(second)) = (self.decision(&first), self.decision(&second)) else {
+            // An encrypted or blind purchase has an index of its own: the parties, who can read both, have their proof.
+            let what = format!("entries {one} and {other} have one index, and not everybody can read them");
+            return found.add("one_index_twice", &about, what, &Shown::Seen(String::new()));
+        };
         if first.header != second.header {
             return Ok(());
         }

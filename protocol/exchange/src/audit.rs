@@ -9,7 +9,7 @@ use naulon_blind::Token;
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
 
-use crate::decision::{Outcome, ProvenDecision};
+use crate::decision::Outcome;
 use crate::instrument::{MAX_PARTS, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 use crate::promise::Header;
 use crate::request::{Input, Output, RequestId, key_commitment};
@@ -395,15 +395,15 @@ fn is_founded(record: &Record) -> bool {
     let Some(header) = Header::of(&record.exchange, record.id()) else {
         return record.state == State::Done && record.decision.is_none();
     };
-    let Some(decision) = record.decision.as_ref().map(ProvenDecision::decision) else {
+    let Some(proven) = &record.decision else {
         return record.state == State::Locked;
     };
-    let state = match &decision.outcome {
+    let state = match &proven.decision().outcome {
         Outcome::Commit { k } if key_commitment(&header.n, k) == header.c => State::Committed,
         Outcome::Commit { .. } => return false,
         Outcome::Abort => State::Aborted,
     };
-    record.state == state && decision.signer() == header.log && decision.fits(&header)
+    record.state == state && proven.signer() == header.log && proven.fits(&header)
 }
 
 fn micros(books: &BTreeMap<LedgerAccount, i128>, account: LedgerAccount) -> i128 {

@@ -20,6 +20,7 @@ mod audit;
 mod authenticate;
 mod decide;
 mod decision;
+mod entry;
 mod instrument;
 mod promise;
 mod refusal;
@@ -32,14 +33,19 @@ pub use audit::{Audit, AuditReport, BrandPosition, Discrepancy};
 pub use authenticate::{AuthenticatedExchange, Request, authenticate, authenticate_account, authenticate_decision};
 pub use decide::decide;
 pub use decision::{
-    DecisionError, LOG_ENTRY_LEN, LogDecision, LogIdentity, Outcome, ProvenDecision, UnverifiedDecision,
+    DecisionError, LOG_ENTRY_LEN, LogDecision, LogEntry, LogIdentity, LogWord, Outcome, ProvenDecision,
+    UnverifiedDecision,
+};
+pub use entry::{
+    BlindDecision, BlindMessage, Entry, EntryMode, SEALED_ENTRY_LEN, SEALED_ENTRY_ROOM, SEALED_RELEASE_LEN,
+    UnknownEntryMode, blind_subject,
 };
 pub use instrument::{MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
 pub use refusal::Refusal;
 pub use request::{
-    BalanceQuery, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, Order,
-    Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key, spending_key,
+    BalanceQuery, Carrier, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount,
+    Order, Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key, spending_key,
 };
 pub use rules::{LockLimits, Rules};
 pub use state::{

@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Statement, Timestamp, cbor};
 
+use crate::entry::Entry;
 use crate::request::{Exchange, RequestId, SaleNumber};
 
 /// The part of *authorization_b* that the log sees: no value (AAT, table 1).
@@ -35,6 +36,10 @@ pub struct Header {
     /// Q, for two-sided delivery only (AAT §8.6, CD4).
     #[n(8)]
     pub q: Option<PublicKey>,
+    /// How the purchase stands in the log (AAT §8.5).
+    #[n(9)]
+    #[cbor(default, skip_if = "Entry::is_plain")]
+    pub entry: Entry,
 }
 
 impl Statement for Header {
@@ -54,6 +59,7 @@ impl Header {
             a,
             c: condition.c,
             q: condition.q,
+            entry: condition.entry,
         })
     }
 

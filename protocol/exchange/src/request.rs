@@ -5,6 +5,8 @@ use naulon_blind::{BlindedMessage, ReusedKey, Token};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Statement, Timestamp};
 
+use crate::entry::Entry;
+
 /// The most inputs one exchange may have.
 pub const MAX_INPUTS: usize = 128;
 /// The most outputs one exchange may have.
@@ -152,6 +154,34 @@ pub struct Condition {
     /// Two-sided delivery (AAT §8.6): the key of *goods_q*, which is the first token's.
     #[n(6)]
     pub q: Option<PublicKey>,
+    /// How the purchase is to stand in the log (AAT §8.5).
+    #[n(7)]
+    #[cbor(default, skip_if = "Entry::is_plain")]
+    pub entry: Entry,
+    /// Who takes header and promise to the merchant (AAT §3.3, P3).
+    #[n(8)]
+    #[cbor(default, skip_if = "Carrier::is_wallet")]
+    pub carrier: Carrier,
+}
+
+/// Who takes *authorization_b* to the merchant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Carrier {
+    /// The wallet, which thus learns first that the bank has locked.
+    #[default]
+    #[n(0)]
+    Wallet,
+    /// The bank, as in the paper: the buyer may be off-line from then on.
+    #[n(1)]
+    Bank,
+}
+
+impl Carrier {
+    /// Whether it is the wallet, which the statement then leaves out.
+    pub fn is_wallet(&self) -> bool {
+        *self == Carrier::Wallet
+    }
 }
 
 /// The name of a blinded output: SHA-256("naulon/output" ‖ token key id ‖ blinded message). A bank finds by it what it has

@@ -210,6 +210,7 @@ impl Buyer {
         let for_this = condition.n == offer.n
             && condition.merchant == offer.merchant
             && condition.c == offer.c
+            && offer.entry(condition.entry.mode()) == Some(condition.entry)
             && authorization_q.currency == offer.currency
             && authorization_q.price() == Some(offer.price)
             && offer.banks.contains(&authorization_q.bank)

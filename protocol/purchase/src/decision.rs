@@ -63,7 +63,7 @@ pub(crate) fn take_recorded(
 }
 
 fn proven_on(decision: UnverifiedDecision, log: &LogIdentity, header: &Header) -> Result<ProvenDecision, Untaken> {
-    let proven = decision.verify(log).map_err(|_| Untaken::Nothing)?;
+    let proven = decision.with(header).verify(log).map_err(|_| Untaken::Nothing)?;
     let on_this = log.key == header.log && proven.decision().header == header.digest();
     on_this.then_some(proven).ok_or(Untaken::Nothing)
 }
@@ -73,5 +73,5 @@ fn fault_in(proven: &ProvenDecision, header: &Header) -> Option<LogFault> {
     if decision.key().is_some_and(|k| key_commitment(&header.n, k) != header.c) {
         return Some(LogFault::WrongKey);
     }
-    (!decision.fits(header)).then_some(LogFault::Misfit)
+    (!proven.fits(header)).then_some(LogFault::Misfit)
 }

@@ -220,14 +220,15 @@ impl Parts {
 fn judge_decisions_alone(decisions: &[ProvenDecision], judgement: &mut Judgement) {
     let mut broken = BTreeSet::new();
     let mut outcomes = BTreeMap::<_, BTreeSet<bool>>::new();
-    for decision in decisions.iter().map(ProvenDecision::decision) {
-        let (log, is_commit) = (decision.signer(), decision.key().is_some());
+    for proven in decisions {
+        let decision = proven.decision();
+        let (log, is_commit) = (proven.signer(), decision.key().is_some());
         let seen = outcomes.entry((log, decision.header)).or_default();
         seen.insert(is_commit);
         if seen.len() > 1 {
             broken.insert((log, Breach::BothOutcomes));
         }
-        if is_commit == (decision.time >= decision.expiry) {
+        if !proven.is_in_time() {
             broken.insert((log, Breach::OutOfTime));
         }
     }
@@ -267,7 +268,7 @@ impl Case {
         let is_decision = |proven: &ProvenDecision| {
             let decision = proven.decision();
             let names_it = decision.a == header.a && decision.expiry == header.expiry && decision.q == header.q;
-            names_it && decision.header == digest && decision.signer() == header.log
+            names_it && proven.is_about(&header) && decision.header == digest && proven.signer() == header.log
         };
         let goods_m = goods_m.filter(|offer| keep("goods_m", is_offer(offer)));
         let is_answer = |answer: &Signed<GoodsQ>| {
@@ -308,7 +309,7 @@ impl Case {
             outcomes.insert(decision.key().is_some());
             if decision.key().is_some_and(|k| key_commitment(&self.header.n, k) != self.header.c) {
                 broken.insert(Breach::WrongKey);
-            } else if !decision.fits(&self.header) {
+            } else if !proven.fits(&self.header) {
                 broken.insert(Breach::OutOfTime);
             }
         }
@@ -321,10 +322,9 @@ impl Case {
     /// The decisions that bind the parties: made in time, and a commit with the right key.
     fn binding(&self, commit: bool) -> Option<&LogDecision> {
         let opens = |k: &[u8; 32]| key_commitment(&self.header.n, k) == self.header.c;
-        let mut decisions = self.decisions.iter().map(|proven| &**proven.decision());
-        decisions.find(|decision| {
-            decision.fits(&self.header) && decision.key().is_some() == commit && decision.key().is_none_or(opens)
-        })
+        let mut binding =
+            self.decisions.iter().filter(|proven| proven.fits(&self.header)).map(ProvenDecision::decision);
+        binding.find(|decision| decision.key().is_some() == commit && decision.key().is_none_or(opens))
     }
 
     /// Each outcome that the log has signed entitles those who relied on it. If it signed both, that is its own breach.

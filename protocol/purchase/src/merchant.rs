@@ -80,6 +80,9 @@ pub enum PaymentRefusal {
     /// The promise is of another value than the price.
     #[error("the bank's promise is not of the offer's price")]
     WrongValue,
+    /// The purchase is to stand in the log as the offer does not allow.
+    #[error("the offer does not allow that kind of log entry")]
+    WrongEntry,
     /// Two-sided delivery is wanted and goods_q is missing, or is not Q's signature over this offer.
     #[error("two-sided delivery wants goods_q, signed by the key that pays, over this offer")]
     GoodsQ,
@@ -98,6 +101,7 @@ impl PaymentRefusal {
             PaymentRefusal::UnknownLog => "unknown_log",
             PaymentRefusal::OtherOffer => "other_offer",
             PaymentRefusal::WrongValue => "wrong_value",
+            PaymentRefusal::WrongEntry => "wrong_entry",
             PaymentRefusal::GoodsQ => "goods_q",
             PaymentRefusal::TooLate => "too_late",
         }
@@ -121,6 +125,9 @@ impl UnverifiedPayment {
         }
         let authorization_b = self.authorization_b.verify(&bank)?;
         let same_offer = header.merchant == rules.merchant && header.n == goods_m.n && header.c == goods_m.c;
+        if goods_m.entry(header.entry.mode()) != Some(header.entry) {
+            return Err(PaymentRefusal::WrongEntry);
+        }
         if !same_offer || authorization_b.header != header.digest() {
             return Err(PaymentRefusal::OtherOffer);
         }

@@ -1,7 +1,7 @@
 //! *goods_m*: the merchant's signed offer (AAT §3.3, P1), and *goods_q*, the buyer's answer to it (§8.6, CD2).
 
 use minicbor::{Decode, Encode};
-use naulon_exchange::SaleNumber;
+use naulon_exchange::{Entry, EntryMode, SaleNumber};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Signed, Statement, Timestamp};
 
@@ -77,6 +77,13 @@ pub struct GoodsM {
     /// Whether the merchant wants two-sided delivery (AAT §8.6).
     #[n(13)]
     pub two_sided: bool,
+    /// How the purchase may stand in the log (AAT §8.5); none named: plain alone.
+    #[n(14)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub entries: Vec<EntryMode>,
+    /// The one-time key under which a blind log takes the merchant's message.
+    #[n(15)]
+    pub index: Option<PublicKey>,
 }
 
 impl Statement for GoodsM {
@@ -89,8 +96,8 @@ pub enum OfferError {
     /// Signed by another key than the merchant it names.
     #[error("the offer is signed by another key than its merchant's")]
     NotTheMerchants,
-    /// A text or list that is too long, or a price of zero.
-    #[error("the offer has a text or list that is too long, or no price")]
+    /// A text or list that is too long, a price of zero, or blind entries without an index.
+    #[error("the offer has a text or list that is too long, or no price, or no index for blind entries")]
     OutOfBounds,
 }
 
@@ -104,9 +111,24 @@ impl GoodsM {
         let fits = offer.contract.title.len() <= MAX_TITLE_LEN
             && offer.contract.description.len() <= MAX_DESCRIPTION_LEN
             && lists.iter().all(|list| (1..=MAX_OFFERED_LOGS).contains(&list.len()))
+            && offer.entries.len() <= EntryMode::ALL.len()
+            && offer.index.is_some() == offer.entries.contains(&EntryMode::Blind)
             && !offer.price.is_zero()
             && offer.price <= Amount::MAX;
         fits.then_some(()).ok_or(OfferError::OutOfBounds)
+    }
+
+    /// How the purchase stands in the log in this mode; none if the merchant does not offer it.
+    pub fn entry(&self, mode: EntryMode) -> Option<Entry> {
+        let is_offered = match self.entries.is_empty() {
+            true => mode == EntryMode::Plain,
+            false => self.entries.contains(&mode),
+        };
+        match mode {
+            EntryMode::Plain => is_offered.then_some(Entry::Plain),
+            EntryMode::Encrypted => is_offered.then_some(Entry::Encrypted),
+            EntryMode::Blind => self.index.filter(|_| is_offered).map(|index| Entry::Blind { index }),
+        }
     }
 
     /// The size of the encrypted goods in bytes; saturates for a size that no file has.

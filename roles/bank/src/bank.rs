@@ -390,7 +390,7 @@ fn breach(refusal: &Refusal, view: &View, task: &Task) -> Option<LogFault> {
         Refusal::DecisionMisfit => {
             let record = view.record.as_ref()?;
             let header = Header::of(&record.exchange, record.id())?;
-            decision.decision().signer() == header.log && decision.decision().header == header.digest()
+            decision.signer() == header.log && decision.decision().header == header.digest()
         }
         _ => false,
     };

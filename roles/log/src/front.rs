@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use naulon_durable::Refused;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_durable::pool::Pool;
-use naulon_purchase::log::{authenticate_abort, authenticate_commit};
+use naulon_purchase::log::{authenticate_abort, authenticate_blind, authenticate_commit};
 use naulon_purchase::{LogRequest, LogRules};
 use naulon_statement::Timestamp;
 use naulon_tlog::{CosignedCheckpoint, Hash};
@@ -84,7 +84,10 @@ impl Service<LogCall> for LogFront {
     async fn call(&self, call: LogCall) -> Answer {
         let (caller, answer) = oneshot::channel();
         match call {
-            LogCall::Commit { .. } | LogCall::Abort { .. } => {
+            LogCall::Commit { .. }
+            | LogCall::Abort { .. }
+            | LogCall::BlindCommit { .. }
+            | LogCall::BlindAbort { .. } => {
                 self.checks.hand_in([(call, caller)]).map_err(|refused| not_taken(refused.why))?;
             }
             LogCall::Describe | LogCall::Decision(_) | LogCall::Public(_) => {
@@ -130,6 +133,8 @@ fn check(rules: &LogRules, calls: Vec<(LogCall, Caller)>, log: &Executor<Job, ()
         let request = match call {
             LogCall::Commit { header, authorization } => authenticate_commit(rules, header, authorization),
             LogCall::Abort { header } => authenticate_abort(rules, header),
+            LogCall::BlindCommit { message } => authenticate_blind(rules, message),
+            LogCall::BlindAbort { index, expiry } => Ok(LogRequest::BlindAbort { index, expiry }),
             LogCall::Describe | LogCall::Decision(_) | LogCall::Public(_) => {
                 jobs.push(Job::Other(call, caller));
                 continue;

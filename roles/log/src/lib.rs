@@ -9,15 +9,16 @@
 //! behind HTTP, with the signatures of the requests verified in parallel before they queue.
 //!
 //! In scope: deciding once, the log's time, the tree, serving it (C2SP tlog-tiles). Out of scope: what the statements mean
-//! (`naulon-purchase`), hashes and proofs (`naulon-tlog`), asking witnesses (`naulon_wire::publish`), pruning bodies after their retention.
+//! (`naulon-purchase`), hashes and proofs (`naulon-tlog`), asking witnesses (`naulon_wire::publish`).
 //!
 //! | what is stored | label | what who can write it gains |
 //! | --- | --- | --- |
 //! | rows, entries, hashes, checkpoint | trusted | a second decision on a purchase; signed checkpoints already out convict the log |
 //!
 //! The store knows of a purchase its a, Q if delivery is two-sided, expiry, and k once committed; neither n nor M nor the
-//! value. What the store loses cannot be made good: a log never runs on an old copy, and one that has witnesses
-//! ([`Log::publish_by`]) does not start on one.
+//! value. Of a blind purchase it knows a one-time key, the expiry and bytes that it cannot read. What the store loses
+//! cannot be made good: a log never runs on an old copy, and one that has witnesses ([`Log::publish_by`]) does not start
+//! on one.
 //!
 //! ```
 //! use naulon_durable::fault::Faults;
@@ -29,7 +30,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // The operator starts the log with the secret of its sealed file, and says whose headers it takes.
 //! let keys = LogKeys::from_secret(&[7; 64], "log.example/fares")?;
-//! let rules = LogRules { log: keys.statements.public(), banks: Default::default(), retention: Duration::days(90) };
+//! let rules = LogRules::of(keys.statements.public(), Default::default(), Duration::days(90));
 //! let mut log = Log::open(keys, rules, "log.example/fares", MemoryStore::new(Faults::none()))?;
 //!
 //! // A watcher fetches the checkpoint, and checks it with the log's verifier key.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use naulon_durable::StoreError;
-use naulon_exchange::{LogDecision, LogIdentity, UnverifiedDecision};
-use naulon_purchase::log::{authenticate_abort, authenticate_commit, decide};
-use naulon_purchase::{LogRefusal, LogRequest, LogRules};
-use naulon_statement::{Digest, Signed, Timestamp, Unverified};
+use naulon_durable::{Retry, StoreError};
+use naulon_exchange::{LogIdentity, LogWord, UnverifiedDecision};
+use naulon_purchase::log::{authenticate_abort, authenticate_blind, authenticate_commit, decide};
+use naulon_purchase::{LogRefusal, LogRequest, LogRules, Ruling, Signature};
+use naulon_statement::{Digest, Duration, Timestamp};
 use naulon_tlog::{
     Appended, Checkpoint, CheckpointSigner, Hash, HashStore, InclusionProof, Tree, WitnessPolicy, consistency_proof,
     inclusion_proof, leaf_hash,
@@ -29,6 +29,14 @@ pub struct Log<S> {
     cosigned: Option<String>,
     pub(crate) publisher: Option<Publisher>,
     halted: bool,
+    crowd: Crowd,
+}
+
+/// The blind decisions of this minute: whom they are for nobody knows, so all share one measure.
+#[derive(Default)]
+struct Crowd {
+    since: Timestamp,
+    count: u32,
 }
 
 /// The newest tree that is durable.
@@ -99,7 +107,7 @@ impl<S: LogStore> Log<S> {
         check_last_body(&rules, &tree, &store)?;
         let head = Head { before: tree.clone(), tree, checkpoint, time: state.time, appended: Vec::new() };
         let (fence, cosigned) = (state.fence, state.cosigned);
-        Ok(Log { keys, rules, store, fence, head, cosigned, publisher: None, halted: false })
+        Ok(Log { keys, rules, store, fence, head, cosigned, publisher: None, halted: false, crowd: Crowd::default() })
     }
 
     /// From here on hands every new checkpoint to a publisher, which has it cosigned by the witnesses of the policy. The
@@ -145,6 +153,8 @@ impl<S: LogStore> Log<S> {
                 self.handle_one(authenticate_commit(&self.rules, header, authorization), now)
             }
             LogCall::Abort { header } => self.handle_one(authenticate_abort(&self.rules, header), now),
+            LogCall::BlindCommit { message } => self.handle_one(authenticate_blind(&self.rules, message), now),
+            LogCall::BlindAbort { index, expiry } => self.handle_one(Ok(LogRequest::BlindAbort { index, expiry }), now),
             LogCall::Decision(subject) => Ok(self.recorded(subject)?),
             LogCall::Public(path) => Ok(LogReply::Public(self.public(&path)?)),
         }
@@ -194,12 +204,38 @@ impl<S: LogStore> Log<S> {
         self.halted
     }
 
+    /// Forgets what was decided on purchases whose expiry lies further back than the log decides on (AAT §5), at most so
+    /// many of them. Says how many there were. Entries and hashes stay, so that old proofs still hold.
+    ///
+    /// # Errors
+    /// The store's; it can be tried again, but for one after which the log has to be opened again.
+    pub fn prune(&mut self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        if self.halted {
+            return Err(StoreError::Other("the log has stopped deciding".to_owned()));
+        }
+        let time = self.head.time.max(now).min(Timestamp::MAX);
+        let before = time.minus(self.rules.retention);
+        if self.store.prunable(before)? == 0 {
+            return Ok(0);
+        }
+        let pruned = self.store.prune(time, before, limit);
+        let pruned = pruned.inspect_err(|error| self.halted |= error.retry() == Retry::AfterReopening)?;
+        self.head.time = time;
+        Ok(pruned)
+    }
+
+    /// How many decisions [`prune`](Self::prune) would forget.
+    pub fn prunable(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.store.prunable(self.head.time.max(now).min(Timestamp::MAX).minus(self.rules.retention))
+    }
+
     fn description(&self) -> LogDescription {
         LogDescription {
             log: self.rules.log,
             checkpoints: self.keys.checkpoints.verifier().to_string(),
             banks: self.rules.banks.iter().copied().collect(),
             retention_ms: self.rules.retention.0,
+            entries: self.rules.entries.iter().copied().collect(),
         }
     }
 
@@ -219,8 +255,11 @@ impl<S: LogStore> Log<S> {
         for ((request, subject), recorded) in requests.iter().zip(subjects).zip(recorded) {
             answers.push(match recorded.or_else(|| group.find(&subject)) {
                 Some(decision) => Ok(decision),
-                None => decide(&self.rules, request, time)
-                    .map(|decision| group.add(subject, Signed::sign(&self.keys.statements, decision))),
+                None => {
+                    let ruling = decide(&self.rules, request, time);
+                    let ruling = ruling.and_then(|ruling| self.crowd.admit(&self.rules, ruling));
+                    ruling.map(|ruling| group.add(subject, request.expiry(), ruling, &self.keys))
+                }
             });
         }
         if !group.decisions.is_empty() {
@@ -264,14 +303,32 @@ impl<S: LogStore> Log<S> {
         let known = Appended { before: &self.head.before, hashes: &self.head.appended };
         let path = inclusion_proof(size, index, &known)
             .or_else(|_| inclusion_proof(size, index, &Stored(&self.store)).map_err(unsound))?;
-        let decision = Unverified::parse(&body).map_err(unsound)?;
+        let decision = LogWord::parse(&body).map_err(unsound)?;
         let inclusion = InclusionProof { index, size, path };
         let checkpoint = self.head.checkpoint.clone();
-        Ok(LogReply::Decision(Box::new(UnverifiedDecision { decision, inclusion, checkpoint })))
+        Ok(LogReply::Decision(Box::new(UnverifiedDecision { decision, inclusion, checkpoint, header: None })))
     }
 
     pub(crate) fn check_running(&self) -> Result<(), Trouble> {
         if self.halted { Err(Trouble::Halted) } else { Ok(()) }
+    }
+}
+
+impl Crowd {
+    const WINDOW: Duration = Duration::seconds(60);
+
+    /// Takes a blind ruling, if there is room for one more in this minute.
+    fn admit(&mut self, rules: &LogRules, ruling: Ruling) -> Result<Ruling, LogRefusal> {
+        if let Ruling::Blind(decision) = &ruling {
+            if decision.time >= self.since.plus(Self::WINDOW) {
+                *self = Crowd { since: decision.time, count: 0 };
+            }
+            if self.count >= rules.blind.per_minute {
+                return Err(LogRefusal::Crowded);
+            }
+            self.count += 1;
+        }
+        Ok(ruling)
     }
 }
 
@@ -290,12 +347,12 @@ impl Group {
         Some(StoredDecision { index: self.first + place as u64, body })
     }
 
-    fn add(&mut self, subject: Digest, decision: Signed<LogDecision>) -> StoredDecision {
-        let body = decision.bytes().to_vec();
-        let entry = decision.entry(&body);
+    fn add(&mut self, subject: Digest, expiry: Timestamp, ruling: Ruling, keys: &LogKeys) -> StoredDecision {
+        let Signature { statement: body, entry } = ruling.sign(&keys.statements);
+        let published = Some(entry.published).filter(|published| *published != body);
         let index = self.first + self.decisions.len() as u64;
         self.places.insert(subject, self.decisions.len());
-        self.decisions.push(NewDecision { subject, body: body.clone(), entry });
+        self.decisions.push(NewDecision { subject, body: body.clone(), published, expiry, entry: entry.bytes });
         StoredDecision { index, body }
     }
 }
@@ -321,10 +378,17 @@ fn open_tree<S: LogStore>(size: u64, store: &S) -> Result<Tree, OpenError> {
 /// The last decision must be of this log's statement key, and be the last leaf: else every answer would be refused.
 fn check_last_body<S: LogStore>(rules: &LogRules, tree: &Tree, store: &S) -> Result<(), OpenError> {
     let Some(last) = tree.size().checked_sub(1) else { return Ok(()) };
-    let Some(body) = store.body(last)? else { return Err(OpenError::OtherTree { size: tree.size() }) };
-    let parsed = Unverified::<LogDecision>::parse(&body).and_then(|decision| decision.verify(&rules.log));
-    let decision = parsed.map_err(|_| OpenError::OtherKeys)?;
-    let as_entered = store.entries(last..tree.size())? == [decision.entry(&body)];
+    // It may have been pruned; then the tree alone vouches for the store.
+    let Some(body) = store.body(last)? else { return Ok(()) };
+    if let Ok(word) = LogWord::parse(&body) {
+        let signed = match word {
+            LogWord::Open(decision) => decision.verify(&rules.log).map(drop),
+            LogWord::Blind(decision) => decision.verify(&rules.log).map(drop),
+        };
+        signed.map_err(|_| OpenError::OtherKeys)?;
+    }
+    let entries = store.entries(last..tree.size())?;
+    let as_entered = entries.iter().all(|entry| entry.ends_with(Digest::of(&[&body]).as_bytes()));
     as_entered.then_some(()).ok_or(OpenError::OtherTree { size: tree.size() })
 }
 

@@ -9,7 +9,7 @@ use naulon_durable::fault::Faults;
 use naulon_statement::{Digest, Timestamp};
 use naulon_tlog::Hash;
 
-use crate::store::{Appending, CommitError, Entry, Fence, LogState, LogStore, StoredDecision};
+use crate::store::{Appending, CommitError, Entry, Fence, LogState, LogStore, NewDecision, StoredDecision};
 
 /// Keeps a log in memory. Clones are handles on the same disk: one survives as the disk of a process that crashed.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ struct Disk {
     checkpoint: Option<String>,
     cosigned: Option<String>,
     subjects: BTreeMap<Digest, u64>,
-    bodies: Vec<Vec<u8>>,
+    bodies: Vec<Option<NewDecision>>,
     entries: Vec<Entry>,
     hashes: Vec<Hash>,
 }
@@ -66,7 +66,7 @@ impl Disk {
     fn write(&mut self, group: &Appending) {
         for decision in &group.decisions {
             self.subjects.insert(decision.subject, self.entries.len() as u64);
-            self.bodies.push(decision.body.clone());
+            self.bodies.push(Some(decision.clone()));
             self.entries.push(decision.entry);
         }
         self.hashes.extend(group.hashes.iter().map(|(_, hash)| *hash));
@@ -94,14 +94,16 @@ impl LogStore for MemoryStore {
         let disk = self.disk();
         let find = |subject| {
             let index = *disk.subjects.get(subject)?;
-            let body = disk.bodies.get(usize::try_from(index).ok()?)?.clone();
+            let body = disk.bodies.get(usize::try_from(index).ok()?)?.as_ref()?.body.clone();
             Some(StoredDecision { index, body })
         };
         Ok(subjects.iter().map(find).collect())
     }
 
     fn body(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(usize::try_from(index).ok().and_then(|index| self.disk().bodies.get(index).cloned()))
+        let disk = self.disk();
+        let body = usize::try_from(index).ok().and_then(|index| disk.bodies.get(index)?.as_ref());
+        Ok(body.map(|body| body.published.as_ref().unwrap_or(&body.body).clone()))
     }
 
     fn entries(&self, range: Range<u64>) -> Result<Vec<Entry>, StoreError> {
@@ -114,6 +116,22 @@ impl LogStore for MemoryStore {
         let disk = self.disk();
         let hash = |place: u64| usize::try_from(place).ok().and_then(|place| disk.hashes.get(place)).copied();
         places.iter().map(|&place| hash(place).ok_or_else(|| missing("hash", place))).collect()
+    }
+
+    fn prune(&mut self, time: Timestamp, expired_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut disk = self.disk();
+        self.faults.around(|| {
+            disk.time = disk.time.max(time);
+            let Disk { subjects, bodies, .. } = &mut *disk;
+            let is_old = |body: &&mut Option<NewDecision>| body.as_ref().is_some_and(|b| b.expiry < expired_before);
+            let old = bodies.iter_mut().filter(is_old).take(limit);
+            old.filter_map(Option::take).map(|body| subjects.remove(&body.subject)).count()
+        })
+    }
+
+    fn prunable(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
+        let disk = self.disk();
+        Ok(disk.bodies.iter().flatten().filter(|body| body.expiry < expired_before).count() as u64)
     }
 
     fn commit(&mut self, group: &Appending) -> Result<(), CommitError> {

@@ -37,6 +37,14 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE cosigned (one INTEGER PRIMARY KEY CHECK (one = 1), note TEXT NOT NULL) STRICT;
 ",
+    "
+    -- When the time begins to run after which the body goes, and what goes with it. Bodies of before stay.
+    ALTER TABLE body ADD COLUMN expiry INTEGER;
+    ALTER TABLE body ADD COLUMN subject BLOB;
+    -- What everybody reads in the place of an encrypted body.
+    ALTER TABLE body ADD COLUMN published BLOB;
+    CREATE INDEX body_expiry ON body (expiry) WHERE expiry IS NOT NULL;
+",
 ];
 
 /// Keeps a log in one file, which no other process can have open.
@@ -89,7 +97,8 @@ impl LogStore for SqliteStore {
         let find = |subject: &Digest| {
             let place = self.column("SELECT place FROM decision WHERE subject = ?1", subject.as_bytes())?;
             let Some(index) = place else { return Ok(None) };
-            let body = self.body(index)?.ok_or_else(|| missing("body", index))?;
+            let body = self.column("SELECT body FROM body WHERE place = ?1", index)?;
+            let body = body.ok_or_else(|| missing("body", index))?;
             Ok(Some(StoredDecision { index, body }))
         };
         subjects.iter().map(find).collect()
@@ -97,7 +106,7 @@ impl LogStore for SqliteStore {
 
     fn body(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let Ok(place) = i64::try_from(index) else { return Ok(None) };
-        self.column("SELECT body FROM body WHERE place = ?1", place)
+        self.column("SELECT coalesce(published, body) FROM body WHERE place = ?1", place)
     }
 
     fn entries(&self, range: Range<u64>) -> Result<Vec<Entry>, StoreError> {
@@ -116,6 +125,27 @@ impl LogStore for SqliteStore {
         places.iter().map(hash).collect()
     }
 
+    fn prune(&mut self, time: Timestamp, expired_before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let old: Vec<(i64, Vec<u8>)> = transaction
+            .prepare_cached("SELECT place, subject FROM body WHERE expiry < ?1 ORDER BY expiry LIMIT ?2")?
+            .query_map(params![millis(expired_before), limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (place, subject) in &old {
+            transaction.prepare_cached("DELETE FROM decision WHERE subject = ?1")?.execute([subject])?;
+            transaction.prepare_cached("DELETE FROM body WHERE place = ?1")?.execute([place])?;
+        }
+        transaction.execute("UPDATE log_state SET time_ms = max(time_ms, ?1)", [millis(time)])?;
+        transaction.commit()?;
+        Ok(old.len())
+    }
+
+    fn prunable(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
+        let count = self.column("SELECT count(*) FROM body WHERE expiry < ?1", millis(expired_before))?;
+        Ok(count.unwrap_or_default())
+    }
+
     fn commit(&mut self, group: &Appending) -> Result<(), CommitError> {
         let lost = |error: rusqlite::Error| CommitError::Store(error.into());
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate).map_err(lost)?;
@@ -130,6 +160,11 @@ impl LogStore for SqliteStore {
         let kept = self.0.prepare_cached(sql).and_then(|mut sql| sql.execute(params![fence.0, note])).map_err(lost)?;
         if kept == 1 { Ok(()) } else { Err(CommitError::Fenced) }
     }
+}
+
+/// A time as a database integer.
+fn millis(time: Timestamp) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
 /// Writes a group into the transaction; whoever gets an error drops the transaction.
@@ -156,11 +191,12 @@ fn write(transaction: &rusqlite::Transaction<'_>, group: &Appending) -> Result<(
 fn insert_decisions(transaction: &rusqlite::Transaction<'_>, group: &Appending) -> rusqlite::Result<usize> {
     let mut decision = transaction
         .prepare_cached("INSERT INTO decision (subject, place) VALUES (?1, ?2) ON CONFLICT (subject) DO NOTHING")?;
-    let mut body = transaction.prepare_cached("INSERT INTO body (place, body) VALUES (?1, ?2)")?;
+    let mut body = transaction
+        .prepare_cached("INSERT INTO body (place, expiry, subject, body, published) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let mut entry = transaction.prepare_cached("INSERT INTO entry (place, entry) VALUES (?1, ?2)")?;
     let mut placed: Vec<(u64, &NewDecision)> = (group.before..).zip(&group.decisions).collect();
     for (place, new) in &placed {
-        body.execute(params![place, new.body])?;
+        body.execute(params![place, millis(new.expiry), new.subject.as_bytes(), new.body, new.published])?;
         entry.execute(params![place, new.entry])?;
     }
     placed.sort_by_key(|(_, new)| new.subject);

@@ -19,7 +19,7 @@ pub struct Fence(pub u64);
 pub struct StoredDecision {
     /// Where its entry stands in the tree.
     pub index: u64,
-    /// The signed decision, a COSE_Sign1.
+    /// The signed decision, a COSE_Sign1: for whoever names the subject.
     pub body: Vec<u8>,
 }
 
@@ -43,8 +43,12 @@ pub struct LogState {
 pub struct NewDecision {
     /// What is decided once only: the digest of the bank's header.
     pub subject: Digest,
-    /// The signed decision, a COSE_Sign1.
+    /// The signed decision, a COSE_Sign1: for whoever names the subject.
     pub body: Vec<u8>,
+    /// What is published in the body's place, if its entry is encrypted.
+    pub published: Option<Vec<u8>>,
+    /// The purchase's expiry: from then on the time runs after which the body may go.
+    pub expiry: Timestamp,
     /// Its entry in the tree.
     pub entry: Entry,
 }
@@ -91,7 +95,7 @@ pub trait LogStore: Send {
     /// the commit must refuse it); one that comes up wrong is served as the log's word.
     fn decisions(&self, subjects: &[Digest]) -> Result<Vec<Option<StoredDecision>>, StoreError>;
 
-    /// The signed decision of this index, if there is one.
+    /// What is published as the body of this index, if there is one, and it has not been pruned.
     fn body(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// The entries of these indices, all of them or an error.
@@ -100,6 +104,15 @@ pub trait LogStore: Send {
     /// The stored hashes at these places, in the same order, all of them or an error. A false one costs proofs that
     /// nobody accepts.
     fn hashes(&self, places: &[u64]) -> Result<Vec<Hash>, StoreError>;
+
+    /// Forgets what was decided on purchases that expired before this, at most so many of them, and says how many there
+    /// were: bodies and subjects go, entries and hashes stay (AAT §5). With them the log's time is written, and both are
+    /// durable when it returns: a log whose clock is set back must not decide on so old an expiry again, or a purchase
+    /// could get a second outcome.
+    fn prune(&mut self, time: Timestamp, expired_before: Timestamp, limit: usize) -> Result<usize, StoreError>;
+
+    /// How many [`prune`](Self::prune) would forget without a limit.
+    fn prunable(&self, expired_before: Timestamp) -> Result<u64, StoreError>;
 
     /// Writes a group, all of it or nothing: rows, entries, hashes, checkpoint and time, if the fence and the size are
     /// still the writer's, and no subject has a decision. When it returns, all of it is durable and may be published.

@@ -14,7 +14,7 @@ fn subject(n: u8) -> Digest {
 }
 
 fn new_decision(n: u8) -> NewDecision {
-    NewDecision { subject: subject(n), body: vec![n; 3], entry: [n; 72] }
+    NewDecision { subject: subject(n), body: vec![n; 3], published: None, expiry: Timestamp(n.into()), entry: [n; 72] }
 }
 
 /// A group of these decisions at this place; the hashes only have to come back as they were given.
@@ -167,6 +167,34 @@ fn freeze() {
     std::fs::write(frozen(number), text).unwrap();
 }
 
+/// What expired goes, oldest first and no more than is asked for; entries and hashes stay, and the time is kept.
+fn what_is_pruned_is_gone_and_the_tree_stays(mut store: impl LogStore) {
+    let fence = store.take_over().unwrap().fence;
+    store.commit(&group(fence, 0, &[5, 3, 9, 4], 0)).unwrap();
+    assert_eq!(store.prunable(Timestamp(5)), Ok(2));
+    assert_eq!(store.prune(Timestamp(700), Timestamp(5), 1), Ok(1));
+    assert_eq!(store.prune(Timestamp(700), Timestamp(5), 10), Ok(1));
+    assert_eq!(store.prune(Timestamp(700), Timestamp(5), 10), Ok(0));
+    assert_eq!(store.prunable(Timestamp(5)), Ok(0));
+    assert_eq!(decided(&store, &[3, 4, 5]), [None, None, Some((0, vec![5; 3]))]);
+    assert_eq!([store.body(1), store.body(3)], [Ok(None), Ok(None)]);
+    assert_eq!(store.body(2), Ok(Some(vec![9; 3])));
+    assert_eq!(store.entries(0..4), Ok(vec![[5; 72], [3; 72], [9; 72], [4; 72]]));
+    assert_eq!(store.hashes(&[0, 1, 2, 3]), Ok(vec![[5; 32], [3; 32], [9; 32], [4; 32]]));
+    let state = store.take_over().unwrap();
+    assert_eq!((state.size, state.time), (4, Timestamp(700)));
+}
+
+/// An encrypted entry's body is one thing for the public, and another for whoever names its subject.
+fn what_is_published_may_differ(mut store: impl LogStore) {
+    let fence = store.take_over().unwrap().fence;
+    let mut group = group(fence, 0, &[5], 0);
+    group.decisions[0].published = Some(vec![8; 4]);
+    store.commit(&group).unwrap();
+    assert_eq!(store.body(0), Ok(Some(vec![8; 4])));
+    assert_eq!(decided(&store, &[5]), [Some((0, vec![5; 3]))]);
+}
+
 macro_rules! conformance {
     ($($promise:ident),* $(,)?) => {
         mod memory {
@@ -200,6 +228,8 @@ conformance!(
     an_earlier_writer_is_refused,
     a_group_at_another_place_is_refused,
     a_cosigned_checkpoint_is_kept_for_the_writer,
+    what_is_pruned_is_gone_and_the_tree_stays,
+    what_is_published_may_differ,
 );
 
 #[test]

@@ -81,7 +81,7 @@ fn in_one_group_the_first_request_on_a_subject_wins() {
     let outcomes: Vec<String> = answers
         .into_iter()
         .map(|answer| match answer {
-            Ok(reply) if is_commit(proven_decision(&reply, &identity)) => "commit".to_owned(),
+            Ok(reply) if is_commit(&proven_decision(&reply, &identity)) => "commit".to_owned(),
             Ok(_) => "abort".to_owned(),
             Err(problem) => problem.code,
         })
@@ -91,13 +91,9 @@ fn in_one_group_the_first_request_on_a_subject_wins() {
     assert_eq!(checkpoint.unwrap().size, 2, "two purchases, two entries");
 }
 
-fn proven_decision<'a>(
-    reply: &'a naulon_wire::LogReply,
-    log: &naulon_exchange::LogIdentity,
-) -> &'a naulon_exchange::LogDecision {
+fn proven_decision(reply: &naulon_wire::LogReply, log: &naulon_exchange::LogIdentity) -> naulon_exchange::LogDecision {
     let naulon_wire::LogReply::Decision(decision) = reply else { panic!("not a decision") };
-    (**decision).clone().verify(log).expect("proven");
-    decision.decision.claimed_body()
+    (**decision).clone().verify(log).expect("proven").decision().clone()
 }
 
 /// Each write of a run of the log crashes once before and once after; whoever then asks again finds one decision, and
@@ -163,6 +159,14 @@ fn a_group_that_was_not_written_leaves_no_trace() {
         fn decisions(&self, subjects: &[Digest]) -> Result<Vec<Option<StoredDecision>>, StoreError> {
             self.0.decisions(subjects)
         }
+        fn prune(&mut self, time: Timestamp, before: Timestamp, limit: usize) -> Result<usize, StoreError> {
+            self.0.prune(time, before, limit)
+        }
+
+        fn prunable(&self, before: Timestamp) -> Result<u64, StoreError> {
+            self.0.prunable(before)
+        }
+
         fn body(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
             self.0.body(index)
         }
@@ -224,7 +228,13 @@ fn a_log_does_not_start_on_another_tree_or_with_other_keys() {
     let forged = naulon_log::Appending {
         fence: state.fence,
         before: 1,
-        decisions: vec![naulon_log::NewDecision { subject: Digest([1; 32]), body: vec![1], entry: [1; 72] }],
+        decisions: vec![naulon_log::NewDecision {
+            subject: Digest([1; 32]),
+            body: vec![1],
+            published: None,
+            expiry: EXPIRY,
+            entry: [1; 72],
+        }],
         hashes: vec![(1, [1; 32]), (2, [2; 32])],
         checkpoint: state.checkpoint.unwrap(),
         time: state.time,

@@ -1,6 +1,7 @@
 //! The shop's secrets.
 
-use naulon_statement::SecretKey;
+use naulon_exchange::SaleNumber;
+use naulon_statement::{SecretKey, derive_secret};
 use zeroize::Zeroizing;
 
 /// The bytes of a shop's secret: the seed of its key, and the secret of its goods.
@@ -15,6 +16,13 @@ pub struct ShopKeys {
 }
 
 impl ShopKeys {
+    /// The one-time key under which a blind log takes the message about this sale (AAT §8.5): nothing has to be stored.
+    pub fn index(&self, n: &SaleNumber) -> SecretKey {
+        let mut seed = Zeroizing::new([0; 32]);
+        derive_secret(self.goods.as_slice(), &[b"naulon/blind-index/1", n], &mut *seed);
+        SecretKey::from_seed(&seed)
+    }
+
     /// The keys of this secret: 32 bytes of seed, 32 bytes for the goods.
     pub fn from_secret(secret: &[u8; SHOP_SECRET_LEN]) -> Self {
         let (mut seed, mut goods) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));

@@ -44,7 +44,7 @@
 //!     logs: [(log.key, log)].into(),
 //!     release_margin: Duration::seconds(30),
 //! };
-//! let terms = Terms { currency: "EUR".parse()?, offer_valid_for: Duration::seconds(600), two_sided: false };
+//! let terms = Terms { currency: "EUR".parse()?, offer_valid_for: Duration::seconds(600), two_sided: false, entries: vec![] };
 //! let mut shop = Shop::open(keys, rules, terms, shelf, MemoryStore::new(Faults::none()))?;
 //!
 //! // A buyer asks for an offer.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naulon_exchange::{Outcome, State, UnverifiedDecision};
+use naulon_exchange::{BlindMessage, Entry, Header, Outcome, State, UnverifiedDecision};
 use naulon_purchase::{AuthorizationM, MerchantRules, Sale, SaleStep};
 use naulon_statement::{Duration, Signed, Timestamp, Unverified};
 use naulon_wire::{
@@ -160,6 +160,9 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
         let (to, call) = match (sale.next(), &sale.decision) {
             (SaleStep::Release, _) => {
                 let k = *self.merchandise_key(&header.n).reveal();
+                if let Entry::Blind { .. } = header.entry {
+                    return Some(self.blind_release(header, &k));
+                }
                 let authorization = Signed::sign(&self.keys.merchant, AuthorizationM { a: header.a, k });
                 let authorization = Unverified::from(&authorization);
                 (header.log, AnyCall::Log(LogCall::Commit { header: header.into(), authorization }))
@@ -171,6 +174,19 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
         };
         // Log and bank know the shop by its key anyway.
         Some(Ask { to, circuit: Circuit::Identified(self.rules.merchant), call })
+    }
+
+    /// The one message to a blind log, which is not to know whose it is: each sale has a circuit of its own.
+    fn blind_release(&self, header: &Header, k: &[u8; 32]) -> Ask {
+        let (a, index) = (&header.a, self.keys.index(&header.n));
+        let message = BlindMessage { log: header.log, expiry: header.expiry, sealed: header.seal_release(a, k) };
+        let message = Unverified::from(&Signed::sign(&index, message));
+        let number = index.public().0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        Ask {
+            to: header.log,
+            circuit: Circuit::Anonymous(number),
+            call: AnyCall::Log(LogCall::BlindCommit { message }),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use naulon_durable::StoreError;
-use naulon_exchange::{Header, OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment};
+use naulon_exchange::{EntryMode, Header, OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::goods::MerchandiseKey;
 use naulon_purchase::{Evidence, GoodsM, MAX_OFFERED_LOGS, MerchantRules, Payment, PaymentRefusal, Sale};
@@ -28,6 +28,8 @@ pub struct Terms {
     pub offer_valid_for: Duration,
     /// Whether the shop wants two-sided delivery (AAT §8.6).
     pub two_sided: bool,
+    /// How purchases may stand in the log, the one that it likes best first (AAT §8.5).
+    pub entries: Vec<EntryMode>,
 }
 
 /// A shop over its store and its shelf.
@@ -237,6 +239,7 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
             merchant: self.rules.merchant,
             banks: self.rules.banks.iter().copied().collect(),
             logs: self.rules.logs.keys().copied().collect(),
+            entries: self.terms.entries.clone(),
             items: self.shelf.items().into_iter().map(item).collect(),
         }
     }
@@ -263,6 +266,8 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
                 valid_until: now.plus(self.terms.offer_valid_for),
                 release_margin: self.rules.release_margin,
                 two_sided: self.terms.two_sided,
+                entries: self.terms.entries.clone(),
+                index: self.terms.entries.contains(&EntryMode::Blind).then(|| self.keys.index(&n).public()),
             },
         );
         GoodsM::check(&offer)?;

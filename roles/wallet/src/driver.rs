@@ -8,8 +8,8 @@ use naulon_money::Amount;
 use naulon_purchase::GoodsM;
 use naulon_statement::{PublicKey, Timestamp, Unverified};
 use naulon_wire::{
-    AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, ClientError, Clients, Problem, ShopCall,
-    ShopDescription, ShopReply,
+    AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, ClientError, Clients, LogCall, LogDescription,
+    LogReply, Problem, ShopCall, ShopDescription, ShopReply,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -236,6 +236,14 @@ impl<S: WalletStore + 'static> Driver<S> {
         match self.ask_anonymously(shop, AnyCall::Shop(ShopCall::Describe)).await? {
             AnyReply::Shop(ShopReply::Description(description)) if description.merchant == shop => Ok(description),
             _ => Err(DriverError::Misfit(shop)),
+        }
+    }
+
+    /// Fetches what a log says of itself, anonymously.
+    pub async fn log_description(&self, log: PublicKey) -> Result<LogDescription, DriverError> {
+        match self.ask_anonymously(log, AnyCall::Log(LogCall::Describe)).await? {
+            AnyReply::Log(LogReply::Description(description)) if description.log == log => Ok(description),
+            _ => Err(DriverError::Misfit(log)),
         }
     }
 

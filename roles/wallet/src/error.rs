@@ -1,6 +1,7 @@
 //! Why the wallet does not do what it was asked for.
 
 use naulon_durable::StoreError;
+use naulon_exchange::EntryMode;
 use naulon_money::{Amount, Currency};
 use naulon_purchase::OfferError;
 use naulon_statement::{PublicKey, StatementError};
@@ -93,6 +94,9 @@ pub enum WalletError {
     /// Delivery is two-sided, and only tokens that share a key could pay: the log would show all its uses to everybody.
     #[error("the log would show the uses of a reusable key to everybody: refresh tokens, or buy one-sided")]
     ReusableQ,
+    /// The shop does not offer that kind of log entry.
+    #[error("the shop does not offer {0} log entries")]
+    NoSuchEntry(EntryMode),
     /// No expiry satisfies bank and shop.
     #[error("no expiry suits both the bank's limits and the shop's margin")]
     NoExpiry,
@@ -139,6 +143,7 @@ impl WalletError {
             WalletError::NoCommonBank(_) => "no_common_bank",
             WalletError::NoCommonLog => "no_common_log",
             WalletError::ReusableQ => "reusable_q",
+            WalletError::NoSuchEntry(_) => "wrong_entry",
             WalletError::NoExpiry => "no_expiry",
             WalletError::IndexGap => "index_gap",
             WalletError::Restoring => "restoring",

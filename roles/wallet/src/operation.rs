@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
-use naulon_exchange::{AuthorizationB, Exchange, Header, OpenAccount, UnverifiedDecision};
+use naulon_exchange::{AuthorizationB, Carrier, EntryMode, Exchange, Header, OpenAccount, UnverifiedDecision};
 use naulon_money::Amount;
 use naulon_purchase::{Buyer, Ending, StoredBuyer};
 use naulon_statement::cbor::{self, CborError};
@@ -195,6 +195,10 @@ pub(crate) struct Purchase {
     pub refused: Option<String>,
     /// It was found again from the seed.
     pub restored: bool,
+    /// How the purchase is to stand in the log.
+    pub mode: EntryMode,
+    /// Who takes the bank's promise to the shop.
+    pub carrier: Carrier,
 }
 
 impl Purchase {
@@ -303,6 +307,10 @@ struct PurchaseRow {
     keep_remainder: bool,
     #[n(20)]
     restored: bool,
+    #[n(11)]
+    mode: EntryMode,
+    #[n(12)]
+    carrier: Carrier,
 }
 
 impl PurchaseRow {
@@ -317,6 +325,8 @@ impl PurchaseRow {
             refused: purchase.refused.clone(),
             keep_remainder: purchase.keep_remainder,
             restored: purchase.restored,
+            mode: purchase.mode,
+            carrier: purchase.carrier,
         }
     }
 
@@ -332,6 +342,8 @@ impl PurchaseRow {
             refused: self.refused,
             keep_remainder: self.keep_remainder,
             restored: self.restored,
+            mode: self.mode,
+            carrier: self.carrier,
         })
     }
 }

@@ -225,7 +225,7 @@ fn decisions_that_do_not_hold_are_refused() {
             let AnyReply::Shop(ShopReply::Decision(decision)) = reply else { panic!("a decision") };
             let bank = SecretKey::from_seed(&[1; 32]).public();
             let log = Log::new(SecretKey::from_seed(&signer), bank);
-            let mut body = decision.decision.claimed_body().clone();
+            let mut body = (**decision).clone().from_own_store().decision().clone();
             body.outcome = outcome;
             **decision = (&log.sign(body)).into();
         }

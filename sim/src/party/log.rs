@@ -50,11 +50,8 @@ impl LogParty {
     /// Starts the process.
     pub fn start(&mut self) {
         let keys = keys();
-        let rules = LogRules {
-            log: keys.statements.public(),
-            banks: BTreeSet::from([BankParty::key()]),
-            retention: Duration::days(30),
-        };
+        let banks = BTreeSet::from([BankParty::key()]);
+        let rules = LogRules::of(keys.statements.public(), banks, Duration::days(30));
         let store = LogBooks::new(self.store.clone(), self.sabotage);
         self.process.start(|| Log::open(keys, rules, ORIGIN, store));
     }
@@ -71,15 +68,16 @@ impl LogParty {
         (!self.process.is_dead()).then_some(response)
     }
 
-    /// Every decision that the log has published, by the digest of its header.
-    pub fn published(&self) -> BTreeMap<Digest, Vec<LogDecision>> {
-        let mut published: BTreeMap<Digest, Vec<LogDecision>> = BTreeMap::new();
-        let bodies = (0u64..).map_while(|index| self.store.body(index).ok().flatten());
-        for body in bodies {
-            if let Ok(decision) = Unverified::<LogDecision>::parse(&body) {
-                let decision = decision.claimed_body().clone();
-                published.entry(decision.header).or_default().push(decision);
-            }
+    /// Every decision that the log has published, by the index in its entry; those that not everybody reads are none.
+    pub fn published(&self) -> BTreeMap<Digest, Vec<Option<LogDecision>>> {
+        let mut published: BTreeMap<Digest, Vec<Option<LogDecision>>> = BTreeMap::new();
+        let entries = (0u64..).map_while(|index| self.store.entries(index..index + 1).ok()?.pop());
+        for (place, entry) in (0..).zip(entries) {
+            let body = self.store.body(place).ok().flatten();
+            let decision = body.and_then(|body| Unverified::<LogDecision>::parse(&body).ok());
+            let decision = decision.map(|decision| decision.claimed_body().clone());
+            let index = entry[8..40].try_into().map(Digest).unwrap_or(Digest([0; 32]));
+            published.entry(index).or_default().push(decision);
         }
         published
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use naulon_durable::fault::Faults;
+use naulon_exchange::EntryMode;
 use naulon_money::Amount;
 use naulon_purchase::{MerchantRules, SaleStep};
 use naulon_shop::{MemoryShelf, MemoryStore, SaleId, Shelf, Shop, ShopKeys, ShopStore, Terms};
@@ -81,8 +82,12 @@ impl ShopParty {
             logs: BTreeMap::from([(log.key, log)]),
             release_margin: Duration::seconds(10),
         };
-        let terms =
-            Terms { currency: keys::currency(), offer_valid_for: Duration::seconds(3_600), two_sided: self.two_sided };
+        let terms = Terms {
+            currency: keys::currency(),
+            offer_valid_for: Duration::seconds(3_600),
+            two_sided: self.two_sided,
+            entries: EntryMode::ALL.to_vec(),
+        };
         self.asking = Asking::new();
         let (shelf, store) = (self.shelf.clone(), self.store.clone());
         self.process.start(|| Shop::open(keys, rules, terms, shelf, store));

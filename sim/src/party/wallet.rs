@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use naulon_durable::fault::Faults;
+use naulon_exchange::EntryMode;
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
 use naulon_wallet::{
@@ -17,7 +18,7 @@ use rand_core::Rng;
 
 use super::{BankParty, LogParty, Process, ShopParty};
 use crate::asking::Asking;
-use crate::fault::Fault;
+use crate::fault::{Fault, below};
 use crate::network::{AskId, Place};
 
 /// How long the simulated purchases lock.
@@ -56,6 +57,8 @@ pub struct WalletParty {
     process: Process<Wallet<MemoryStore>>,
     asking: Asking<About>,
     wants: Vec<Want>,
+    /// How purchases stand in the log; at random if nothing is said.
+    mode: Option<EntryMode>,
     /// Which want the person is at.
     at: usize,
     /// The operations that existed before the person last pressed the button.
@@ -73,14 +76,15 @@ pub struct WalletParty {
 
 impl WalletParty {
     /// A person with an empty wallet, who wants these things.
-    pub fn new(number: usize, shops: usize, wants: Vec<Want>, faults: &[Fault]) -> Self {
+    pub fn new(number: usize, shops: usize, wants: Vec<Want>, mode: Option<EntryMode>, faults: &[Fault]) -> Self {
         let store = MemoryStore::new(Faults::none());
-        Self::over(number, number, shops, store, wants, faults)
+        WalletParty { mode, ..Self::over(number, number, shops, store, wants, faults) }
     }
 
     /// A copy of this wallet's store on another machine, whose person wants these things.
     pub fn copy(&self, number: usize, wants: Vec<Want>, faults: &[Fault]) -> Self {
         let mut copy = Self::over(number, self.seed, self.shops, self.store.copy(Faults::none()), wants, faults);
+        copy.mode = self.mode;
         copy.credited = true;
         copy.known = self.known.clone();
         copy.inherited = self.known.clone();
@@ -101,6 +105,7 @@ impl WalletParty {
             process,
             asking,
             wants,
+            mode: None,
             at,
             known,
             inherited,
@@ -297,6 +302,7 @@ impl WalletParty {
                         two_sided,
                         expiry: LOCK,
                         keep_remainder: entropy[0].is_multiple_of(3),
+                        entries: Some(self.mode.unwrap_or(EntryMode::ALL[below(rng, 3) as usize])),
                         ..BuyOptions::default()
                     };
                     let begun = wallet.buy(*offer, options, now, &entropy);

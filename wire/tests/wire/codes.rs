@@ -126,6 +126,9 @@ fn log_refusals() -> Vec<LogRefusal> {
         LogRefusal::KeyMismatch,
         LogRefusal::NotExpired,
         LogRefusal::TooOld,
+        LogRefusal::WrongEntry,
+        LogRefusal::TooFar,
+        LogRefusal::Crowded,
         LogRefusal::Undecided,
     ];
     let number = |refusal: &LogRefusal| match refusal {
@@ -136,7 +139,10 @@ fn log_refusals() -> Vec<LogRefusal> {
         LogRefusal::KeyMismatch => 4,
         LogRefusal::NotExpired => 5,
         LogRefusal::TooOld => 6,
-        LogRefusal::Undecided => 7,
+        LogRefusal::WrongEntry => 7,
+        LogRefusal::TooFar => 8,
+        LogRefusal::Crowded => 9,
+        LogRefusal::Undecided => 10,
     };
     complete(&all, number);
     all.into_iter().chain(statement_errors().into_iter().map(LogRefusal::Statement)).collect()
@@ -169,6 +175,7 @@ fn payment_refusals() -> Vec<PaymentRefusal> {
         PaymentRefusal::UnknownLog,
         PaymentRefusal::OtherOffer,
         PaymentRefusal::WrongValue,
+        PaymentRefusal::WrongEntry,
         PaymentRefusal::GoodsQ,
         PaymentRefusal::TooLate,
     ];
@@ -179,8 +186,9 @@ fn payment_refusals() -> Vec<PaymentRefusal> {
         PaymentRefusal::UnknownLog => 3,
         PaymentRefusal::OtherOffer => 4,
         PaymentRefusal::WrongValue => 5,
-        PaymentRefusal::GoodsQ => 6,
-        PaymentRefusal::TooLate => 7,
+        PaymentRefusal::WrongEntry => 6,
+        PaymentRefusal::GoodsQ => 7,
+        PaymentRefusal::TooLate => 8,
     };
     complete(&all, number);
     all.into_iter().chain(statement_errors().into_iter().map(PaymentRefusal::Statement)).collect()

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, Method, Purpose, TOKEN_LEN, Token};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Condition, Exchange, Header, Input, LockLimits, LogDecision, OpenAccount, Outcome,
-    Output, ProvenDecision, Record, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, Condition, Entry, EntryMode, Exchange, Header,
+    Input, LockLimits, LogDecision, LogWord, OpenAccount, Outcome, Output, ProvenDecision, Record, State, TokenQuery,
+    UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPayment};
@@ -48,6 +49,8 @@ pub fn exchange() -> Joint<Exchange> {
             log: key(3).public(),
             c: Digest([8; 32]),
             q: Some(key(5).public()),
+            entry: Entry::Plain,
+            carrier: Carrier::Wallet,
         }),
     };
     Joint::sign(body, [&key(5)])
@@ -60,6 +63,18 @@ pub fn header() -> Signed<Header> {
 
 fn promise() -> Signed<AuthorizationB> {
     Signed::sign(&key(1), AuthorizationB::of(&exchange(), &header()).expect("a purchase"))
+}
+
+pub fn blind_message() -> Signed<BlindMessage> {
+    Signed::sign(&key(8), BlindMessage { log: key(3).public(), expiry: Timestamp(100), sealed: [5; 80] })
+}
+
+/// What a blind log has, or has not, under an index.
+pub fn blind_decision(message: Option<&Signed<BlindMessage>>) -> UnverifiedDecision {
+    let (index, expiry, message) = (key(8).public(), Timestamp(100), message.map(Unverified::from));
+    let signed = Signed::sign(&key(3), BlindDecision { index, expiry, time: Timestamp(99), message });
+    let UnverifiedDecision { inclusion, checkpoint, .. } = UnverifiedDecision::from(&decision());
+    UnverifiedDecision { decision: LogWord::from(&signed), inclusion, checkpoint, header: None }
 }
 
 pub fn decision() -> ProvenDecision {
@@ -94,6 +109,8 @@ pub fn goods_m() -> Signed<GoodsM> {
         valid_until: Timestamp(90),
         release_margin: Duration(10),
         two_sided: true,
+        entries: vec![EntryMode::Plain, EntryMode::Blind],
+        index: Some(key(8).public()),
     };
     Signed::sign(&key(2), offer)
 }
@@ -191,6 +208,8 @@ pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
         LogCall::Describe,
         LogCall::Commit { header: Unverified::from(&header()), authorization: Unverified::from(&authorization) },
         LogCall::Abort { header: Unverified::from(&header()) },
+        LogCall::BlindCommit { message: Unverified::from(&blind_message()) },
+        LogCall::BlindAbort { index: key(8).public(), expiry: Timestamp(100) },
         LogCall::Decision(header().digest()),
         LogCall::Public("/checkpoint".to_owned()),
         LogCall::Public("/checkpoint/cosigned".to_owned()),
@@ -205,7 +224,11 @@ pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
                 checkpoints: "log.example+00000000+AA==".to_owned(),
                 banks: vec![key(1).public()],
                 retention_ms: 5,
+                entries: EntryMode::ALL.to_vec(),
             })],
+            LogCall::BlindCommit { .. } | LogCall::BlindAbort { .. } => [Some(&blind_message()), None]
+                .map(|message| LogReply::Decision(Box::new(blind_decision(message))))
+                .into(),
             LogCall::Commit { .. } | LogCall::Abort { .. } | LogCall::Decision(_) => {
                 vec![LogReply::Decision(Box::new(UnverifiedDecision::from(&decision())))]
             }
@@ -244,6 +267,7 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
                 merchant: key(2).public(),
                 banks: vec![key(1).public()],
                 logs: vec![key(3).public()],
+                entries: vec![EntryMode::Plain, EntryMode::Blind],
                 items: vec![item.clone()],
             })],
             ShopCall::Offer { .. } | ShopCall::Taken(_) => {

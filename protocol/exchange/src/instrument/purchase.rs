@@ -31,8 +31,9 @@ pub(crate) fn check_form(exchange: &Exchange, condition: &Condition) -> Result<(
     if !only_tokens || !q_is_first {
         return Err(Refusal::ConditionInputs);
     }
-    // The log's entries name Q for everybody, so they would link all uses of one that is used again.
-    if condition.q.is_some() && first.is_some_and(|(_, is_reusable)| is_reusable) {
+    // A plain entry names Q for everybody, so it would link all uses of one that is used again (AAT §8.6).
+    let is_plain = condition.entry.is_plain();
+    if is_plain && condition.q.is_some() && first.is_some_and(|(_, is_reusable)| is_reusable) {
         return Err(Refusal::ReusableQ);
     }
     let credits = exchange.outputs.iter().filter(|output| matches!(output, Output::Account { .. })).count();
@@ -84,7 +85,7 @@ pub(crate) fn settle(
     let exchange: &Exchange = &record.exchange;
     let header = Header::of(exchange, record.id()).ok_or(Refusal::UnknownPurchase)?;
     let decision = proven.decision();
-    if decision.signer() != header.log || !decision.fits(&header) {
+    if proven.signer() != header.log || !proven.fits(&header) {
         return Err(Refusal::DecisionMisfit);
     }
     // The first recorded outcome is final; another one is evidence against the log.

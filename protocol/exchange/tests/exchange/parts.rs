@@ -1,7 +1,7 @@
 //! Tokens that share a key (AAT §8.1), and tokens that are spent in parts (AAT §8.3).
 
 use naulon_blind::ReusedKey;
-use naulon_exchange::{Decided, Exchange, Input, MAX_PARTS, Output, authenticate, decide};
+use naulon_exchange::{Condition, Decided, Entry, Exchange, Input, MAX_PARTS, Output, authenticate, decide};
 use naulon_money::Amount;
 use naulon_statement::{Joint, Timestamp, UnverifiedJoint};
 
@@ -61,6 +61,13 @@ fn the_log_shows_no_reusable_key_to_everybody() {
         Ok(()),
         "only the first token's key stands in the log"
     );
+    // What the parties of the purchase alone can read may name it (AAT §8.6).
+    for entry in [Entry::Encrypted, Entry::Blind { index: account(7).public() }] {
+        let q = Some(world().spending_key(OWN_KEYS));
+        let hidden = Condition { entry, ..condition(3, 9, seconds(100), 0, q) };
+        let lock = exchange(vec![token(OWN_KEYS), token(0)], vec![credit(3, 2)], Some(hidden));
+        assert_eq!(answer(&mut bank_with_money(), sign(lock)), Ok(()), "{entry:?}");
+    }
 }
 
 #[test]

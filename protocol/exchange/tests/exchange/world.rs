@@ -7,11 +7,11 @@ use naulon_blind::{
     reusable_key, serial_number,
 };
 use naulon_exchange::{
-    Condition, Exchange, Header, Input, LockLimits, LogDecision, LogIdentity, Outcome, Output, Rules, SaleNumber,
-    UnverifiedDecision, key_commitment, spending_key,
+    Carrier, Condition, Entry, Exchange, Header, Input, LockLimits, LogDecision, LogEntry, LogIdentity, LogWord,
+    Outcome, Output, Rules, SaleNumber, UnverifiedDecision, key_commitment, spending_key,
 };
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp};
 use naulon_tlog::{Checkpoint, CheckpointSigner, Hash, InclusionProof, Tree, inclusion_proof, leaf_hash};
 
 /// How many accounts there may be.
@@ -185,7 +185,7 @@ pub fn log_identity(log: usize) -> LogIdentity {
 /// A decision as this log would prove it, in a tree of its own.
 pub fn prove(log: usize, decision: LogDecision) -> UnverifiedDecision {
     let signed = Signed::sign(&log_key(log), decision);
-    let leaf = leaf_hash(&signed.entry(signed.bytes()));
+    let leaf = leaf_hash(&LogEntry::plain(&signed).bytes);
     let (mut tree, mut store) = (Tree::default(), Vec::<Hash>::new());
     store.extend(tree.append(&[leaf_hash(b"before"), leaf, leaf_hash(b"after")]).into_iter().map(|(_, hash)| hash));
     let inclusion =
@@ -194,7 +194,7 @@ pub fn prove(log: usize, decision: LogDecision) -> UnverifiedDecision {
     let origin = signer.verifier().origin().to_owned();
     let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
     let checkpoint = signer.sign(&checkpoint).expect("its own checkpoint").into_string();
-    UnverifiedDecision { decision: Unverified::from(&signed), inclusion, checkpoint }
+    UnverifiedDecision { decision: LogWord::from(&signed), inclusion, checkpoint, header: None }
 }
 
 /// The commit of an honest log.
@@ -217,7 +217,8 @@ pub fn exchange(inputs: Vec<Input>, outputs: Vec<Output>, condition: Option<Cond
 pub fn condition(merchant: usize, n: u8, expiry: Timestamp, log: usize, q: Option<PublicKey>) -> Condition {
     let n = [n; 16];
     let c = key_commitment(&n, &merchandise_key(&n));
-    Condition { n, merchant: account(merchant).public(), expiry, log: log_key(log).public(), c, q }
+    let (entry, carrier) = (Entry::Plain, Carrier::Wallet);
+    Condition { n, merchant: account(merchant).public(), expiry, log: log_key(log).public(), c, q, entry, carrier }
 }
 
 /// Signed by every key that an input names.

@@ -1,6 +1,6 @@
 //! The buyer: every step may be repeated, nothing out of turn is taken, and it is the same after every restart.
 
-use naulon_exchange::{Exchange, Header, LogDecision, Outcome};
+use naulon_exchange::{EntryMode, Exchange, Header, LogDecision, Outcome};
 use naulon_purchase::{Buyer, BuyerError, Ending, GoodsQ, Step, StoredBuyer};
 use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp, Unverified, cbor};
 
@@ -61,8 +61,10 @@ fn locked(deal: &Deal) -> Buyer {
 
 #[test]
 fn a_purchase_goes_through() {
-    for two_sided in [false, true] {
-        let deal = Plan { two_sided, ..Plan::default() }.deal();
+    for (two_sided, mode) in
+        [false, true].into_iter().flat_map(|two_sided| EntryMode::ALL.map(|mode| (two_sided, mode)))
+    {
+        let deal = Plan { two_sided, mode, ..Plan::default() }.deal();
         let mut buyer = new(&deal);
         assert_eq!(buyer.next(NOW), Step::Fetch);
         twice(&mut buyer, |buyer| fetch(&deal, buyer));
@@ -294,8 +296,8 @@ fn a_decision_on_something_else_says_nothing() {
     let mut buyer = locked(&deal);
     let before = buyer.clone();
     assert_eq!(decide(&other, &mut buyer, other.commit()), Err(BuyerError::DecisionMisfit));
-    assert_eq!(buyer.decided(prove(1, deal.commit()), &log_identity(1)), Err(BuyerError::DecisionMisfit));
-    assert_eq!(buyer.decided(prove(1, deal.commit()), &log_identity(0)), Err(BuyerError::DecisionMisfit));
+    assert_eq!(buyer.decided(prove(1, &deal, deal.commit()), &log_identity(1)), Err(BuyerError::DecisionMisfit));
+    assert_eq!(buyer.decided(prove(1, &deal, deal.commit()), &log_identity(0)), Err(BuyerError::DecisionMisfit));
     assert_eq!(buyer, before);
 }
 

@@ -2,12 +2,12 @@
 
 use naulon_blind::{BlindedMessage, TOKEN_LEN, Token};
 use naulon_exchange::{
-    AuthorizationB, Condition, Exchange, Header, Input, LogDecision, LogIdentity, Outcome, Output, SaleNumber,
-    UnverifiedDecision, key_commitment,
+    AuthorizationB, BlindDecision, BlindMessage, Carrier, Condition, Entry, EntryMode, Exchange, Header, Input,
+    LogDecision, LogIdentity, LogWord, Outcome, Output, SaleNumber, UnverifiedDecision, key_commitment,
 };
 use naulon_money::{Amount, Currency};
 use naulon_purchase::goods::{FileKey, GoodsHasher, MerchandiseKey, Opener, SEALED_CHUNK_LEN, Sealer};
-use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ};
+use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, Ruling};
 use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified};
 use naulon_tlog::{Checkpoint, CheckpointSigner, Hash, InclusionProof, Tree, inclusion_proof, leaf_hash};
 
@@ -41,6 +41,11 @@ pub fn log_key(log: usize) -> SecretKey {
     key(10 + log as u8)
 }
 
+/// The one-time key of a blind entry.
+pub fn index_key(n: &SaleNumber) -> SecretKey {
+    key(100 + n[0])
+}
+
 fn checkpoint_signer(log: usize) -> CheckpointSigner {
     CheckpointSigner::new(&format!("log.example/{log}"), &[20 + log as u8; 32]).expect("a name")
 }
@@ -66,6 +71,7 @@ pub struct Plan {
     pub merchant: u8,
     pub log: usize,
     pub two_sided: bool,
+    pub mode: EntryMode,
     /// What k is derived from.
     pub secret: &'static [u8],
     /// What the contract says of the goods.
@@ -82,6 +88,7 @@ impl Default for Plan {
             merchant: 3,
             log: 0,
             two_sided: false,
+            mode: EntryMode::Plain,
             secret: b"secret",
             described: PLAIN,
             wrong_file_key: false,
@@ -152,6 +159,8 @@ impl Plan {
             valid_until: VALID_UNTIL,
             release_margin: MARGIN,
             two_sided: self.two_sided,
+            entries: vec![EntryMode::Plain, EntryMode::Encrypted, EntryMode::Blind],
+            index: Some(index_key(&self.n).public()),
         }
     }
 
@@ -172,6 +181,8 @@ impl Plan {
                 log: log_key(self.log).public(),
                 c: offer.c,
                 q: self.two_sided.then_some(first),
+                entry: offer.entry(self.mode).expect("offered"),
+                carrier: Carrier::Wallet,
             }),
         }
     }
@@ -189,14 +200,37 @@ impl Deal {
 
     /// A decision as the deal's log proves it.
     pub fn prove(&self, decision: LogDecision) -> UnverifiedDecision {
-        prove(self.log, decision)
+        prove(self.log, self, decision)
+    }
+
+    /// What the log signs so that it means this decision.
+    pub fn ruling(&self, decision: LogDecision) -> Ruling {
+        match self.header.entry {
+            Entry::Plain | Entry::Encrypted => Ruling::Open { header: Header::clone(&self.header), decision },
+            Entry::Blind { index } => {
+                let message = decision.key().map(|k| Unverified::from(&self.message(k)));
+                Ruling::Blind(BlindDecision { index, expiry: decision.expiry, time: decision.time, message })
+            }
+        }
+    }
+
+    /// The merchant's message to a blind log, with this k.
+    pub fn message(&self, k: &[u8; 32]) -> Signed<BlindMessage> {
+        let sealed = self.header.seal_release(&self.header.a, k);
+        let message = BlindMessage { log: self.header.log, expiry: self.header.expiry, sealed };
+        Signed::sign(&index_key(&self.header.n), message)
     }
 }
 
+/// A decision on the deal's purchase as another log would prove it.
+pub fn prove(log: usize, deal: &Deal, decision: LogDecision) -> UnverifiedDecision {
+    prove_ruling(log, deal.ruling(decision)).with(&deal.header)
+}
+
 /// A decision as this log would prove it, in a tree of its own.
-pub fn prove(log: usize, decision: LogDecision) -> UnverifiedDecision {
-    let signed = Signed::sign(&log_key(log), decision);
-    let leaves = [leaf_hash(b"before"), leaf_hash(&signed.entry(signed.bytes()))];
+pub fn prove_ruling(log: usize, ruling: Ruling) -> UnverifiedDecision {
+    let signed = ruling.sign(&log_key(log));
+    let leaves = [leaf_hash(b"before"), leaf_hash(&signed.entry.bytes)];
     let (mut tree, mut store) = (Tree::default(), Vec::<Hash>::new());
     store.extend(tree.append(&leaves).into_iter().map(|(_, hash)| hash));
     let (index, size) = (1, tree.size());
@@ -204,7 +238,8 @@ pub fn prove(log: usize, decision: LogDecision) -> UnverifiedDecision {
     let signer = checkpoint_signer(log);
     let checkpoint = Checkpoint { origin: signer.verifier().origin().to_owned(), size, root: tree.root() };
     let checkpoint = signer.sign(&checkpoint).expect("its own checkpoint").into_string();
-    UnverifiedDecision { decision: Unverified::from(&signed), inclusion, checkpoint }
+    let decision = LogWord::parse(&signed.statement).expect("a statement");
+    UnverifiedDecision { decision, inclusion, checkpoint, header: None }
 }
 
 /// A token with this Q, and a signature that nobody here looks at.

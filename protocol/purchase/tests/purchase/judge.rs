@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naulon_exchange::{AuthorizationB, Header, LogDecision, Outcome, UnverifiedDecision};
+use naulon_exchange::{AuthorizationB, EntryMode, Header, LogDecision, Outcome, UnverifiedDecision};
 use naulon_purchase::{Breach, Claim, Evidence, GoodsM, JointBytes, Judgement, Party, Standing, Trust, judge};
 use naulon_statement::{Digest, Joint, Signed, Timestamp, cbor};
 
@@ -70,7 +70,11 @@ fn delivered() -> Claim {
 /// Every subset of the messages, with commit, abort or neither, with and without the encrypted goods.
 #[test]
 fn every_subset_of_the_messages_gives_the_claims_of_the_paper() {
-    let deal = Plan { two_sided: true, ..Plan::default() }.deal();
+    EntryMode::ALL.into_iter().for_each(every_subset);
+}
+
+fn every_subset(mode: EntryMode) {
+    let deal = Plan { two_sided: true, mode, ..Plan::default() }.deal();
     for outcome in [None, Some(deal.commit()), Some(deal.abort())] {
         let all = evidence(&deal, outcome.as_slice());
         for (subset, goods) in (0..32).flat_map(|subset| [(subset, false), (subset, true)]) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use naulon_exchange::{Header, LogDecision, Outcome};
+use naulon_exchange::{EntryMode, Header, LogDecision, Outcome};
 use naulon_purchase::log::{authenticate_abort, authenticate_commit, decide};
-use naulon_purchase::{AuthorizationM, LogRefusal, LogRequest, LogRules};
+use naulon_purchase::{AuthorizationM, BlindRules, LogRefusal, LogRequest, LogRules};
 use naulon_statement::{Digest, Duration, Signed, Timestamp, Unverified};
 use proptest::prelude::*;
 
@@ -13,7 +13,13 @@ use super::cast::*;
 const RETENTION: Duration = Duration(50_000);
 
 fn rules() -> LogRules {
-    LogRules { log: log_key(0).public(), banks: BTreeSet::from([bank().public()]), retention: RETENTION }
+    LogRules {
+        log: log_key(0).public(),
+        banks: BTreeSet::from([bank().public()]),
+        retention: RETENTION,
+        entries: BTreeSet::from(EntryMode::ALL),
+        blind: BlindRules { per_minute: 1_000, horizon: Duration(200_000) },
+    }
 }
 
 fn requests(deal: &Deal) -> [LogRequest; 2] {
@@ -27,7 +33,8 @@ fn commit_before_the_expiry_abort_from_it_on_and_nothing_when_it_is_old() {
     let deal = Plan::default().deal();
     let [commit, abort] = requests(&deal);
     let at = |request: &LogRequest, time: u64| {
-        decide(&rules(), request, Timestamp(time)).map(|decision| {
+        decide(&rules(), request, Timestamp(time)).map(|ruling| {
+            let decision = ruling.decision().expect("of a header");
             assert!(decision.fits(&deal.header), "a decision fits its header");
             assert_eq!(decision.time, Timestamp(time));
             decision.key().copied()
@@ -103,7 +110,8 @@ proptest! {
         let deal = Plan { two_sided, ..Plan::default() }.deal();
         let [commit, abort] = requests(&deal);
         let request = if is_commit { commit } else { abort };
-        if let Ok(decision) = decide(&rules(), &request, Timestamp(time)) {
+        if let Ok(ruling) = decide(&rules(), &request, Timestamp(time)) {
+            let decision = ruling.decision().expect("of a header").clone();
             prop_assert!(decision.fits(&deal.header));
             prop_assert_eq!(decision.key().is_some(), time < EXPIRY.0);
             let expected = match decision.outcome {

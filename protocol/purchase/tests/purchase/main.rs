@@ -5,6 +5,7 @@
 
 mod buyer;
 mod cast;
+mod entries;
 mod judge;
 mod log;
 mod merchant;

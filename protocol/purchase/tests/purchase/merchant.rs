@@ -150,7 +150,7 @@ fn only_a_decision_on_this_sale_is_taken() {
     let mut sale = sale(&deal);
     let before = sale.clone();
     assert_eq!(sale.decided(&rules(), other.prove(other.commit())), Err(SaleError::NotForThisSale));
-    assert_eq!(sale.decided(&rules(), prove(1, deal.commit())), Err(SaleError::NotForThisSale));
+    assert_eq!(sale.decided(&rules(), prove(1, &deal, deal.commit())), Err(SaleError::NotForThisSale));
     let mut torn = deal.prove(deal.commit());
     torn.inclusion.path.clear();
     assert_eq!(sale.decided(&rules(), torn), Err(SaleError::NotForThisSale));

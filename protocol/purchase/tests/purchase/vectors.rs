@@ -2,8 +2,8 @@
 
 use naulon_blind::BlindedMessage;
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Condition, Exchange, Header, Input, LogDecision, OpenAccount, Outcome, Output,
-    key_commitment,
+    AuthorizationB, BalanceQuery, Carrier, Condition, Entry, Exchange, Header, Input, LogDecision, LogEntry,
+    OpenAccount, Outcome, Output, key_commitment,
 };
 use naulon_money::Amount;
 use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ};
@@ -48,6 +48,8 @@ fn offer() -> Signed<GoodsM> {
         valid_until: Timestamp(80_000),
         release_margin: Duration(10_000),
         two_sided: true,
+        entries: Vec::new(),
+        index: None,
     };
     Signed::sign(&merchant(), offer)
 }
@@ -69,6 +71,8 @@ fn authorization_q() -> Joint<Exchange> {
             log: log_key(0).public(),
             c: key_commitment(&N, &K),
             q: Some(first),
+            entry: Entry::Plain,
+            carrier: Carrier::Wallet,
         }),
     };
     Joint::sign(body, &tokens())
@@ -86,7 +90,7 @@ fn statements_have_the_bytes_of_the_file() {
     let open = OpenAccount { bank: bank_key, account: account.public() };
     let query = BalanceQuery { bank: bank_key, account: account.public(), at: Timestamp(1_000) };
     let commit = Signed::sign(&log_key(0), commit);
-    let entry = commit.entry(commit.bytes());
+    let entry = LogEntry::plain(&commit).bytes;
     let made = [
         offer().bytes().to_vec(),
         Signed::sign(&tokens()[0], GoodsQ::to(&offer())).bytes().to_vec(),

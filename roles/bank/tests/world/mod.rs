@@ -233,6 +233,8 @@ pub fn condition(n: u8) -> Condition {
         log: key("log").public(),
         c: key_commitment(&[n; 16], &K),
         q: None,
+        entry: naulon_exchange::Entry::Plain,
+        carrier: naulon_exchange::Carrier::Wallet,
     }
 }
 

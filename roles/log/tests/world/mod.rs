@@ -1,7 +1,7 @@
 //! A bank, a merchant and the log they both heed, for the tests.
 #![allow(dead_code)] // every test file uses its part
 
-use naulon_exchange::{Header, LogDecision, LogIdentity, Outcome, ProvenDecision, key_commitment};
+use naulon_exchange::{Entry, Header, LogDecision, LogIdentity, Outcome, ProvenDecision, key_commitment};
 use naulon_log::{Log, LogKeys, LogStore, OpenError};
 use naulon_purchase::{AuthorizationM, LogRules};
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
@@ -25,7 +25,7 @@ pub fn keys() -> LogKeys {
 }
 
 pub fn rules() -> LogRules {
-    LogRules { log: keys().statements.public(), banks: [bank().public()].into(), retention: RETENTION }
+    LogRules::of(keys().statements.public(), [bank().public()].into(), RETENTION)
 }
 
 pub fn open<S: LogStore>(store: S) -> Result<Log<S>, OpenError> {
@@ -53,6 +53,7 @@ impl Purchase {
             a: Digest::of(&[b"a", &n]),
             c: key_commitment(&n, &k),
             q: number.is_multiple_of(2).then_some(PublicKey([9; 32])),
+            entry: Entry::Plain,
         };
         Purchase { header, k }
     }
@@ -91,7 +92,7 @@ pub fn proven(reply: LogReply, log: &LogIdentity) -> ProvenDecision {
 /// Asks, and gives the proven decision.
 pub fn decision<S: LogStore>(log: &mut Log<S>, call: LogCall, now: Timestamp) -> Result<LogDecision, Problem> {
     let identity = log.identity();
-    log.handle(call, now).map(|reply| proven(reply, &identity).decision().clone().into_body())
+    log.handle(call, now).map(|reply| proven(reply, &identity).decision().clone())
 }
 
 pub fn is_commit(decision: &LogDecision) -> bool {

@@ -43,7 +43,8 @@ pub fn rules() -> MerchantRules {
 }
 
 pub fn terms() -> Terms {
-    Terms { currency: "EUR".parse().unwrap(), offer_valid_for: Duration::seconds(100), two_sided: false }
+    let entries = naulon_exchange::EntryMode::ALL.to_vec();
+    Terms { currency: "EUR".parse().unwrap(), offer_valid_for: Duration::seconds(100), two_sided: false, entries }
 }
 
 pub fn shelf() -> MemoryShelf {
@@ -88,6 +89,7 @@ pub fn header_for(offer: &GoodsM) -> Header {
         a: Digest::of(&[b"a", &offer.n]),
         c: offer.c,
         q: None,
+        entry: naulon_exchange::Entry::Plain,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use naulon_exchange::{Condition, Exchange, Output};
+use naulon_exchange::{Carrier, Condition, Entry, EntryMode, Exchange, Header, Output};
 use naulon_money::Amount;
 use naulon_purchase::{Buyer, Ending, GoodsM, GoodsQ, Step, UnverifiedPayment};
 use naulon_statement::{Duration, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint};
@@ -39,11 +39,23 @@ pub struct BuyOptions {
     /// Whether the rest of a token may remain on it, to be paid with later (AAT §8.3), instead of coming back as change. The
     /// bank can link all payments that are made with one token.
     pub keep_remainder: bool,
+    /// How the purchase is to stand in the log (AAT §8.5); if nothing is said, as the shop likes best.
+    pub entries: Option<EntryMode>,
+    /// Who takes the bank's promise to the shop (AAT §3.3, P3).
+    pub carrier: Carrier,
 }
 
 impl Default for BuyOptions {
     fn default() -> Self {
-        BuyOptions { two_sided: false, log: None, expiry: DEFAULT_LOCK, max_price: None, keep_remainder: false }
+        BuyOptions {
+            two_sided: false,
+            log: None,
+            expiry: DEFAULT_LOCK,
+            max_price: None,
+            entries: None,
+            carrier: Carrier::Wallet,
+            keep_remainder: false,
+        }
     }
 }
 
@@ -74,6 +86,10 @@ impl<S: WalletStore> Wallet<S> {
         if let Some(most) = options.max_price.filter(|most| offer.price > *most) {
             return Err(WalletError::TooDear { price: offer.price, most });
         }
+        let mode = options.entries.or_else(|| offer.entries.first().copied()).unwrap_or_default();
+        if offer.entry(mode).is_none() {
+            return Err(WalletError::NoSuchEntry(mode));
+        }
         let (bank, log, tokens) = self.choose_bank(&offer, &options, now)?;
         let work = Work::Purchase(Box::new(Purchase {
             buyer: Buyer::new(offer, options.two_sided),
@@ -85,6 +101,8 @@ impl<S: WalletStore> Wallet<S> {
             place: None,
             refused: None,
             restored: false,
+            mode,
+            carrier: options.carrier,
         }));
         let (id, mut changes) = self.begin(bank, now, entropy, work);
         let reserve = |held: Held| Change::Token(Held { state: TokenState::Reserved(id), ..held });
@@ -254,9 +272,10 @@ impl<S: WalletStore> Wallet<S> {
         let change = if keep { Amount::ZERO } else { change };
         let Plan { outputs: change, planned, mut changes } = self.plan_change(&bank, &offer.currency, change, now)?;
         if purchase.buyer.is_two_sided() {
-            // The log's entry shows the first token's key to everybody, so that must not be one that is used again.
+            // A plain entry shows the first token's key to everybody, so that must not be one that is used again.
             chosen.sort_by_key(|held| held.key.is_some());
-            if chosen.first().is_some_and(|first| first.key.is_some()) {
+            let is_plain = purchase.mode == EntryMode::Plain;
+            if is_plain && chosen.first().is_some_and(|first| first.key.is_some()) {
                 return Err(WalletError::ReusableQ);
             }
         }
@@ -279,6 +298,8 @@ impl<S: WalletStore> Wallet<S> {
                 log: purchase.log,
                 c: offer.c,
                 q,
+                entry: offer.entry(purchase.mode).ok_or(WalletError::NoSuchEntry(purchase.mode))?,
+                carrier: purchase.carrier,
             }),
         };
         let goods_q = q.map(|_| Signed::sign(&self.spending_key(&bank, first), GoodsQ::to(&offer)));
@@ -315,11 +336,9 @@ impl<S: WalletStore> Wallet<S> {
             Step::Pay if other_way => calls.extend(decision_call(purchase)),
             Step::Pay => calls.extend(pay_call(buyer)),
             Step::Abort if other_way => calls.extend(decision_call(purchase)),
-            Step::Abort => {
-                calls.extend(buyer.promise().map(|(header, _)| {
-                    (purchase.log, AnyCall::Log(LogCall::Abort { header: Unverified::from(header) }))
-                }))
-            }
+            Step::Abort => calls.extend(
+                buyer.promise().map(|(header, _)| (purchase.log, AnyCall::Log(abort_call(Unverified::from(header))))),
+            ),
             Step::Settle => calls.extend(settle_call(operation, purchase, other_way)),
             // It could not be done just now: the goods are gone or this machine is in trouble. The change need not wait.
             Step::Deliver => {
@@ -370,9 +389,18 @@ fn pay_call(buyer: &Buyer) -> Option<(PublicKey, AnyCall)> {
     Some((buyer.offer().merchant, AnyCall::Shop(ShopCall::Pay(Box::new(payment)))))
 }
 
+/// Asks for an abort in the way that the entry is decided.
+pub(super) fn abort_call(header: Unverified<Header>) -> LogCall {
+    let Header { entry, expiry, .. } = *header.claimed_body();
+    match entry {
+        Entry::Blind { index } => LogCall::BlindAbort { index, expiry },
+        Entry::Plain | Entry::Encrypted => LogCall::Abort { header },
+    }
+}
+
 fn decision_call(purchase: &Purchase) -> Option<(PublicKey, AnyCall)> {
     let (header, _) = purchase.buyer.promise()?;
-    Some((purchase.log, AnyCall::Log(LogCall::Decision(header.digest()))))
+    Some((purchase.log, AnyCall::Log(LogCall::Decision(header.subject()))))
 }
 
 /// Hands the decision to the bank; or, when the bank says that it holds another one and does not show it, asks for what it

@@ -6,11 +6,9 @@ use naulon_exchange::{
 };
 use naulon_purchase::{Buyer, Ending, Evidence, GoodsM, GoodsQ, JointBytes};
 use naulon_statement::{Joint, Signed, Timestamp, Unverified, cbor};
-use naulon_wire::{
-    AnyCall, AnyReply, Ask, BankCall, BankReply, ExchangeReply, LogCall, LogReply, Problem, ShopCall, ShopReply,
-};
+use naulon_wire::{AnyCall, AnyReply, Ask, BankCall, BankReply, ExchangeReply, LogReply, Problem, ShopCall, ShopReply};
 
-use super::purchases::{DEFAULT_LOCK, MAX_FETCHES};
+use super::purchases::{DEFAULT_LOCK, MAX_FETCHES, abort_call};
 use super::replies::decided_event;
 use super::{Wallet, anonymous};
 use crate::change::Change;
@@ -35,7 +33,7 @@ impl<S: WalletStore> Wallet<S> {
                 calls.push((operation.bank, AnyCall::Bank(BankCall::Settle(decision.clone()))));
             }
             None if now >= condition.expiry => {
-                calls.push((condition.log, AnyCall::Log(LogCall::Abort { header: header.clone() })));
+                calls.push((condition.log, AnyCall::Log(abort_call(header.clone()))));
             }
             _ => {}
         }
@@ -64,7 +62,7 @@ impl<S: WalletStore> Wallet<S> {
                     return Ok(());
                 };
                 let before = recovery.decision.is_some();
-                let recovery = Recovery { decision: Some(*decision), ..recovery };
+                let recovery = Recovery { decision: Some((&proven).into()), ..recovery };
                 self.commit(vec![with_work(operation, recovery)])?;
                 if !before {
                     self.emit(id, decided_event(proven.decision().outcome));
@@ -172,12 +170,11 @@ impl<S: WalletStore> Wallet<S> {
         }
         // The bank's first recorded outcome is final.
         let decision = reply.decision.clone().ok_or("the bank has settled and shows no decision")?;
-        let proven =
-            self.proven_on(&joint, decision.clone()).ok_or("the decision that the bank shows does not hold")?;
+        let proven = self.proven_on(&joint, decision).ok_or("the decision that the bank shows does not hold")?;
         if (reply.state == State::Committed) != proven.decision().key().is_some() {
             return Err("the bank has settled otherwise than the decision says");
         }
-        recovery.decision = Some(decision);
+        recovery.decision = Some((&proven).into());
         Ok(())
     }
 
@@ -234,15 +231,17 @@ impl<S: WalletStore> Wallet<S> {
             place: None,
             refused: None,
             restored: true,
+            mode: condition.entry.mode(),
+            carrier: condition.carrier,
         })
     }
 
     /// The decision, if its log is one of this wallet's, and it is on this purchase and within its rules.
     fn proven_on(&self, joint: &Joint<Exchange>, decision: UnverifiedDecision) -> Option<ProvenDecision> {
         let header = Header::of(joint, joint.id())?;
-        let proven = decision.verify(self.peers.logs.get(&header.log)?).ok()?;
+        let proven = decision.with(&header).verify(self.peers.logs.get(&header.log)?).ok()?;
         let opens = proven.decision().key().is_none_or(|k| key_commitment(&header.n, k) == header.c);
-        (proven.decision().fits(&header) && opens).then_some(proven)
+        (proven.fits(&header) && opens).then_some(proven)
     }
 }
 

@@ -395,7 +395,7 @@ impl<S: WalletStore> Wallet<S> {
                 let header = Header::of(&exchange, exchange.id())?;
                 let proven = decision?.verify(log).ok()?;
                 let opens = |k: &[u8; 32]| key_commitment(&header.n, k) == header.c;
-                proven.decision().fits(&header) && proven.decision().key().is_some_and(opens)
+                proven.fits(&header) && proven.decision().key().is_some_and(opens)
             }
             _ => false,
         };

@@ -18,7 +18,7 @@ pub struct Log {
 
 impl Log {
     pub fn new(key: SecretKey, bank: PublicKey) -> Self {
-        let rules = LogRules { log: key.public(), banks: BTreeSet::from([bank]), retention: Duration::days(30) };
+        let rules = LogRules::of(key.public(), BTreeSet::from([bank]), Duration::days(30));
         let signer = CheckpointSigner::new("log.example/test", &[77; 32]).expect("a signer");
         Log { key, rules, signer, decisions: BTreeMap::new() }
     }
@@ -37,7 +37,9 @@ impl Log {
                 let found = self.decisions.get(subject).ok_or_else(|| Problem::new("undecided", "nothing yet"))?;
                 return Ok(LogReply::Decision(Box::new(found.into())));
             }
-            LogCall::Describe | LogCall::Public(_) => return Err(Problem::new("not_found", "not here")),
+            LogCall::Describe | LogCall::Public(_) | LogCall::BlindCommit { .. } | LogCall::BlindAbort { .. } => {
+                return Err(Problem::new("not_found", "not here"));
+            }
         };
         self.decide(&request, now).map(|decision| LogReply::Decision(Box::new(decision)))
     }
@@ -57,7 +59,8 @@ impl Log {
     fn decide(&mut self, request: &LogRequest, now: Timestamp) -> Result<UnverifiedDecision, Problem> {
         let subject = request.subject();
         if !self.decisions.contains_key(&subject) {
-            let decision = decide(&self.rules, request, now)?;
+            let ruling = decide(&self.rules, request, now)?;
+            let decision = ruling.decision().expect("of a header").clone();
             let proven = self.sign(decision);
             self.decisions.insert(subject, proven);
         }

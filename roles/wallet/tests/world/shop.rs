@@ -100,6 +100,8 @@ impl Shop {
             valid_until: now.plus(Duration::seconds(3_600)),
             release_margin: self.rules.release_margin,
             two_sided: false,
+            entries: Vec::new(),
+            index: None,
         }
     }
 
@@ -132,6 +134,7 @@ impl Shop {
                 merchant: self.key.public(),
                 banks: self.rules.banks.iter().copied().collect(),
                 logs: self.rules.logs.keys().copied().collect(),
+                entries: Vec::new(),
                 items: vec![Item {
                     item: self.title.clone(),
                     title: self.title.clone(),
