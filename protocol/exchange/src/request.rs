@@ -214,6 +214,19 @@ impl Exchange {
         })
     }
 
+    /// The keys that spend the tokens given up, in order. None if one is shown with a key and a serial number that its nonce
+    /// does not stand for: then nobody can tell whose it is.
+    pub fn spending_keys(&self) -> Option<Vec<PublicKey>> {
+        let of_tokens = self.inputs.iter().filter_map(|input| match input {
+            Input::Token { token, key, .. } => {
+                let fits = key.is_none_or(|key| key.nonce() == *token.nonce());
+                Some(fits.then(|| spending_key(token, key.as_ref())))
+            }
+            Input::Outside { .. } | Input::Account { .. } => None,
+        });
+        of_tokens.collect()
+    }
+
     /// The blind signatures wanted, in order: brand and message.
     pub fn blinded(&self) -> impl Iterator<Item = (&Digest, &BlindedMessage)> {
         self.outputs.iter().filter_map(|output| match output {

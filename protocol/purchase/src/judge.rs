@@ -374,8 +374,8 @@ impl Case {
 
 /// An authorization counts if it has a condition and every token's key has signed it.
 fn is_authorization(joint: &Joint<Exchange>) -> bool {
-    let signed = joint.tokens().all(|token| joint.is_signed_by(&PublicKey(*token.nonce())));
-    joint.condition.is_some() && joint.tokens().next().is_some() && signed
+    let signed = |keys: Vec<PublicKey>| !keys.is_empty() && keys.iter().all(|key| joint.is_signed_by(key));
+    joint.condition.is_some() && joint.spending_keys().is_some_and(signed)
 }
 
 fn read_signed<T: Statement>(

@@ -164,14 +164,18 @@ fn what_a_copy_has_taken_from_a_token_is_learnt_from_the_banks_proof() {
     world.buy(&mut copy, "0.40", keeping.clone()).expect("begun");
     world.settle(&mut copy).expect("bought");
 
-    // As a whole it is not to be had; then more than is left is not; then the rest is.
+    // As a whole it is not to be had: the proof is the request that took the first part.
     world.buy(&mut wallet, "0.50", BuyOptions::default()).expect("begun");
     world.settle(&mut wallet).expect("refused");
     assert!(wallet.tokens().iter().all(|token| token.in_parts));
-    world.buy(&mut wallet, "0.20", keeping.clone()).expect("begun");
-    world.settle(&mut wallet).expect("refused");
     assert_eq!(world.free(&wallet), eur("0.10"));
-    let op = world.buy(&mut wallet, "0.10", keeping).expect("begun");
+    // Then another part is taken, and more than is left is not to be had: the proof is both of them.
+    world.buy(&mut copy, "0.07", keeping.clone()).expect("begun");
+    world.settle(&mut copy).expect("bought");
+    world.buy(&mut wallet, "0.04", keeping.clone()).expect("begun");
+    world.settle(&mut wallet).expect("refused");
+    assert_eq!(world.free(&wallet), eur("0.03"));
+    let op = world.buy(&mut wallet, "0.03", keeping).expect("begun");
     world.settle(&mut wallet).expect("bought");
     assert_eq!(ending(&mut wallet, op, &world), Some(Ending::Bought));
     assert_eq!((wallet.tokens().len(), world.bank.outstanding()), (0, Amount::ZERO));

@@ -8,7 +8,9 @@
 //! What was parsed but not verified is [`Unverified<T>`]; only verifying it yields a [`Signed<T>`]. A payload that several
 //! keys sign is [`Joint<T>`], with one detached COSE_Sign1 a key, sorted by key.
 //!
-//! In scope: encoding, hashing, signing, strict verification. Out of scope: what a statement means (`naulon-exchange`,
+//! What only one party may read is sealed to its key ([`seal_to`], HPKE).
+//!
+//! In scope: encoding, hashing, signing, strict verification, sealed boxes. Out of scope: what a statement means (`naulon-exchange`,
 //! `naulon-purchase`), blind signatures (`naulon-blind`), the wire's JSON (`naulon-wire`).
 //!
 //! ```
@@ -30,6 +32,7 @@ pub mod cbor;
 mod digest;
 mod joint;
 mod key;
+mod sealed_box;
 mod sign1;
 mod text;
 mod time;
@@ -37,6 +40,7 @@ mod time;
 pub use digest::{Digest, derive_secret};
 pub use joint::{Joint, MAX_SIGNATURES, UnverifiedJoint};
 pub use key::{KeyError, PublicKey, SecretKey, SignatureError};
+pub use sealed_box::{BOX_OVERHEAD, BoxError, BoxPublicKey, BoxSecretKey, seal_to};
 pub use sign1::{Detached, MAX_STATEMENT_LEN, Signed, Statement, StatementError, Unverified};
 pub use text::{TextError, base64url_decode, base64url_encode};
 pub use time::{Duration, Timestamp};

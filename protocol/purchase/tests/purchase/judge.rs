@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use naulon_exchange::{AuthorizationB, EntryMode, Header, LogDecision, Outcome, UnverifiedDecision};
+use naulon_blind::ReusedKey;
+use naulon_exchange::{AuthorizationB, EntryMode, Exchange, Header, Input, LogDecision, Outcome, UnverifiedDecision};
 use naulon_purchase::{Breach, Claim, Evidence, GoodsM, JointBytes, Judgement, Party, Standing, Trust, judge};
-use naulon_statement::{Digest, Joint, Signed, Timestamp, cbor};
+use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Signed, Timestamp, cbor};
 
 use super::cast::*;
 
@@ -328,4 +329,37 @@ fn rubbish_is_dismissed() {
     let shown = Evidence { decisions: vec![cbor::to_vec(&torn)], ..evidence(&deal, &[]) };
     let judgement = judge_with(&shown, &deal.sealed);
     assert_eq!((judgement.claims.len(), judgement.dismissed.len()), (0, 1));
+}
+
+/// Tokens that share a key (AAT §8.1), of which a part is given up (§8.3), are spent by an authorization as others are; one
+/// that shows a key which its tokens were not made for is nobody's.
+#[test]
+fn tokens_that_share_a_key_are_spent_by_its_signature() {
+    let plan = Plan::default();
+    let deal = plan.deal();
+    let [shared, stranger] = tokens();
+    let reused = |s: u8, q: &SecretKey| ReusedKey { q: q.public(), s: [s; 32] };
+    let authorized = |shown: [ReusedKey; 2], made_for: [ReusedKey; 2], by: &SecretKey| {
+        let inputs = shown.into_iter().zip(made_for).map(|(key, made_for)| Input::Token {
+            token: token(&PublicKey(made_for.nonce())),
+            key: Some(key),
+            part: Some(units(1)),
+        });
+        let body = Exchange { inputs: inputs.collect(), ..plan.authorization(&deal.goods_m) };
+        let authorization_q = Joint::sign(body, [by]);
+        let header = Header::of(&authorization_q, authorization_q.id()).expect("a purchase");
+        let commit = LogDecision::on(&header, Timestamp(header.expiry.0 - 1), Outcome::Commit { k: deal.k });
+        let evidence = Evidence {
+            authorization_q: Some(JointBytes::of(&authorization_q)),
+            header: Some(Signed::sign(&bank(), header).bytes().to_vec()),
+            decisions: vec![cbor::to_vec(&deal.prove(commit))],
+            ..Evidence::default()
+        };
+        judge_with(&evidence, &deal.sealed).claims.contains(&spent())
+    };
+    let own = [reused(1, &shared), reused(2, &shared)];
+    assert!(authorized(own, own, &shared));
+    // Whoever would give up another's tokens by a key of its own.
+    assert!(!authorized([reused(1, &stranger), reused(2, &stranger)], own, &stranger));
+    assert!(!authorized(own, own, &stranger));
 }
