@@ -95,7 +95,7 @@ pub fn serve_bank(
 ) -> Result<()> {
     let bank = bank_over(fresh_brand()?, folder)?;
     let front = Arc::new(BankFront::start(bank, FrontLimits::default()));
-    runtime.block_on(serve::serve(listener, Arc::clone(&front), stop))?;
+    runtime.block_on(serve::serve(listener, Arc::clone(&front), stop));
     Ok(front.stop()?)
 }
 
@@ -107,7 +107,7 @@ pub fn serve_log(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let front = LogFront::start(log_over(naulon_log::SqliteStore::open(&log_file(folder))?)?);
-    runtime.block_on(serve::serve(listener, Arc::new(front.clone()), stop))?;
+    runtime.block_on(serve::serve(listener, Arc::new(front.clone()), stop));
     Ok(front.stop()?)
 }
 

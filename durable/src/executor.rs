@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+use crate::measure;
 use crate::queue::{Queue, Refused};
 
 /// How much an [`Executor`] or a [`Pool`](crate::pool::Pool) takes on. A zero counts as one.
@@ -78,9 +79,10 @@ impl<J: Send + 'static, R: Send + 'static> Executor<J, R> {
     pub fn spawn(name: &str, limits: Limits, worker: impl FnMut(Vec<J>) -> Vec<R> + Send + 'static) -> Self {
         let queue = Arc::new(Queue::new(limits.queue));
         let jobs = Emptied(Arc::clone(&queue));
+        let called = name.to_owned();
         let handle = thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&jobs.0, limits.batch, worker))
+            .spawn(move || work(&called, &jobs.0, limits.batch, worker))
             .expect("the system starts the store's thread");
         let shared = Shared { queue, thread: Mutex::new(Thread::Running(handle)) };
         Self { shared: Arc::new(shared) }
@@ -180,11 +182,12 @@ impl<J, R> fmt::Debug for Executor<J, R> {
 
 /// The thread's life. When it ends in whatever way, its replies and its queue are dropped, and with them the reply of
 /// every job not done: that is how callers learn of a panic.
-fn work<J, R>(queue: &Queue<Accepted<J, R>>, batch: usize, mut worker: impl FnMut(Vec<J>) -> Vec<R>) {
+fn work<J, R>(name: &str, queue: &Queue<Accepted<J, R>>, batch: usize, mut worker: impl FnMut(Vec<J>) -> Vec<R>) {
     while let Some(group) = queue.take(|waiting| waiting.min(batch)) {
         let (jobs, replies): (Vec<J>, Vec<_>) =
             group.into_iter().map(|accepted| (accepted.job, accepted.reply)).unzip();
-        let results = worker(jobs);
+        let (count, waiting) = (jobs.len(), queue.waiting());
+        let results = measure::batch(name, count, waiting, || worker(jobs));
         // With a result missing it is unknown whose it is; a wrong answer about money is worse than none.
         assert_eq!(results.len(), replies.len(), "the worker returns one result for each job");
         for (reply, result) in replies.into_iter().zip(results) {

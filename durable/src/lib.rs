@@ -61,6 +61,7 @@
 pub mod executor;
 pub mod fault;
 mod files;
+mod measure;
 pub mod migration;
 pub mod pool;
 mod queue;

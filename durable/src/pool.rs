@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::executor::{Limits, WorkerDied};
+use crate::measure;
 use crate::queue::{Queue, Refused};
 
 /// A handle on the threads. Clones are handles on the same threads.
@@ -40,10 +41,13 @@ impl<J: Send + 'static> Pool<J> {
         let start = |number: usize| {
             let (queue, worker) = (Arc::clone(&queue), Arc::clone(&worker));
             let share = move |waiting: usize| waiting.div_ceil(threads).min(limits.batch);
+            let called = name.to_owned();
             let work = move || {
                 while let Some(jobs) = queue.take(share) {
                     // The panic's text has been printed or logged by the program's hook.
-                    let _ = panic::catch_unwind(AssertUnwindSafe(|| worker(jobs)));
+                    let (count, waiting) = (jobs.len(), queue.waiting());
+                    let work = || measure::batch(&called, count, waiting, || worker(jobs));
+                    let _ = panic::catch_unwind(AssertUnwindSafe(work));
                 }
             };
             let named = thread::Builder::new().name(format!("{name}-{number}"));

@@ -68,6 +68,11 @@ impl<J> Queue<J> {
         Some(inside.waiting.drain(..share(waiting).clamp(1, waiting)).collect())
     }
 
+    /// How many jobs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Takes no more jobs. Those that wait are still given.
     pub(crate) fn close(&self) {
         self.lock().is_open = false;

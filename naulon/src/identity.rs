@@ -1,15 +1,18 @@
 //! Who a party is, in one line that can be handed on: role, key, address.
 //!
-//!     naulon:bank:KEY@http://127.0.0.1:21001
+//!     naulon:bank:KEY@http://127.0.0.1:21001;account=http://127.0.0.1:21011
 //!     naulon:log:KEY@http://127.0.0.1:21002#CHECKPOINT-KEY
-//!     naulon:shop:KEY@http://127.0.0.1:21003
+//!     naulon:shop:KEY@https://shop.example;ca=/etc/naulon/shop-ca.pem
+//!
+//! `account` is where a bank is asked by those who name an account; `ca` is the file of the one authority whose certificates
+//! are believed, in the place of those that the system trusts.
 //!
 //! `init` writes it to `identity.toml` in the party's folder; wherever a command wants a party, it takes this line, that
 //! file or that folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
@@ -17,6 +20,8 @@ use naulon_exchange::LogIdentity;
 use naulon_purchase::Trust;
 use naulon_statement::PublicKey;
 use naulon_tlog::CheckpointVerifier;
+use naulon_wire::Address;
+use naulon_wire::tls::Authorities;
 
 /// The file in a party's folder.
 pub const IDENTITY_FILE: &str = "identity.toml";
@@ -74,11 +79,26 @@ pub struct Identity {
     pub key: PublicKey,
     /// Where it is reached.
     pub url: String,
+    /// Where it is reached by those who name an account, if that is elsewhere.
+    pub account: Option<String>,
+    /// The authority whose certificates are believed there, if not those that the system trusts.
+    pub ca: Option<PathBuf>,
     /// A log's checkpoint key.
     pub checkpoints: Option<CheckpointVerifier>,
 }
 
 impl Identity {
+    /// A party at one URL.
+    pub fn new(role: Role, key: PublicKey, url: impl Into<String>) -> Identity {
+        Identity { role, key, url: url.into(), account: None, ca: None, checkpoints: None }
+    }
+
+    /// Where it is and whose certificates are believed there.
+    pub fn address(&self) -> anyhow::Result<Address> {
+        let authorities = self.ca.as_deref().map_or(Ok(Authorities::System), Authorities::read)?;
+        Ok(Address { url: self.url.clone(), account: self.account.clone(), authorities })
+    }
+
     /// The identity that an option names: the line itself, a file with it, or the folder of the party.
     pub fn find(text: &str, role: Role) -> anyhow::Result<Identity> {
         let found = read_all(text)?;
@@ -106,6 +126,12 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "naulon:{}:{}@{}", self.role, self.key, self.url)?;
+        if let Some(account) = &self.account {
+            write!(f, ";account={account}")?;
+        }
+        if let Some(ca) = &self.ca {
+            write!(f, ";ca={}", ca.display())?;
+        }
         match &self.checkpoints {
             Some(checkpoints) => write!(f, "#{checkpoints}"),
             None => Ok(()),
@@ -127,13 +153,28 @@ impl FromStr for Identity {
             Some((url, vkey)) => (url, Some(vkey.parse().context("the checkpoint key of the identity")?)),
             None => (rest, None),
         };
-        ensure!(url.starts_with("http://"), "{form}, and its URL begins with http://");
+        let mut parts = url.split(';');
+        let url = url_of(parts.next().unwrap_or_default())?;
+        let (mut account, mut ca) = (None, None);
+        for part in parts {
+            match part.split_once('=') {
+                Some(("account", url)) if account.is_none() => account = Some(url_of(url)?),
+                Some(("ca", path)) if ca.is_none() && !path.is_empty() => ca = Some(PathBuf::from(path)),
+                _ => bail!("{form}, and after the URL `;account=URL` and `;ca=FILE`, not `;{part}`"),
+            }
+        }
+        ensure!(account.is_none() || role == Role::Bank, "only a bank has an address for accounts");
         ensure!(
             checkpoints.is_some() == (role == Role::Log),
             "a log's identity, and no other, ends in #CHECKPOINT-KEY"
         );
-        Ok(Identity { role, key, url: url.trim_end_matches('/').to_owned(), checkpoints })
+        Ok(Identity { role, key, url, account, ca, checkpoints })
     }
+}
+
+fn url_of(text: &str) -> anyhow::Result<String> {
+    ensure!(text.starts_with("https://") || text.starts_with("http://"), "{text} is no https:// or http:// address");
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// All identities that a text names: a line, or a file of them (TOML or JSON with the keys `identity` or `trust`), or a
@@ -211,10 +252,11 @@ mod tests {
 
     fn identities() -> Vec<Identity> {
         let key = SecretKey::from_seed(&[1; 32]).public();
-        let bank = Identity { role: Role::Bank, key, url: "http://127.0.0.1:21001".into(), checkpoints: None };
+        let bank = Identity::new(Role::Bank, key, "http://127.0.0.1:21001");
+        let bank = Identity { account: Some("http://127.0.0.1:21011".into()), ..bank };
         let checkpoints = Some(CheckpointVerifier::new("log.example", key.as_bytes()).unwrap());
-        let log = Identity { role: Role::Log, key, url: "http://127.0.0.1:21002".into(), checkpoints };
-        vec![bank, log]
+        let log = Identity::new(Role::Log, key, "https://log.example");
+        vec![bank, Identity { ca: Some("/tmp/a ca.pem".into()), checkpoints, ..log }]
     }
 
     #[test]
@@ -245,6 +287,7 @@ mod tests {
     #[test]
     fn what_is_no_identity_is_refused() {
         let [bank, log] = &identities()[..] else { unreachable!() };
+        assert!(log.address().is_err(), "there is no such authority");
         let key = bank.key.to_string();
         for bad in [
             "naulon:bank".to_owned(),
@@ -254,6 +297,11 @@ mod tests {
             "naulon:bank:AAAA@http://127.0.0.1:1".to_owned(),
             format!("naulon:bank:{}@http://127.0.0.1:1", PublicKey([0; 32])),
             format!("naulon:log:{key}@http://127.0.0.1:1"),
+            format!("naulon:shop:{key}@http://127.0.0.1:1;account=http://127.0.0.1:2"),
+            format!("naulon:bank:{key}@http://127.0.0.1:1;account=127.0.0.1:2"),
+            format!("naulon:bank:{key}@http://127.0.0.1:1;ca="),
+            format!("naulon:bank:{key}@http://127.0.0.1:1;ca=a;ca=b"),
+            format!("naulon:bank:{key}@http://127.0.0.1:1;pin=a"),
             format!("{bank}#{}", log.checkpoints.as_ref().unwrap()),
         ] {
             assert!(bad.parse::<Identity>().is_err(), "{bad}");

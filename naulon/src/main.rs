@@ -21,6 +21,7 @@ mod demo;
 mod exit;
 mod identity;
 mod inspect;
+mod measure;
 mod output;
 mod parties;
 mod passphrase;

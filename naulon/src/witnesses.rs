@@ -3,13 +3,14 @@
 //!     witness.example/w1+8b2ee2ca+BKx… http://127.0.0.1:21005
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use naulon_tlog::{WitnessPolicy, WitnessVerifier};
 use naulon_wire::publish::Witness;
-use naulon_wire::{Circuit, Clients};
+use naulon_wire::tls::Authorities;
+use naulon_wire::{Address, Circuit, Clients};
 
 use crate::config::WitnessSettings;
 use crate::identity::Role;
@@ -25,6 +26,8 @@ pub struct WitnessAddress {
     pub verifier: WitnessVerifier,
     /// Its submission address.
     pub url: String,
+    /// The authority whose certificates are believed there, if not those that the system trusts.
+    pub ca: Option<PathBuf>,
 }
 
 impl WitnessAddress {
@@ -38,13 +41,14 @@ impl WitnessAddress {
         let identity = folder.identity()?;
         ensure!(identity.role == Role::Witness, "{text} is not a witness");
         let verifier = WitnessVerifier::new(&settings.name, identity.key.as_bytes()).context("the witness's name")?;
-        Ok(WitnessAddress { verifier, url: identity.url })
+        Ok(WitnessAddress { verifier, url: identity.url, ca: identity.ca })
     }
 }
 
 impl fmt::Display for WitnessAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verifier, self.url)
+        write!(f, "{} {}", self.verifier, self.url)?;
+        self.ca.as_ref().map_or(Ok(()), |ca| write!(f, ";ca={}", ca.display()))
     }
 }
 
@@ -56,7 +60,11 @@ impl FromStr for WitnessAddress {
         let (vkey, url) = text.split_once(' ').context(form)?;
         let verifier = vkey.parse().with_context(|| format!("{form}; {vkey} is not a witness's verifier key"))?;
         ensure!(url.starts_with("http://") || url.starts_with("https://"), "{form}, and its URL begins with http");
-        Ok(WitnessAddress { verifier, url: url.to_owned() })
+        let (url, ca) = match url.split_once(";ca=") {
+            Some((url, ca)) => (url, Some(PathBuf::from(ca))),
+            None => (url, None),
+        };
+        Ok(WitnessAddress { verifier, url: url.to_owned(), ca })
     }
 }
 
@@ -77,7 +85,8 @@ pub fn policy(witnesses: &[WitnessVerifier], threshold: usize) -> anyhow::Result
 /// The witnesses as the publisher asks them.
 pub fn clients(witnesses: &[WitnessAddress], clients: &Clients) -> anyhow::Result<Vec<Witness>> {
     let client = |witness: &WitnessAddress| {
-        let client = clients.on(CIRCUIT, &witness.url)?;
+        let authorities = witness.ca.as_deref().map_or(Ok(Authorities::System), Authorities::read)?;
+        let client = clients.on(CIRCUIT, Address { authorities, ..Address::new(&witness.url) })?;
         Ok(Witness { verifier: witness.verifier.clone(), client })
     };
     witnesses.iter().map(client).collect()
@@ -90,8 +99,10 @@ mod tests {
     #[test]
     fn a_line_reads_as_it_was_written() {
         let verifier = naulon_tlog::WitnessSigner::new("w.example/1", &[1; 32]).unwrap().verifier().clone();
-        let address = WitnessAddress { verifier: verifier.clone(), url: "http://127.0.0.1:21005".into() };
-        assert_eq!(address.to_string().parse::<WitnessAddress>().unwrap(), address);
+        for ca in [None, Some("/a/ca.pem".into())] {
+            let address = WitnessAddress { verifier: verifier.clone(), url: "https://127.0.0.1:21005".into(), ca };
+            assert_eq!(address.to_string().parse::<WitnessAddress>().unwrap(), address);
+        }
         for bad in ["", "nobody", "http://127.0.0.1:21005", &verifier.to_string(), &format!("{verifier} ftp://x")] {
             assert!(bad.parse::<WitnessAddress>().is_err(), "{bad}");
         }

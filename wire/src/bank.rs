@@ -2,7 +2,7 @@
 
 use naulon_blind::{BlindSignature, BlindedMessage, Brand};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Exchange, Header, LockLimits, OpenAccount, RequestId, State, TokenQuery,
+    AuthorizationB, BalanceQuery, Exchange, Header, Input, LockLimits, OpenAccount, RequestId, State, TokenQuery,
     UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
@@ -217,6 +217,7 @@ const EXCHANGES: &[Listener] = &[Listener::Public, Listener::Account];
 
 /// The codes by which an exchange or its settlement is refused.
 const OF_EXCHANGES: &[&str] = &[
+    "wrong_listener",
     "wrong_bank",
     "wrong_currency",
     "exchange_size",
@@ -299,6 +300,17 @@ impl Call for BankCall {
             .gives(&[Answer::json::<TokenFateBody>()])
             .refuses(&[codes::OF_STATEMENTS, OF_TOKENS]),
     ];
+
+    /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody.
+    fn belongs_on(&self) -> Option<Listener> {
+        let names_somebody = |input: &Input| matches!(input, Input::Account { .. } | Input::Outside { .. });
+        match self {
+            BankCall::Exchange(joint) if joint.claimed_body().inputs.iter().any(names_somebody) => {
+                Some(Listener::Account)
+            }
+            _ => None,
+        }
+    }
 
     fn to_http(&self) -> HttpRequest {
         let statement = |bytes: Vec<u8>| StatementBody { statement: B64(bytes) };

@@ -1,6 +1,7 @@
 //! Typed HTTP clients with time limits, retries and circuits.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,13 +9,21 @@ use std::time::Duration;
 use naulon_statement::PublicKey;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
+use tokio::time::timeout;
 
 use crate::http::{
     BYTES, Call, CallError, HttpRequest, HttpResponse, JSON, MAX_BODY_LEN, Method, PROBLEM_JSON, Part, TEXT,
 };
+use crate::tls::{self, Authorities};
 
-/// How long one attempt may take.
-pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take until there is a connection, with TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take from the beginning of an attempt until its answer begins.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an answer that has begun may stand still.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one attempt may take in all: a piece of goods at 5 kB a second.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How often a call is attempted.
 pub const MAX_ATTEMPTS: u32 = 3;
 /// How long the client waits before it tries again, unless the party asks for more; doubled each time.
@@ -35,50 +44,102 @@ pub enum Circuit {
     Anonymous(u64),
 }
 
+/// Where a party is, as whoever asks it has pinned it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its URL: `https://`, or `http://` on loopback.
+    pub url: String,
+    /// Where calls go that name an account, if that is elsewhere.
+    pub account: Option<String>,
+    /// Whose certificates are believed.
+    pub authorities: Authorities,
+}
+
+impl Address {
+    /// One URL for everything, by the system's authorities.
+    pub fn new(url: impl Into<String>) -> Self {
+        Address { url: url.into(), account: None, authorities: Authorities::System }
+    }
+
+    /// The URL for calls on this circuit.
+    fn on(&self, circuit: Circuit) -> &str {
+        match circuit {
+            Circuit::Identified(_) => self.account.as_deref().unwrap_or(&self.url),
+            Circuit::Anonymous(_) => &self.url,
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Address {
+    fn from(url: T) -> Self {
+        Address::new(url)
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Self {
+        address.clone()
+    }
+}
+
 /// Why there is no client for an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// Not an `http://` URL.
-    #[error("{0} is not an http:// address")]
+    /// Not a URL of HTTP.
+    #[error("{0} is not an https:// or http:// address")]
     NotAnAddress(String),
-    /// Not loopback, and there is no TLS yet.
-    #[error("{0} is not a loopback address; without TLS only loopback is allowed")]
+    /// Neither loopback nor TLS.
+    #[error("{0} is not a loopback address; without TLS (https://) only loopback is allowed")]
     NotLoopback(String),
+    /// Whom to believe cannot be found out.
+    #[error("{0}")]
+    Tls(String),
 }
 
 /// The connections of all circuits.
 #[derive(Clone, Default)]
 pub struct Clients {
-    circuits: Arc<Mutex<BTreeMap<Circuit, reqwest::Client>>>,
+    circuits: Arc<Mutex<BTreeMap<(Circuit, Trust), reqwest::Client>>>,
 }
+
+/// Whom a client believes: nobody where there is no TLS.
+type Trust = Option<Authorities>;
 
 impl Clients {
     /// A client of the party at this address, on this circuit.
-    pub fn on(&self, circuit: Circuit, address: &str) -> Result<Client, ClientError> {
-        let base = loopback(address)?;
+    pub fn on(&self, circuit: Circuit, address: impl Into<Address>) -> Result<Client, ClientError> {
+        let address = address.into();
+        let base = checked(address.on(circuit))?;
+        let trust = (base.scheme() == "https").then_some(address.authorities);
         let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
-        let http = circuits.entry(circuit).or_insert_with(connections).clone();
+        let http = match circuits.entry((circuit, trust)) {
+            Entry::Occupied(client) => client.get().clone(),
+            Entry::Vacant(place) => {
+                let client = connections(&place.key().1)?;
+                place.insert(client).clone()
+            }
+        };
         Ok(Client { http, base })
     }
 
     /// Closes a circuit's connections: a purchase that is over needs none.
     pub fn close(&self, circuit: Circuit) {
-        self.circuits.lock().unwrap_or_else(PoisonError::into_inner).remove(&circuit);
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| *of != circuit);
     }
 }
 
-fn connections() -> reqwest::Client {
-    // No cookies, no referrer, no user agent, no redirects: nothing that could be told apart from another circuit's.
+fn connections(trust: &Trust) -> Result<reqwest::Client, ClientError> {
+    let tls = trust.as_ref().map_or_else(tls::nobody, Authorities::client_config);
+    let tls = tls.map_err(|error| ClientError::Tls(error.to_string()))?;
+    // No cookies, no referrer, no user agent, no redirects, no TLS sessions to resume: nothing that could be told apart from
+    // another circuit's, and nothing that ties one connection to the next.
     let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(ATTEMPT_TIMEOUT)
-        .connect_timeout(Duration::from_secs(5));
-    match builder.build() {
-        Ok(client) => client,
-        // Without TLS there is nothing to load or to configure that could fail.
-        Err(never) => unreachable!("an HTTP client without TLS failed to build: {never}"),
-    }
+        .connect_timeout(CONNECT_TIMEOUT);
+    builder.build().map_err(|error| ClientError::Tls(error.to_string()))
 }
 
 /// Asks one party on one circuit.
@@ -115,8 +176,11 @@ impl Client {
     }
 
     async fn attempt(&self, request: &HttpRequest, body_type: &'static str) -> Result<HttpResponse, CallError> {
-        let unreachable =
-            |error: reqwest::Error| CallError::Unreachable(self.base.to_string(), error.without_url().to_string());
+        let unreachable = |error: reqwest::Error| {
+            let why = tls::disbelief(&error).unwrap_or_else(|| error.without_url().to_string());
+            CallError::Unreachable(self.base.to_string(), why)
+        };
+        let silent = |_| CallError::Unreachable(self.base.to_string(), "it does not answer".to_owned());
         let mut url = self.base.clone();
         // Only the path, below the address's own: whatever it says, the request goes to this party.
         url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), request.path));
@@ -128,7 +192,7 @@ impl Client {
             let last = range.offset.saturating_add(range.len.max(1) - 1);
             builder = builder.header(RANGE, format!("bytes={}-{last}", range.offset));
         }
-        let mut response = builder.send().await.map_err(unreachable)?;
+        let mut response = timeout(ANSWER_TIMEOUT, builder.send()).await.map_err(silent)?.map_err(unreachable)?;
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let content_type = match header(CONTENT_TYPE) {
@@ -140,7 +204,7 @@ impl Client {
         let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
         let part = header(CONTENT_RANGE).and_then(Part::from_header);
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(unreachable)? {
+        while let Some(piece) = timeout(IDLE_TIMEOUT, response.chunk()).await.map_err(silent)?.map_err(unreachable)? {
             if body.len() + piece.len() > MAX_ANSWER_LEN {
                 return Err(CallError::BadReply("the answer is too long".to_owned()));
             }
@@ -153,14 +217,18 @@ impl Client {
     }
 }
 
-fn loopback(address: &str) -> Result<Url, ClientError> {
-    let url = Url::parse(address).map_err(|_| ClientError::NotAnAddress(address.to_owned()))?;
-    if url.scheme() != "http" {
-        return Err(ClientError::NotAnAddress(address.to_owned()));
-    }
+/// An address that may be called: by TLS, or without it on loopback.
+fn checked(address: &str) -> Result<Url, ClientError> {
+    let refused = || ClientError::NotAnAddress(address.to_owned());
+    let url = Url::parse(address).map_err(|_| refused())?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if is_loopback { Ok(url) } else { Err(ClientError::NotLoopback(address.to_owned())) }
+    let is_loopback = || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback() => Ok(url),
+        "http" => Err(ClientError::NotLoopback(address.to_owned())),
+        _ => Err(refused()),
+    }
 }
 
 #[cfg(test)]
@@ -168,15 +236,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_called() {
-        for good in ["http://127.0.0.1:9001", "http://localhost:9001/", "http://[::1]:9001"] {
-            assert!(loopback(good).is_ok(), "{good}");
+    fn only_loopback_is_called_without_tls() {
+        for good in [
+            "http://127.0.0.1:9001",
+            "http://localhost:9001/",
+            "http://[::1]:9001",
+            "https://127.0.0.1",
+            "https://example.org",
+        ] {
+            assert!(checked(good).is_ok(), "{good}");
         }
         for bad in ["http://10.0.0.1:9001", "http://example.org", "http://localhost.example.org"] {
-            assert_eq!(loopback(bad), Err(ClientError::NotLoopback(bad.to_owned())));
+            assert_eq!(checked(bad), Err(ClientError::NotLoopback(bad.to_owned())));
         }
-        for bad in ["127.0.0.1:9001", "https://127.0.0.1", "ftp://127.0.0.1", ""] {
-            assert_eq!(loopback(bad), Err(ClientError::NotAnAddress(bad.to_owned())));
+        for bad in ["127.0.0.1:9001", "ftp://127.0.0.1", "https://", ""] {
+            assert_eq!(checked(bad), Err(ClientError::NotAnAddress(bad.to_owned())));
         }
+    }
+
+    #[test]
+    fn the_account_address_is_for_identified_circuits() {
+        let address = Address { account: Some("https://b".to_owned()), ..Address::new("https://a") };
+        let account = Circuit::Identified(PublicKey([1; 32]));
+        assert_eq!((address.on(Circuit::Anonymous(1)), address.on(account)), ("https://a", "https://b"));
+        assert_eq!(Address::new("https://a").on(account), "https://a");
     }
 }

@@ -72,6 +72,12 @@ pub const CODES: &[Code] = &[
         1,
     ),
     open("not_found", 404, "no such resource", "Check the path; see docs/spec/http.md."),
+    open(
+        "wrong_listener",
+        421,
+        "the request names an account, and came where nobody is named",
+        "Send it to the account address of the bank.",
+    ),
     open("wrong_method", 405, "the resource is not asked by this method", "Use the method that `Allow` names."),
     last("range", 416, "the range lies outside of the goods", "Ask for a range within the size in the offer."),
     // The exchange.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
-use crate::route::Route;
+use crate::route::{Listener, Route};
 
 /// The longest JSON body in bytes.
 pub const MAX_BODY_LEN: usize = 1024 * 1024;
@@ -101,6 +101,12 @@ pub trait Call: Sized + Send + 'static {
         status < 400
     }
 
+    /// The one listener that this call is taken on, whatever its route says: for a path whose calls differ in whom they
+    /// name.
+    fn belongs_on(&self) -> Option<Listener> {
+        None
+    }
+
     /// The call as a request.
     fn to_http(&self) -> HttpRequest;
 
@@ -118,6 +124,11 @@ pub trait Call: Sized + Send + 'static {
 pub trait Service<C: Call>: Send + Sync + 'static {
     /// Answers one call. When the answer is there, everything it says is durable.
     fn call(&self, call: C) -> impl Future<Output = Result<C::Reply, Problem>> + Send;
+
+    /// Whether it is able to answer now; else what is the matter, for the operator.
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Why a call has no reply.

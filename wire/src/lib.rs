@@ -7,12 +7,13 @@
 //! Every call may be repeated: the same request gets the same reply.
 //!
 //! In scope: HTTP, JSON, codes, time limits, retries, circuits. Out of scope: what a call means (the protocols), what is
-//! stored (the roles). Until there is TLS, servers and clients refuse addresses that are not loopback.
+//! stored (the roles). Servers and clients refuse addresses that are neither loopback nor TLS.
 
 mod ask;
 pub mod bank;
 mod client;
 pub mod codes;
+pub mod door;
 mod evidence;
 mod http;
 pub mod log;
@@ -24,11 +25,12 @@ pub mod route;
 pub mod serve;
 pub mod shop;
 mod text;
+pub mod tls;
 pub mod witness;
 
 pub use ask::{AnyCall, AnyReply, Ask};
 pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate};
-pub use client::{Circuit, Client, ClientError, Clients};
+pub use client::{Address, Circuit, Client, ClientError, Clients};
 pub use evidence::{EvidenceFile, EvidenceFileError, MAX_EVIDENCE_LEN};
 pub use http::{Call, CallError, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service};
 pub use log::{LogCall, LogDescription, LogReply, PublicFile, PublicKind};

@@ -157,7 +157,16 @@ pub const OF_EVERY_SERVER: &[Route] = &[
     Route::get("health", "/healthz", "Answers `ok` while the process is up.")
         .on(&[Listener::Operator])
         .gives(&[Answer::text()]),
+    Route::get("readiness", "/readyz", "Answers `ok` while the party can answer calls.")
+        .on(&[Listener::Operator])
+        .gives(&[Answer::text()]),
+    Route::get("metrics", "/metrics", "What is measured, as Prometheus reads it.")
+        .on(&[Listener::Operator])
+        .gives(&[Answer::text().content_type(METRICS)]),
 ];
+
+/// The media type of metrics (Prometheus text format).
+pub const METRICS: &str = "text/plain; version=0.0.4";
 
 /// Everything that a server of these calls answers.
 pub fn routes<C: Call>() -> impl Iterator<Item = &'static Route> + Clone {

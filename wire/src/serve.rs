@@ -2,25 +2,26 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::{StreamExt, stream};
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::codes::Code;
+use crate::door::{Bind, Door, Patience, let_in};
 use crate::http::{Call, HTML, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service, TEXT};
 use crate::problem::Problem;
-use crate::route;
+use crate::route::{self, Listener, METRICS, Route};
 use crate::{codes, openapi};
 
-/// How long a request may take to arrive whole.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on after the server is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long an answer that never changes may be kept.
@@ -29,15 +30,27 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Not loopback, and there is no TLS yet.
-    #[error("{0} is not a loopback address; without TLS a server listens on loopback only")]
+    /// Neither loopback nor TLS.
+    #[error("{0} is not a loopback address, and has no certificate; without TLS a server listens on loopback only")]
     NotLoopback(SocketAddr),
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}; is another server running there?")]
-    Listen(SocketAddr, std::io::Error),
-    /// Accepting connections failed.
-    #[error("the server stopped: {0}")]
-    Accept(std::io::Error),
+    Listen(Bind, std::io::Error),
+    /// The path of a Unix socket does not fit in its address.
+    #[error("{0} is too long for the path of a socket; choose a shorter one, or an address like 127.0.0.1:21091")]
+    LongPath(PathBuf),
+}
+
+/// Writes down all that is measured, for `GET /metrics`.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// How a server serves.
+#[derive(Clone, Default)]
+pub struct Terms {
+    /// What it bears with.
+    pub patience: Patience,
+    /// What it measures.
+    pub metrics: Option<Metrics>,
 }
 
 /// Listens on a loopback address. Port 0 takes a free one.
@@ -45,32 +58,66 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     if !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
     }
-    TcpListener::bind(address).await.map_err(|error| ServeError::Listen(address, error))
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen(Bind::Tcp(address), error))
 }
 
-/// Answers calls, and `GET /healthz`, until `stop` is done; then finishes what it has begun, for at most [`STOP_TIMEOUT`].
+/// Answers the routes of all listeners on one loopback address, as [`serve_doors`] does on several.
 pub async fn serve<C: Call, S: Service<C>>(
     listener: TcpListener,
     service: Arc<S>,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    let router = Router::new().fallback(answer::<C, S>).with_state(service);
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let graceful = async move {
-        stop.await;
-        // The receiver waits for this or for the end of the server, whichever is first.
-        let _ = stopping.send(());
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(graceful);
-    tokio::select! {
-        outcome = async { server.await } => outcome.map_err(ServeError::Accept),
-        () = async {
-            if stopped.await.is_ok() {
-                tokio::time::sleep(STOP_TIMEOUT).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        } => Ok(()),
+) {
+    serve_doors(vec![Door::of_all(listener)], service, Terms::default(), stop).await;
+}
+
+/// Answers calls, each route on its listener, until `stop` is done; then finishes what it has begun, for at most
+/// [`STOP_TIMEOUT`].
+pub async fn serve_doors<C: Call, S: Service<C>>(
+    doors: Vec<Door>,
+    service: Arc<S>,
+    terms: Terms,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let places = Arc::new(Semaphore::new(terms.patience.connections));
+    let (stopping, stopped) = watch::channel(false);
+    let mut open = JoinSet::new();
+    for door in doors {
+        let front = Front { service: Arc::clone(&service), on: door.on, terms: terms.clone() };
+        let answer = move |request| {
+            let front = front.clone();
+            async move { answer::<C, S>(front, request).await }
+        };
+        open.spawn(let_in(door, terms.patience, Arc::clone(&places), stopped.clone(), answer));
+    }
+    drop(stopped);
+    stop.await;
+    open.shutdown().await;
+    // Nobody listens if there is no connection. What is not finished by then is asked for again.
+    let _ = stopping.send(true);
+    let _ = tokio::time::timeout(STOP_TIMEOUT, stopping.closed()).await;
+}
+
+/// A service behind one door.
+struct Front<S> {
+    service: Arc<S>,
+    on: &'static [Listener],
+    terms: Terms,
+}
+
+impl<S> Clone for Front<S> {
+    fn clone(&self) -> Self {
+        Front { service: Arc::clone(&self.service), on: self.on, terms: self.terms.clone() }
+    }
+}
+
+impl<S> Front<S> {
+    /// The route that is asked so, if this door has it.
+    fn find<C: Call>(&self, method: Method, path: &str) -> Option<&'static Route> {
+        route::find::<C>(method, path).filter(|route| self.has(route.on))
+    }
+
+    fn has(&self, listeners: &[Listener]) -> bool {
+        self.on.iter().any(|listener| listeners.contains(listener))
     }
 }
 
@@ -89,42 +136,69 @@ pub async fn stop_signal() {
     }
 }
 
-async fn answer<C: Call, S: Service<C>>(State(service): State<Arc<S>>, request: Request) -> Response {
-    let Some(method) = method_of(request.method()) else {
-        return wrong_method::<C>(request.uri().path());
+/// Answers, and measures how long it took until the answer began.
+async fn answer<C: Call, S: Service<C>>(front: Front<S>, request: Request) -> Response {
+    let began = Instant::now();
+    let route = method_of(request.method()).and_then(|method| front.find::<C>(method, request.uri().path()));
+    let response = match route {
+        Some(route) => answer_to::<C, S>(front, route, request).await,
+        None => wrong_method::<C, S>(&front, request.uri().path()),
     };
-    let request = match read(method, request).await {
+    let name = route.map_or("none", |route| route.name);
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!("naulon_request_seconds", "route" => name, "status" => status).record(began.elapsed());
+    response
+}
+
+async fn answer_to<C: Call, S: Service<C>>(front: Front<S>, route: &'static Route, request: Request) -> Response {
+    let request = match read(route.method, request, front.terms.patience.body).await {
         Ok(request) => request,
-        Err(problem) => return write(HttpResponse::problem(&problem)),
+        Err(problem) => return refuse(route, &problem),
     };
-    if route::find::<C>(method, &request.path).is_none() {
-        return wrong_method::<C>(&request.path);
-    }
-    let response = ask::<C, S>(&service, &request).await;
+    let response = match of_every_server::<C, S>(&front, &request).await {
+        Some(response) => response,
+        None => match ask::<C, S>(&front, &request).await {
+            Ok(response) => response,
+            Err(problem) => return refuse(route, &problem),
+        },
+    };
     match response.part {
-        Some(Part { offset: Some(offset), of }) => write_parts::<C, S>(service, request, response, offset, of),
+        Some(Part { offset: Some(offset), of }) => write_parts::<C, S>(front, request, response, offset, of),
         _ => write(response),
     }
 }
 
-async fn ask<C: Call, S: Service<C>>(service: &S, request: &HttpRequest) -> HttpResponse {
-    if let Some(response) = of_every_server::<C>(request) {
-        return response;
+fn refuse(route: &'static Route, problem: &Problem) -> Response {
+    // A problem may have come from another party, with a code that is not ours.
+    let code = codes::find(&problem.code).unwrap_or(codes::INTERNAL).code;
+    metrics::counter!("naulon_refused_total", "route" => route.name, "code" => code).increment(1);
+    write(HttpResponse::problem(problem))
+}
+
+async fn ask<C: Call, S: Service<C>>(front: &Front<S>, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    let call = C::from_http(request)?;
+    if let Some(listener) = call.belongs_on().filter(|listener| !front.has(&[*listener])) {
+        let why = format_args!("this is taken on the {} listener only", listener.name());
+        return Err(Problem::new("wrong_listener", why));
     }
-    let answer = match C::from_http(request) {
-        Ok(call) => service.call(call).await,
-        Err(problem) => Err(problem),
-    };
-    answer.map_or_else(|problem| HttpResponse::problem(&problem), C::reply_to_http)
+    front.service.call(call).await.map(C::reply_to_http)
 }
 
 /// The answer to one of [`route::OF_EVERY_SERVER`].
-fn of_every_server<C: Call>(request: &HttpRequest) -> Option<HttpResponse> {
+async fn of_every_server<C: Call, S: Service<C>>(front: &Front<S>, request: &HttpRequest) -> Option<HttpResponse> {
     if request.method != Method::Get {
         return None;
     }
     match request.path.as_str() {
         "/healthz" => Some(HttpResponse::bytes(200, TEXT, "ok\n")),
+        "/readyz" => Some(match front.service.ready() {
+            Ok(()) => HttpResponse::bytes(200, TEXT, "ok\n"),
+            Err(why) => HttpResponse::problem(&Problem::new("unavailable", why)),
+        }),
+        "/metrics" => {
+            let text = front.terms.metrics.as_ref().map(|write| write()).unwrap_or_default();
+            Some(HttpResponse::bytes(200, METRICS, text))
+        }
         "/openapi.json" => Some(HttpResponse::json(200, &openapi::document::<C>())),
         path => {
             let code = path.strip_prefix("/problems/")?;
@@ -165,13 +239,13 @@ fn method_of(method: &axum::http::Method) -> Option<Method> {
     }
 }
 
-async fn read(method: Method, request: Request) -> Result<HttpRequest, Problem> {
+async fn read(method: Method, request: Request, patience: Duration) -> Result<HttpRequest, Problem> {
     let (parts, body) = request.into_parts();
     let range = match parts.headers.get(header::RANGE).filter(|_| method == Method::Get) {
         Some(value) => parse_range(value)?,
         None => None,
     };
-    let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body))
+    let body = tokio::time::timeout(patience, read_body(body))
         .await
         .map_err(|_| Problem::new("too_slow", "the body did not arrive in time"))??;
     Ok(HttpRequest { method, path: parts.uri.path().to_owned(), body, range })
@@ -207,8 +281,8 @@ fn parse_range(value: &HeaderValue) -> Result<Option<Range>, Problem> {
 }
 
 /// The answer to a method that is not the path's, or to a path that leads nowhere.
-fn wrong_method<C: Call>(path: &str) -> Response {
-    let is_asked_by = |method| route::find::<C>(method, path).is_some();
+fn wrong_method<C: Call, S>(front: &Front<S>, path: &str) -> Response {
+    let is_asked_by = |method| front.find::<C>(method, path).is_some();
     let allowed = match (is_asked_by(Method::Get), is_asked_by(Method::Post)) {
         (true, true) => "GET, HEAD, POST",
         (true, false) => "GET, HEAD",
@@ -227,7 +301,7 @@ fn wrong_method<C: Call>(path: &str) -> Response {
 /// A part of a whole. If more was asked for than the service gives at once, it is asked for the rest while the answer is
 /// sent; if it fails then, the answer breaks off before its length.
 fn write_parts<C: Call, S: Service<C>>(
-    service: Arc<S>,
+    front: Front<S>,
     request: HttpRequest,
     mut first: HttpResponse,
     offset: u64,
@@ -238,13 +312,14 @@ fn write_parts<C: Call, S: Service<C>>(
     let beginning = std::mem::take(&mut first.body);
     let at = offset.saturating_add(beginning.len() as u64);
     let rest = stream::try_unfold(at, move |at| {
-        let (service, request) = (Arc::clone(&service), request.clone());
+        let (front, request) = (front.clone(), request.clone());
         async move {
             if at >= end {
                 return Ok(None);
             }
             let next = HttpRequest { range: Some(Range { offset: at, len: end - at }), ..request };
-            let HttpResponse { part, body, .. } = ask::<C, S>(&service, &next).await;
+            let asked = ask::<C, S>(&front, &next).await;
+            let HttpResponse { part, body, .. } = asked.map_err(|_| std::io::Error::other("a part is missing"))?;
             let fits = part == Some(Part { offset: Some(at), of }) && !body.is_empty() && body.len() as u64 <= end - at;
             let after = at.saturating_add(body.len() as u64);
             if fits { Ok(Some((body, after))) } else { Err(std::io::Error::other("a part is missing")) }

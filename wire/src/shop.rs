@@ -182,7 +182,7 @@ impl Call for ShopCall {
             .refuses(&[&["unknown_item"]]),
         Route::get("goods", "/v1/goods/{digest}", "The encrypted goods, or a part of them by `Range`.")
             .gives(&[Answer::bytes(), Answer::bytes().status(206)])
-            .refuses(&[&["unknown_item", "range"]]),
+            .refuses(&[&["not_found", "range"]]),
         Route::post(
             "pay",
             "/v1/payments",

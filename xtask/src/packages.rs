@@ -10,6 +10,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("make", "make"),
     ("perl", "perl"),
+    ("openssl", "openssl"),
     ("initdb", "postgresql"),
     ("setpriv", "util-linux"),
     ("softhsm2-util", "softhsm2"),

@@ -4,6 +4,7 @@
 //! `NAULON_<ROLE>_<KEY>` overrides a key, so that one environment serves all four programs. Unknown keys and variables are
 //! refused, because a misspelt setting is one that silently is not in force. `NAULON_TEST_…` belongs to the tests.
 
+mod listen;
 mod parties;
 mod span;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use listen::{At, BankListen, Listen, Tls, WithTls};
 pub use parties::{BankSettings, LogSettings, SQLITE, ShopSettings, WalletSettings, WitnessSettings, entry_modes};
 pub use span::Span;
 
@@ -30,7 +32,7 @@ const PREFIX: &str = "NAULON_";
 /// Variables with this prefix are the tests'.
 const TEST_PREFIX: &str = "NAULON_TEST_";
 
-/// The settings of one role. All keys are at the top level.
+/// The settings of one role. Keys are at the top level, or one below it and then written `table.key`.
 pub trait Settings: Serialize + DeserializeOwned + Default {
     /// Whose they are.
     const ROLE: Role;
@@ -77,7 +79,7 @@ pub fn file<S: Settings>(settings: &S) -> anyhow::Result<String> {
     );
     let values = values(settings)?;
     for (key, comment) in S::KEYS {
-        let value = values.get(*key).with_context(|| format!("the setting {key} has no value"))?;
+        let value = value_of(&values, key).with_context(|| format!("the setting {key} has no value"))?;
         text.push('\n');
         for line in comment.lines() {
             text.push_str(&format!("# {line}\n"));
@@ -128,7 +130,7 @@ fn is_setting(name: &str) -> bool {
     Role::ALL.into_iter().any(|role| {
         let keys = keys_of(role);
         let key = name.strip_prefix(&prefix(role)).map(str::to_ascii_lowercase);
-        key.is_some_and(|key| keys.iter().any(|(known, _)| *known == key))
+        key.is_some_and(|key| keys.iter().any(|(known, _)| known.replace('.', "_") == key))
     })
 }
 
@@ -165,7 +167,7 @@ fn read<S: Settings>(dir: &Path) -> anyhow::Result<(S, Figment)> {
     let path = existing(dir)?;
     let figment = Figment::from(Serialized::defaults(S::default()))
         .merge(Toml::file_exact(&path))
-        .merge(Env::prefixed(&prefix(S::ROLE)));
+        .merge(Env::prefixed(&prefix(S::ROLE)).map(|name| setting::<S>(name.as_str()).into()));
     let role: String = figment.extract_inner("role").unwrap_or_default();
     ensure!(role == S::ROLE.name(), "{} is of a {role}, not of a {}", path.display(), S::ROLE);
     let settings = figment.extract().with_context(|| format!("the settings of {}", dir.display()))?;
@@ -174,11 +176,11 @@ fn read<S: Settings>(dir: &Path) -> anyhow::Result<(S, Figment)> {
 
 fn explain<S: Settings>(dir: &Path) -> anyhow::Result<Vec<InForce>> {
     let (settings, figment) = read::<S>(dir)?;
-    let mut values = values(&settings)?;
+    let values = values(&settings)?;
     let list = S::KEYS.iter().map(|(key, _)| {
         let from = match figment.find_metadata(key) {
             Some(metadata) if metadata.name.contains("environment") => {
-                format!("{}{}", prefix(S::ROLE), key.to_uppercase())
+                format!("{}{}", prefix(S::ROLE), key.to_uppercase().replace('.', "_"))
             }
             Some(metadata) => match metadata.source.as_ref().and_then(|source| source.file_path()) {
                 Some(path) => path.display().to_string(),
@@ -186,7 +188,7 @@ fn explain<S: Settings>(dir: &Path) -> anyhow::Result<Vec<InForce>> {
             },
             None => "default".to_owned(),
         };
-        Ok(InForce { key, value: values.remove(*key).unwrap_or(Value::Null), from })
+        Ok(InForce { key, value: value_of(&values, key).cloned().unwrap_or(Value::Null), from })
     });
     list.collect()
 }
@@ -195,6 +197,21 @@ fn values<S: Settings>(settings: &S) -> anyhow::Result<serde_json::Map<String, V
     match serde_json::to_value(settings)? {
         Value::Object(values) => Ok(values),
         _ => bail!("settings are a table"),
+    }
+}
+
+/// The setting that a variable names, without its prefix: a point cannot stand in a variable's name.
+fn setting<S: Settings>(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let known = S::KEYS.iter().map(|(key, _)| *key).find(|key| key.replace('.', "_") == name);
+    known.map_or(name, str::to_owned)
+}
+
+/// The value of a key, which may be one of a table.
+fn value_of<'v>(values: &'v serde_json::Map<String, Value>, key: &str) -> Option<&'v Value> {
+    match key.split_once('.') {
+        Some((table, key)) => values.get(table)?.get(key),
+        None => values.get(key),
     }
 }
 
@@ -211,7 +228,11 @@ fn toml_value(value: &Value) -> anyhow::Result<String> {
         }
         Value::String(text) => toml_edit::Value::from(text.as_str()).to_string(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Null | Value::Object(_) => bail!("a setting is a text, a number, a yes or no, or a list"),
+        Value::Object(table) => {
+            let pairs = table.iter().map(|(key, value)| Ok(format!("{key} = {}", toml_value(value)?)));
+            format!("{{ {} }}", pairs.collect::<anyhow::Result<Vec<_>>>()?.join(", "))
+        }
+        Value::Null => bail!("a setting is a text, a number, a yes or no, a list or a table"),
     })
 }
 
@@ -228,8 +249,10 @@ mod tests {
         assert!(text.lines().all(|line| line.len() <= 120), "{text}");
         // Every key has its comment, and no comment stands for nothing.
         let values = values(&S::default()).unwrap();
-        let mut keys: Vec<&str> = S::KEYS.iter().map(|(key, _)| *key).chain(["role"]).collect();
+        let table = |key: &'static str| key.split_once('.').map_or(key, |(table, _)| table);
+        let mut keys: Vec<&str> = S::KEYS.iter().map(|(key, _)| table(key)).chain(["role"]).collect();
         keys.sort_unstable();
+        keys.dedup();
         assert_eq!(values.keys().collect::<Vec<_>>(), keys);
     }
 

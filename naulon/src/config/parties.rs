@@ -8,10 +8,13 @@ use naulon_purchase::BlindRules;
 use naulon_statement::Duration;
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, Span};
+use super::{At, BankListen, Listen, Settings, Span};
 use crate::identity::Role;
 
-const LISTEN: &str = "Where the server listens: a loopback address, since there is no TLS yet.";
+const LISTEN: &str = "Where everybody asks: an address, on loopback or with a certificate. With one it is written\n\
+                      { address = \"0.0.0.0:443\", tls = { certificate = \"tls.pem\", key = \"tls.key\" } }.";
+const LISTEN_OPERATOR: &str =
+    "Where the operator asks for metrics and health: a socket in this folder, or an address as above.";
 const LOG_LEVEL: &str = "What the server tells on standard error: error, warn, info or debug. It never names people.";
 
 /// A bank's settings.
@@ -21,7 +24,7 @@ pub struct BankSettings {
     /// Always `bank`.
     pub role: String,
     /// Where it listens.
-    pub listen: String,
+    pub listen: BankListen,
     /// Where its books are.
     pub store: String,
     /// The library of a PKCS#11 token for the brands' keys; none if empty.
@@ -59,7 +62,7 @@ impl Default for BankSettings {
     fn default() -> Self {
         BankSettings {
             role: Role::Bank.name().to_owned(),
-            listen: "127.0.0.1:21001".to_owned(),
+            listen: BankListen::at(At::Plain("127.0.0.1:21001".to_owned()), At::Plain("127.0.0.1:21011".to_owned())),
             store: SQLITE.to_owned(),
             pkcs11_module: String::new(),
             pkcs11_token: String::new(),
@@ -81,7 +84,13 @@ impl Default for BankSettings {
 impl Settings for BankSettings {
     const ROLE: Role = Role::Bank;
     const KEYS: &'static [(&'static str, &'static str)] = &[
-        ("listen", LISTEN),
+        ("listen.public", LISTEN),
+        (
+            "listen.account",
+            "Where owners of accounts ask; what names an account is taken nowhere else. Best on another host name than the\n\
+             public one, so that who watches the network cannot tell by it that the two belong together.",
+        ),
+        ("listen.operator", LISTEN_OPERATOR),
         (
             "store",
             "Where the books are: sqlite, in this folder; or postgresql://USER@localhost/DATABASE, which several servers\n\
@@ -143,7 +152,7 @@ pub struct LogSettings {
     /// Always `log`.
     pub role: String,
     /// Where it listens.
-    pub listen: String,
+    pub listen: Listen,
     /// Its name in checkpoints.
     pub origin: String,
     /// How long after an expiry it decides.
@@ -168,7 +177,7 @@ impl Default for LogSettings {
     fn default() -> Self {
         LogSettings {
             role: Role::Log.name().to_owned(),
-            listen: "127.0.0.1:21002".to_owned(),
+            listen: Listen::at(At::Plain("127.0.0.1:21002".to_owned())),
             origin: String::new(),
             retention: Span(Duration::days(365)),
             banks: Vec::new(),
@@ -185,7 +194,8 @@ impl Default for LogSettings {
 impl Settings for LogSettings {
     const ROLE: Role = Role::Log;
     const KEYS: &'static [(&'static str, &'static str)] = &[
-        ("listen", LISTEN),
+        ("listen.public", LISTEN),
+        ("listen.operator", LISTEN_OPERATOR),
         ("origin", "Its name in checkpoints, which cannot change once it has decided."),
         ("retention", "How long after a purchase's expiry the log decides on it and keeps the decision."),
         ("banks", "The banks on whose purchases it decides, as their naulon: lines (`naulon log trust-bank`)."),
@@ -217,7 +227,7 @@ pub struct WitnessSettings {
     /// Always `witness`.
     pub role: String,
     /// Where it listens.
-    pub listen: String,
+    pub listen: Listen,
     /// Its name in cosignatures.
     pub name: String,
     /// Verifier keys of logs.
@@ -230,7 +240,7 @@ impl Default for WitnessSettings {
     fn default() -> Self {
         WitnessSettings {
             role: Role::Witness.name().to_owned(),
-            listen: "127.0.0.1:21005".to_owned(),
+            listen: Listen::at(At::Plain("127.0.0.1:21005".to_owned())),
             name: String::new(),
             logs: Vec::new(),
             log_level: "info".to_owned(),
@@ -241,7 +251,8 @@ impl Default for WitnessSettings {
 impl Settings for WitnessSettings {
     const ROLE: Role = Role::Witness;
     const KEYS: &'static [(&'static str, &'static str)] = &[
-        ("listen", LISTEN),
+        ("listen.public", LISTEN),
+        ("listen.operator", LISTEN_OPERATOR),
         ("name", "Its name in cosignatures. Whoever trusts it knows it by name and key, so it cannot change."),
         ("logs", "The logs for which it cosigns, as their C2SP verifier keys (`naulon log witness trust-log`)."),
         ("log_level", LOG_LEVEL),
@@ -255,7 +266,7 @@ pub struct ShopSettings {
     /// Always `shop`.
     pub role: String,
     /// Where it listens.
-    pub listen: String,
+    pub listen: Listen,
     /// The currency of its prices.
     pub currency: String,
     /// How long an offer holds.
@@ -278,7 +289,7 @@ impl Default for ShopSettings {
     fn default() -> Self {
         ShopSettings {
             role: Role::Shop.name().to_owned(),
-            listen: "127.0.0.1:21003".to_owned(),
+            listen: Listen::at(At::Plain("127.0.0.1:21003".to_owned())),
             currency: "EUR".to_owned(),
             offer_valid: Span(Duration::seconds(24 * 3_600)),
             release_margin: Span(Duration::seconds(10)),
@@ -294,7 +305,8 @@ impl Default for ShopSettings {
 impl Settings for ShopSettings {
     const ROLE: Role = Role::Shop;
     const KEYS: &'static [(&'static str, &'static str)] = &[
-        ("listen", LISTEN),
+        ("listen.public", LISTEN),
+        ("listen.operator", LISTEN_OPERATOR),
         ("currency", "The currency of the prices; its banks must keep it."),
         ("offer_valid", "How long an offer can be taken. Large files take their time to fetch."),
         (

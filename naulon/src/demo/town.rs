@@ -20,11 +20,12 @@ use tokio::task::JoinHandle;
 use super::tap::{Line, Sky, tap};
 use super::trace::Trace;
 use crate::clock;
-use crate::config::{self, BankSettings, LogSettings, ShopSettings, Span, WalletSettings};
+use crate::config::{self, At, BankListen, BankSettings, Listen, LogSettings, ShopSettings, Span, WalletSettings};
 use crate::identity::Identity;
 use crate::output::Output;
 use crate::parties::brand_keys::BrandKeys;
 use crate::parties::folder::random;
+use crate::parties::serving::KnownAs;
 use crate::parties::wallet_room::{self, Room};
 use crate::parties::{PartyFolder, bank_room, log, serving, shop_room};
 
@@ -176,31 +177,33 @@ impl<'p> Town<'p> {
 }
 
 fn make_log(place: &Place, address: SocketAddr) -> anyhow::Result<Identity> {
-    let settings = LogSettings { listen: address.to_string(), ..LogSettings::default() };
-    PartyFolder::create(&place.path("log"), |folder| log::make(folder, settings, &passphrase()?))
+    let settings = LogSettings { listen: Listen::at(At::Plain(address.to_string())), ..LogSettings::default() };
+    PartyFolder::create(&place.path("log"), |folder| log::make(folder, settings, &KnownAs::default(), &passphrase()?))
 }
 
 fn make_bank(place: &Place, address: SocketAddr, log: &Identity, output: Output) -> anyhow::Result<Identity> {
     let settings = BankSettings {
-        listen: address.to_string(),
+        listen: BankListen::at(At::Plain(address.to_string()), At::Plain(address.to_string())),
         denominations: DENOMINATIONS.map(str::to_owned).to_vec(),
         lock_min: Span(Duration::seconds(1)),
         logs: vec![log.to_string()],
         ..BankSettings::default()
     };
     PartyFolder::create(&place.path("bank"), |folder| {
-        bank_room::make(folder, settings, &passphrase()?, BrandKeys::New, output)
+        bank_room::make(folder, settings, &KnownAs::default(), &passphrase()?, BrandKeys::New, output)
     })
 }
 
 fn make_shop(place: &Place, address: SocketAddr, bank: &Identity, log: &Identity) -> anyhow::Result<Identity> {
     let settings = ShopSettings {
-        listen: address.to_string(),
+        listen: Listen::at(At::Plain(address.to_string())),
         banks: vec![bank.to_string()],
         logs: vec![log.to_string()],
         ..ShopSettings::default()
     };
-    PartyFolder::create(&place.path("shop"), |folder| shop_room::make(folder, &settings, &passphrase()?))
+    PartyFolder::create(&place.path("shop"), |folder| {
+        shop_room::make(folder, &settings, &KnownAs::default(), &passphrase()?)
+    })
 }
 
 fn make_wallet(place: &Place, bank: &Identity, log: &Identity, shop: &Identity) -> anyhow::Result<()> {
@@ -228,9 +231,7 @@ fn serve_shared<C: Call, S: Service<C>>(
             // An error says that the town is gone, which is a reason to stop, too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        if let Err(error) = naulon_wire::serve::serve(at, service, stop).await {
-            tracing::error!("{error}");
-        }
+        naulon_wire::serve::serve(at, service, stop).await;
     })
 }
 
@@ -241,7 +242,7 @@ fn clock_ahead(ahead: &Arc<AtomicU64>) -> Clock {
 
 /// A party at another address: at one end of a tapped line.
 fn at(identity: &Identity, url: String) -> Identity {
-    Identity { url, ..identity.clone() }
+    Identity { url, account: None, ..identity.clone() }
 }
 
 fn any() -> anyhow::Result<SocketAddr> {

@@ -1,5 +1,6 @@
 //! `naulon bank …`
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use naulon_statement::{Digest, Joint, PublicKey, SecretKey, UnverifiedJoint};
 use naulon_wire::{BankCall, BankReply, CallError, Circuit, Clients};
 
 use super::brand_keys::{self, BrandKeys};
-use super::serving::{self, Serving};
+use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, bank_room, upkeep};
-use crate::config::{BankSettings, add_to_list};
+use crate::config::{BankListen, BankSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
@@ -61,6 +62,14 @@ pub struct Init {
     /// Where the server will listen; port 0 chooses a free one now.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21001")]
     listen: String,
+    /// Where owners of accounts will ask. The default is the next port but nine on the same address.
+    #[arg(long, value_name = "ADDRESS")]
+    listen_account: Option<String>,
+    #[command(flatten)]
+    known: KnownAs,
+    /// The URL for owners of accounts, if that is not the address: https://accounts.bank.example
+    #[arg(long, value_name = "URL")]
+    account_url: Option<String>,
     /// Where the books are: sqlite, in the folder, or postgresql://USER@localhost/DATABASE.
     #[arg(long, value_name = "STORE", default_value = crate::config::SQLITE)]
     store: String,
@@ -113,6 +122,8 @@ pub struct Serve {
 Each reference is credited once: repeating the command with the same account, amount and reference changes nothing.")]
 pub struct Credit {
     /// The account's key, as `naulon wallet open-account` prints it.
+    // Every 64th key begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     account: PublicKey,
     /// How much came in, such as 10 or 12.50.
     amount: Amount,
@@ -170,7 +181,7 @@ impl Init {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let mut settings = BankSettings {
             logs: identity::lines_of(&self.log, Role::Log)?,
-            listen: serving::settled(&self.listen)?.to_string(),
+            listen: BankListen::at(self.known.at(&self.listen)?, self.known.at(&self.listen_account()?)?),
             store: self.store.clone(),
             pkcs11_module: self.pkcs11_module.clone().unwrap_or_default(),
             pkcs11_token: self.pkcs11_token.clone().unwrap_or_default(),
@@ -181,11 +192,26 @@ impl Init {
         if !self.denominations.is_empty() {
             settings.denominations = self.denominations.iter().map(ToString::to_string).collect();
         }
+        let known = self.known.clone().with_account_url(self.account_url.clone());
         let keys = self.brand_keys.as_deref().map_or(BrandKeys::New, BrandKeys::From);
         let identity = PartyFolder::create(&self.folder.dir, |folder| {
-            bank_room::make(folder, settings, &passphrase.create("the bank's keys")?, keys, output)
+            bank_room::make(folder, settings, &known, &passphrase.create("the bank's keys")?, keys, output)
         })?;
         super::report_init(&self.folder.dir, &identity, output)
+    }
+}
+
+impl Init {
+    /// Where owners of accounts will ask.
+    fn listen_account(&self) -> anyhow::Result<String> {
+        if let Some(address) = &self.listen_account {
+            return Ok(address.clone());
+        }
+        let mut address: SocketAddr = self.listen.parse().with_context(|| format!("{} is no address", self.listen))?;
+        if address.port() != 0 {
+            address.set_port(address.port().checked_add(10).context("name --listen-account: the port is too high")?);
+        }
+        Ok(address.to_string())
     }
 }
 
@@ -208,13 +234,13 @@ impl Serve {
         let running = bank_room::start(&folder, &settings, &passphrase, output)?;
         let runtime = serving::runtime()?;
         let served = runtime.block_on(async {
-            let listener = serving::listen(settings.listen.parse()?).await?;
+            let doors = bank_room::doors(&folder, &settings.listen).await?;
             let identity = folder.identity()?;
             let front = Arc::clone(&running.front);
             let renewal = tokio::spawn(brand_keys::renew(running.clone(), folder.clone(), settings, passphrase));
             let broken = async { anyhow::Error::new(front.broken().await).context("the bank's store; start again") };
             let how = (self.serving, output);
-            let served = serving::serve_until_stopped(listener, Arc::clone(&front), &identity, how, broken).await;
+            let served = serving::serve_until_stopped(doors, Arc::clone(&front), &identity, how, broken).await;
             renewal.abort();
             served
         });
@@ -283,7 +309,7 @@ pub async fn credit(
         condition: None,
     };
     let call = BankCall::Exchange(UnverifiedJoint::from(Joint::sign(exchange, [operator])));
-    let client = Clients::default().on(Circuit::Identified(operator.public()), &bank.url)?;
+    let client = Clients::default().on(Circuit::Identified(operator.public()), bank.address()?)?;
     let reply = client.call(&call).await.map_err(|error| match error {
         CallError::Problem(problem) => anyhow::Error::new(CallError::Problem(problem)),
         unsure => anyhow::Error::new(unsure).context(format!(

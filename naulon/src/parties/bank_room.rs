@@ -13,11 +13,13 @@ use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sealed::Passphrase;
 use naulon_exchange::{AuditReport, LockLimits, Rules};
 use naulon_statement::{Digest, PublicKey, SecretKey};
+use naulon_wire::Listener;
 
 use super::brand_keys::{self, BrandKeys};
+use super::serving::{Doors, KnownAs};
 use super::{PartyFolder, upkeep};
 use crate::clock;
-use crate::config::{BankSettings, SQLITE};
+use crate::config::{BankListen, BankSettings, SQLITE};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
@@ -39,6 +41,7 @@ pub struct Running {
 pub fn make(
     folder: &PartyFolder,
     mut settings: BankSettings,
+    known: &KnownAs,
     passphrase: &Passphrase,
     keys: BrandKeys<'_>,
     output: Output,
@@ -46,12 +49,9 @@ pub fn make(
     let bank = SecretKey::from_seed(&*folder.seal_random::<32>(KEY_FILE, passphrase)?);
     let operator = SecretKey::from_seed(&*folder.seal_random::<32>(OPERATOR_FILE, passphrase)?);
     settings.operator = operator.public().to_string();
-    let identity = Identity {
-        role: Role::Bank,
-        key: bank.public(),
-        url: format!("http://{}", settings.listen),
-        checkpoints: None,
-    };
+    let account = Some(settings.listen.account.url());
+    let identity = Identity { account, ..Identity::new(Role::Bank, bank.public(), settings.listen.public.url()) };
+    let identity = known.apply(identity)?;
     folder.write_settings(&settings)?;
     folder.write_identity(&identity)?;
     let terms = periods(&settings.brands()?, &settings.currency.parse()?, clock::now())?;
@@ -127,6 +127,16 @@ pub fn migrate(folder: &PartyFolder, rehearsal: Rehearsal) -> anyhow::Result<Mig
         SQLITE => SqliteStore::migrate(&folder.path(STORE_FILE), rehearsal)?,
         url => PostgresStore::migrate(url, rehearsal)?,
     })
+}
+
+/// Listens. If accounts have no address of their own, the public one is theirs, too.
+pub async fn doors(folder: &PartyFolder, listen: &BankListen) -> anyhow::Result<Doors> {
+    let operator: (&'static [Listener], _) = (&[Listener::Operator], &listen.operator);
+    if listen.account == listen.public {
+        return Doors::open(folder, &[(&[Listener::Public, Listener::Account], &listen.public), operator]).await;
+    }
+    Doors::open(folder, &[(&[Listener::Public], &listen.public), (&[Listener::Account], &listen.account), operator])
+        .await
 }
 
 /// The operator's private key.

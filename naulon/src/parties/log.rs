@@ -12,9 +12,9 @@ use naulon_statement::SecretKey;
 use naulon_wire::Clients;
 use naulon_wire::publish::StartError;
 
-use super::serving::{self, Serving};
+use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, WitnessCommand, upkeep};
-use crate::config::{LogSettings, add_to_list, entry_modes};
+use crate::config::{Listen, LogSettings, add_to_list, entry_modes};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
@@ -74,6 +74,8 @@ pub struct Init {
     /// Where the server will listen; port 0 chooses a free one now.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21002")]
     listen: String,
+    #[command(flatten)]
+    known: KnownAs,
     /// The name in its checkpoints, best one that no other log has. The default is made from the key.
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -163,11 +165,11 @@ impl LogCommand {
 impl Init {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let banks = identity::lines_of(&self.bank, Role::Bank)?;
-        let listen = serving::settled(&self.listen)?.to_string();
+        let listen = Listen::at(self.known.at(&self.listen)?);
         let origin = self.origin.clone().unwrap_or_default();
         let identity = PartyFolder::create(&self.folder.dir, |folder| {
             let settings = LogSettings { listen, origin, banks, ..LogSettings::default() };
-            make(folder, settings, &passphrase.create("the log's keys")?)
+            make(folder, settings, &self.known, &passphrase.create("the log's keys")?)
         })?;
         super::report_init(&self.folder.dir, &identity, output)
     }
@@ -216,10 +218,10 @@ impl Serve {
             }
             let owner = front.clone();
             let asking = tokio::spawn(async move { publisher.run(&witnesses, &owner).await });
-            let listener = serving::listen(settings.listen.parse()?).await?;
+            let doors = serving::doors(&folder, &settings.listen).await?;
             let identity = folder.identity()?;
             let (service, how) = (Arc::new(front.clone()), (self.serving, output));
-            let served = serving::serve_until_stopped(listener, service, &identity, how, std::future::pending()).await;
+            let served = serving::serve_until_stopped(doors, service, &identity, how, std::future::pending()).await;
             asking.abort();
             served
         })?;
@@ -254,7 +256,12 @@ impl Show {
 }
 
 /// Makes a log in a folder. Without an origin it gets one from its key.
-pub fn make(folder: &PartyFolder, mut settings: LogSettings, passphrase: &Passphrase) -> anyhow::Result<Identity> {
+pub fn make(
+    folder: &PartyFolder,
+    mut settings: LogSettings,
+    known: &KnownAs,
+    passphrase: &Passphrase,
+) -> anyhow::Result<Identity> {
     let secret = folder.seal_random::<LOG_SECRET_LEN>(KEY_FILE, passphrase)?;
     let key = SecretKey::from_seed(secret.first_chunk().context("a seed")?).public();
     if settings.origin.is_empty() {
@@ -262,7 +269,8 @@ pub fn make(folder: &PartyFolder, mut settings: LogSettings, passphrase: &Passph
     }
     let keys = LogKeys::from_secret(&secret, &settings.origin).context("--origin")?;
     let checkpoints = Some(keys.checkpoints.verifier().clone());
-    let identity = Identity { role: Role::Log, key, url: format!("http://{}", settings.listen), checkpoints };
+    let identity = Identity { checkpoints, ..Identity::new(Role::Log, key, settings.listen.public.url()) };
+    let identity = known.apply(identity)?;
     folder.write_settings(&settings)?;
     folder.write_identity(&identity)?;
     Ok(identity)

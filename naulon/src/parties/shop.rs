@@ -11,10 +11,10 @@ use naulon_statement::Digest;
 use naulon_wire::EvidenceFile;
 use serde::Serialize;
 
-use super::serving::{self, Serving};
+use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, shop_room, upkeep};
 use crate::clock::utc;
-use crate::config::ShopSettings;
+use crate::config::{Listen, ShopSettings};
 use crate::exit::Exit;
 use crate::identity::{self, Role};
 use crate::output::{self, Output};
@@ -67,6 +67,8 @@ pub struct Init {
     /// Where the server will listen; port 0 chooses a free one now.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21003")]
     listen: String,
+    #[command(flatten)]
+    known: KnownAs,
     /// The currency of the prices.
     #[arg(long, default_value = "EUR")]
     currency: Currency,
@@ -177,14 +179,14 @@ impl ShopCommand {
 impl Init {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let settings = ShopSettings {
-            listen: serving::settled(&self.listen)?.to_string(),
+            listen: Listen::at(self.known.at(&self.listen)?),
             currency: self.currency.to_string(),
             banks: identity::lines_of(&self.bank, Role::Bank)?,
             logs: identity::lines_of(&self.log, Role::Log)?,
             ..ShopSettings::default()
         };
         let identity = PartyFolder::create(&self.folder.dir, |folder| {
-            shop_room::make(folder, &settings, &passphrase.create("the shop's key")?)
+            shop_room::make(folder, &settings, &self.known, &passphrase.create("the shop's key")?)
         })?;
         super::report_init(&self.folder.dir, &identity, output)
     }
@@ -210,12 +212,12 @@ impl Serve {
         let shop = shop_room::open(&folder, &settings, &passphrase, output)?;
         let runtime = serving::runtime()?;
         let front = runtime.block_on(async {
-            let listener = serving::listen(settings.listen.parse()?).await?;
+            let doors = serving::doors(&folder, &settings.listen).await?;
             let restock = tokio::spawn(shop_room::restock(shop.shelf().clone(), shop_room::shelf_list(&folder)));
             let front = ShopFront::start(shop, shop_room::addresses(&settings)?);
             let (service, how) = (Arc::new(front.clone()), (self.serving, output));
             let identity = folder.identity()?;
-            let served = serving::serve_until_stopped(listener, service, &identity, how, std::future::pending()).await;
+            let served = serving::serve_until_stopped(doors, service, &identity, how, std::future::pending()).await;
             restock.abort();
             served.map(|()| front)
         })?;

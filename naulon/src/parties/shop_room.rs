@@ -10,8 +10,10 @@ use naulon_money::Amount;
 use naulon_purchase::{MAX_DESCRIPTION_LEN, MAX_TITLE_LEN, MerchantRules};
 use naulon_shop::{FolderShelf, SHOP_SECRET_LEN, Shop, ShopKeys, SqliteStore, Terms};
 use naulon_statement::PublicKey;
+use naulon_wire::Address;
 
 use super::PartyFolder;
+use super::serving::KnownAs;
 use crate::config::{ShopSettings, entry_modes};
 use crate::identity::{self, Identity, Role};
 use crate::output::{Output, Unit};
@@ -27,10 +29,14 @@ const SEALED: &str = "sealed";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Makes a shop in a folder.
-pub fn make(folder: &PartyFolder, settings: &ShopSettings, passphrase: &Passphrase) -> anyhow::Result<Identity> {
+pub fn make(
+    folder: &PartyFolder,
+    settings: &ShopSettings,
+    known: &KnownAs,
+    passphrase: &Passphrase,
+) -> anyhow::Result<Identity> {
     let keys = ShopKeys::from_secret(&*folder.seal_random::<SHOP_SECRET_LEN>(KEY_FILE, passphrase)?);
-    let url = format!("http://{}", settings.listen);
-    let identity = Identity { role: Role::Shop, key: keys.merchant.public(), url, checkpoints: None };
+    let identity = known.apply(Identity::new(Role::Shop, keys.merchant.public(), settings.listen.public.url()))?;
     std::fs::create_dir(folder.path(SHELF))?;
     std::fs::write(shelf_list(folder), "# What is for sale: the files of this folder that are listed here.\n")?;
     folder.write_settings(settings)?;
@@ -102,10 +108,10 @@ pub fn open(
 }
 
 /// Where banks and logs are.
-pub fn addresses(settings: &ShopSettings) -> anyhow::Result<BTreeMap<PublicKey, String>> {
+pub fn addresses(settings: &ShopSettings) -> anyhow::Result<BTreeMap<PublicKey, Address>> {
     let banks = identity::pinned(&settings.banks, Role::Bank, "banks")?;
     let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
-    Ok(banks.into_iter().chain(logs).map(|party| (party.key, party.url)).collect())
+    banks.into_iter().chain(logs).map(|party| Ok((party.key, party.address()?))).collect()
 }
 
 /// Sells what is new on the shelf whenever the list has changed.

@@ -1,5 +1,6 @@
 //! The wallet of a folder: made, opened, and driven over HTTP.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use naulon_wallet::{
     Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, SealedStore, Wallet,
     WalletError, Words,
 };
-use naulon_wire::{CallError, Clients, Item};
+use naulon_wire::{Address, CallError, Clients, Item};
 use tokio::time::Instant;
 
 use super::PartyFolder;
@@ -91,7 +92,8 @@ pub fn open(
     let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
     let shops = identity::pinned(&settings.shops, Role::Shop, "shops")?;
     let all = std::iter::once(&bank).chain(&logs).chain(&shops);
-    let addresses = all.map(|party| (party.key, party.url.clone())).collect();
+    let addresses: BTreeMap<_, Address> =
+        all.map(|party| Ok((party.key, party.address()?))).collect::<anyhow::Result<_>>()?;
     let driver = Driver::new(wallet, Clients::default(), addresses);
     let logs = logs.iter().map(|log| log.key).collect();
     Ok(Room { driver, settings, bank, logs, shops, steps, why_stuck: None })

@@ -10,8 +10,8 @@ use naulon_tlog::{CheckpointVerifier, WitnessSigner, WitnessVerifier};
 use naulon_witness::{SqliteStore, Witness, WitnessFront, WitnessStore};
 
 use super::PartyFolder;
-use super::serving::{self, Serving};
-use crate::config::{WitnessSettings, add_to_list};
+use super::serving::{self, KnownAs, Serving};
+use crate::config::{Listen, WitnessSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::{self, Output};
@@ -60,6 +60,8 @@ pub struct Init {
     /// Where the server will listen; port 0 chooses a free one now.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:21005")]
     listen: String,
+    #[command(flatten)]
+    known: KnownAs,
     /// Its name in cosignatures, best one that no other witness has. The default is made from the key.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -102,7 +104,7 @@ impl WitnessCommand {
 impl Init {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let logs = self.log.iter().map(|log| Ok(checkpoint_key(log)?.to_string())).collect::<anyhow::Result<_>>()?;
-        let listen = serving::settled(&self.listen)?.to_string();
+        let listen = Listen::at(self.known.at(&self.listen)?);
         let name = self.name.clone().unwrap_or_default();
         PartyFolder::create(&self.folder.dir, |folder| {
             let mut settings = WitnessSettings { listen, name, logs, ..WitnessSettings::default() };
@@ -113,7 +115,7 @@ impl Init {
             }
             WitnessVerifier::new(&settings.name, key.as_bytes()).context("--name")?;
             folder.write_settings(&settings)?;
-            folder.write_identity(&identity(key, &settings))
+            folder.write_identity(&self.known.apply(identity(key, &settings))?)
         })?;
         let address = WitnessAddress::find(&self.folder.dir.to_string_lossy())?;
         let made = serde_json::json!({
@@ -150,9 +152,9 @@ impl Serve {
         let store = SqliteStore::open(&folder.path(STORE_FILE))?;
         let front = WitnessFront::start(Witness::new(signer, logs, store)?);
         serving::runtime()?.block_on(async {
-            let listener = serving::listen(settings.listen.parse()?).await?;
+            let doors = serving::doors(&folder, &settings.listen).await?;
             let (service, how) = (Arc::new(front.clone()), (self.serving, output));
-            serving::serve_until_stopped(listener, service, &folder.identity()?, how, std::future::pending()).await
+            serving::serve_until_stopped(doors, service, &folder.identity()?, how, std::future::pending()).await
         })?;
         front.stop().context("the witness's store")?;
         Ok(Exit::Ok)
@@ -192,7 +194,7 @@ impl Folder {
 }
 
 fn identity(key: PublicKey, settings: &WitnessSettings) -> Identity {
-    Identity { role: Role::Witness, key, url: format!("http://{}", settings.listen), checkpoints: None }
+    Identity::new(Role::Witness, key, settings.listen.public.url())
 }
 
 /// The checkpoint key of a log, or of whoever else keeps one.

@@ -60,16 +60,22 @@ impl House {
 
     /// Bank, log, shop and wallet for an empty one.
     pub fn furnish(self) -> Self {
+        self.furnish_with(&[])
+    }
+
+    /// The same, with these options for each server.
+    pub fn furnish_with(self, options: &[&str]) -> Self {
         let house = self;
         let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/brand-keys");
         let keys = keys.to_str().expect("a path");
-        house.done(&["log", "init", "--listen", "127.0.0.1:0"]);
+        house.done(&[&["log", "init", "--listen", "127.0.0.1:0"], options].concat());
         let denominations = "0.10,0.20,0.50,1,2,5,10,20";
         let bank = ["--denominations", denominations, "--brand-keys", keys, "--log", "log", "--listen", "127.0.0.1:0"];
         let more: Vec<&str> = house.bank.iter().map(String::as_str).collect();
-        house.done(&[&["bank", "init"], &bank[..], &more].concat());
+        house.done(&[&["bank", "init"], &bank[..], &more, options].concat());
         house.done(&["log", "trust-bank", "bank"]);
-        house.done(&["shop", "init", "--bank", "bank", "--log", "log", "--listen", "127.0.0.1:0"]);
+        let shop = ["shop", "init", "--bank", "bank", "--log", "log", "--listen", "127.0.0.1:0"];
+        house.done(&[&shop[..], options].concat());
         house.done(&["wallet", "init", "--bank", "bank", "--log", "log", "--shop", "shop"]);
         house
     }

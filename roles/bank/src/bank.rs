@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
@@ -281,7 +282,10 @@ impl<S: BankStore> Bank<S> {
         if plans.is_empty() {
             return Vec::new();
         }
-        let written = match self.sound().and_then(|store| store.commit(plans)) {
+        let began = Instant::now();
+        let committed = self.sound().and_then(|store| store.commit(plans));
+        metrics::histogram!("naulon_commit_seconds", "store" => "bank").record(began.elapsed());
+        let written = match committed {
             Ok(written) => written,
             Err(error) => {
                 let problem = self.unavailable(&error);
@@ -291,6 +295,7 @@ impl<S: BankStore> Bank<S> {
         };
         let mut lost = Vec::new();
         for ((index, plan), written) in writers.iter().zip(plans).zip(written) {
+            count(&written, &plan.record);
             match (written, &plan.record) {
                 (Written::Lost | Written::Unknown, _) => lost.push(*index),
                 (Written::Yes, RecordWrite::Open(_)) => answers[*index] = Some(Ok(Applied(Answer::Opened))),
@@ -348,6 +353,21 @@ impl<S: BankStore> Bank<S> {
             self.broken.get_or_insert_with(|| error.clone());
         }
     }
+}
+
+/// Counts what is written, by the state that it leads to.
+fn count(written: &Written, record: &RecordWrite) {
+    let state = match (written, record) {
+        (Written::Yes, RecordWrite::Insert(record) | RecordWrite::Settle(record)) => record.state,
+        (Written::Yes, RecordWrite::Open(_)) | (Written::Lost | Written::Unknown, _) => return,
+    };
+    let state = match state {
+        State::Done => "done",
+        State::Locked => "locked",
+        State::Committed => "committed",
+        State::Aborted => "aborted",
+    };
+    metrics::counter!("naulon_bank_exchanges_total", "state" => state).increment(1);
 }
 
 enum Outcome {

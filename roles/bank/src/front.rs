@@ -1,7 +1,7 @@
 //! The HTTP front: the same three steps as [`Bank::handle`], on the threads where each belongs.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use naulon_blind::Brand;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
@@ -153,6 +153,13 @@ impl BankFront {
 }
 
 impl Service<BankCall> for BankFront {
+    fn ready(&self) -> Result<(), String> {
+        match &*self.broken.borrow() {
+            None => Ok(()),
+            Some(_) => Err("the store has failed".to_owned()),
+        }
+    }
+
     async fn call(&self, call: BankCall) -> Result<BankReply, Problem> {
         let Ok(under_way) = Arc::clone(&self.calls).try_acquire_owned() else {
             return Err(Problem::new("busy", "too many calls are under way"));
@@ -199,10 +206,18 @@ fn at_the_desk(desk: &Desk, steps: Vec<Step>) {
             }
         }
     }
-    let done: Vec<_> = applied.into_iter().map(|(reply, caller)| (caller, desk.complete(reply))).collect();
+    let done: Vec<_> = applied.into_iter().map(|(reply, caller)| (caller, signed(desk, reply))).collect();
     for (caller, reply) in done {
         caller.answer(reply);
     }
+}
+
+/// The signed reply, and how long that took.
+fn signed(desk: &Desk, reply: Applied) -> Result<BankReply, Problem> {
+    let began = Instant::now();
+    let reply = desk.complete(reply);
+    metrics::histogram!("naulon_bank_signing_seconds").record(began.elapsed());
+    reply
 }
 
 /// One batch of the bank's thread: its calls together, then what else there is. Gives what is left to be signed.

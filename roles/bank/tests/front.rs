@@ -147,7 +147,7 @@ async fn over_http_the_bank_says_the_same() {
     assert!(matches!(&refused, naulon_wire::CallError::Problem(problem) if problem.code == "locked"), "{refused}");
 
     stop.send(()).expect("listens");
-    server.await.expect("ends").expect("stops");
+    server.await.expect("ends");
     front.stop().expect("stops");
 }
 

@@ -1,6 +1,7 @@
 //! The log itself.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use naulon_durable::{Retry, StoreError};
 use naulon_exchange::{LogIdentity, LogWord, UnverifiedDecision};
@@ -47,6 +48,15 @@ pub(crate) struct Head {
     /// The tree before the last group and what that group made known: proofs of its leaves need no reading.
     before: Tree,
     appended: Vec<(u64, Hash)>,
+}
+
+impl Head {
+    /// Shows how long the log is, and of when its newest decision.
+    fn measure(&self) {
+        metrics::gauge!("naulon_log_entries").set(self.tree.size() as f64);
+        metrics::gauge!("naulon_log_decided_timestamp_seconds")
+            .set(std::time::Duration::from_millis(self.time.0).as_secs_f64());
+    }
 }
 
 /// Why a log does not start.
@@ -106,6 +116,7 @@ impl<S: LogStore> Log<S> {
         };
         check_last_body(&rules, &tree, &store)?;
         let head = Head { before: tree.clone(), tree, checkpoint, time: state.time, appended: Vec::new() };
+        head.measure();
         let (fence, cosigned) = (state.fence, state.cosigned);
         Ok(Log { keys, rules, store, fence, head, cosigned, publisher: None, halted: false, crowd: Crowd::default() })
     }
@@ -276,10 +287,13 @@ impl<S: LogStore> Log<S> {
         let checkpoint = sign_checkpoint(&self.keys.checkpoints, &tree);
         let before = self.head.tree.size();
         let group = Appending { fence: self.fence, before, decisions, hashes, checkpoint, time };
+        let began = Instant::now();
         self.store.commit(&group)?;
+        metrics::histogram!("naulon_commit_seconds", "store" => "log").record(began.elapsed());
         let before = std::mem::replace(&mut self.head.tree, tree);
         let Appending { hashes: appended, checkpoint, .. } = group;
         self.head = Head { tree: self.head.tree.clone(), checkpoint, time, before, appended };
+        self.head.measure();
         if let Some(publisher) = &self.publisher {
             publisher.publish(&self.head.checkpoint);
         }

@@ -127,7 +127,7 @@ async fn over_http_it_answers_the_same() {
     }
     assert_eq!(client.call(&LogCall::Public("/body/1".to_owned())).await.map_err(problem).unwrap_err(), "not_found");
     drop(stop);
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
     tokio::task::spawn_blocking(move || front.stop()).await.unwrap().unwrap();
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_purchase::{MerchantRules, Payment};
 use naulon_statement::{PublicKey, Timestamp};
-use naulon_wire::{AnyReply, Ask, CallError, Clients, Problem, Service, ShopCall, ShopReply};
+use naulon_wire::{Address, AnyReply, Ask, CallError, Clients, Problem, Service, ShopCall, ShopReply};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -47,7 +47,7 @@ struct Inner {
 /// Carries calls to other parties.
 struct Carrier {
     clients: Clients,
-    addresses: BTreeMap<PublicKey, String>,
+    addresses: BTreeMap<PublicKey, Address>,
 }
 
 /// What the shop's thread is asked to do.
@@ -72,7 +72,7 @@ impl ShopFront {
     /// takes up all sales that are not settled. `addresses` says where banks and logs are.
     ///
     /// Call it within a tokio runtime.
-    pub fn start<S, G>(shop: Shop<S, G>, addresses: BTreeMap<PublicKey, String>) -> Self
+    pub fn start<S, G>(shop: Shop<S, G>, addresses: BTreeMap<PublicKey, impl Into<Address>>) -> Self
     where
         S: ShopStore + 'static,
         G: Shelf + Clone + Sync + 'static,
@@ -83,7 +83,7 @@ impl ShopFront {
     /// As [`start`](Self::start), with other limits and another clock.
     pub fn start_with<S, G>(
         mut shop: Shop<S, G>,
-        addresses: BTreeMap<PublicKey, String>,
+        addresses: BTreeMap<PublicKey, impl Into<Address>>,
         limits: Limits,
         clock: impl Fn() -> Timestamp + Send + 'static,
     ) -> Self
@@ -95,6 +95,7 @@ impl ShopFront {
         let shelf: Arc<dyn Shelf + Sync> = Arc::new(shop.shelf().clone());
         let openings = shop.openings();
         let executor = Executor::spawn("shop-store", limits, move |jobs| work(&mut shop, jobs, clock()));
+        let addresses = addresses.into_iter().map(|(party, address)| (party, address.into())).collect();
         let carrier = Carrier { clients: Clients::default(), addresses };
         let inner = Inner { rules, executor, shelf, carrier, under_way: Mutex::default(), tasks: Mutex::default() };
         let front = ShopFront(Arc::new(inner));
@@ -264,7 +265,7 @@ impl Carrier {
         let unknown = || CallError::Unreachable("a party".to_owned(), "it has no address in the settings".to_owned());
         let address = self.addresses.get(&ask.to).ok_or_else(unknown)?;
         let client = self.clients.on(ask.circuit, address);
-        let client = client.map_err(|error| CallError::Unreachable(address.clone(), error.to_string()))?;
+        let client = client.map_err(|error| CallError::Unreachable(address.url.clone(), error.to_string()))?;
         ask.call.ask(&client).await
     }
 }

@@ -8,8 +8,8 @@ use naulon_money::Amount;
 use naulon_purchase::GoodsM;
 use naulon_statement::{PublicKey, Timestamp, Unverified};
 use naulon_wire::{
-    AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, ClientError, Clients, LogCall, LogDescription,
-    LogReply, Problem, ShopCall, ShopDescription, ShopReply,
+    Address, AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, ClientError, Clients, LogCall,
+    LogDescription, LogReply, Problem, ShopCall, ShopDescription, ShopReply,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ pub const MAX_UNANSWERED: u32 = 5;
 pub struct Driver<S: WalletStore + 'static> {
     wallet: Arc<Mutex<Wallet<S>>>,
     clients: Clients,
-    addresses: Arc<BTreeMap<PublicKey, String>>,
+    addresses: Arc<BTreeMap<PublicKey, Address>>,
     clock: Clock,
 }
 
@@ -103,7 +103,8 @@ pub fn entropy() -> Result<Entropy, getrandom::Error> {
 
 impl<S: WalletStore + 'static> Driver<S> {
     /// Drives this wallet. `addresses` says where each party is.
-    pub fn new(wallet: Wallet<S>, clients: Clients, addresses: BTreeMap<PublicKey, String>) -> Self {
+    pub fn new(wallet: Wallet<S>, clients: Clients, addresses: BTreeMap<PublicKey, impl Into<Address>>) -> Self {
+        let addresses = addresses.into_iter().map(|(party, address)| (party, address.into())).collect();
         let (wallet, addresses) = (Arc::new(Mutex::new(wallet)), Arc::new(addresses));
         Driver { wallet, clients, addresses, clock: Arc::new(clock) }
     }

@@ -188,7 +188,7 @@ async fn over_http_its_statuses_are_those_of_the_specification() {
     let other = AddCheckpoint { checkpoint: "nobody\n1\n".into(), ..tree.step(0, 5) };
     assert_eq!(call(other).await, Ok(WitnessReply::Refused(404)));
     drop(stop);
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
     tokio::task::spawn_blocking(move || front.stop()).await.unwrap().unwrap();
 }
 

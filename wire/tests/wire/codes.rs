@@ -217,8 +217,17 @@ fn every_refusal_has_its_page() {
 /// Every code that only the roles and the wire itself use, and no page that nobody uses.
 #[test]
 fn every_page_has_its_refusal() {
-    let by_roles =
-        ["not_found", "wrong_method", "range", "too_slow", "unknown_item", "busy", "unavailable", "internal"];
+    let by_roles = [
+        "not_found",
+        "wrong_listener",
+        "wrong_method",
+        "range",
+        "too_slow",
+        "unknown_item",
+        "busy",
+        "unavailable",
+        "internal",
+    ];
     let used: BTreeSet<&str> = refusals()
         .iter()
         .map(Refusal::code)
@@ -240,6 +249,7 @@ fn what_may_pass_is_not_final() {
         "wrong_log",
         "not_my_offer",
         "not_found",
+        "wrong_listener",
         "wrong_method",
         "unknown_item", // said by another party
         "too_slow",

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use naulon_statement::{Digest, Unverified};
-use naulon_wire::serve::{BODY_TIMEOUT, ServeError, listen, serve};
-use naulon_wire::{CallError, Circuit, Clients, MAX_GOODS_PIECE, Piece, Problem, Range, Service, ShopCall, ShopReply};
+use naulon_wire::door::{Bind, Door, Patience};
+use naulon_wire::serve::{ServeError, Terms, listen, serve_doors};
+use naulon_wire::{
+    Address, CallError, Circuit, Clients, MAX_GOODS_PIECE, Piece, Problem, Range, Service, ShopCall, ShopReply,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -18,9 +21,9 @@ use super::samples::{goods_m, key};
 
 /// What the party under test does with a call.
 #[derive(Default)]
-struct Party {
+pub struct Party {
     /// How many calls have come.
-    calls: AtomicU32,
+    pub calls: AtomicU32,
     /// How many of them are answered with this code first.
     refusals: u32,
     code: &'static str,
@@ -30,8 +33,17 @@ struct Party {
     broken_at: Option<u64>,
 }
 
+/// Little of it, so that the tests need little themselves.
+pub const PATIENCE: Patience = Patience {
+    connections: 8,
+    handshake: Duration::from_millis(500),
+    head: Duration::from_millis(700),
+    body: Duration::from_millis(800),
+    stall: Duration::from_millis(900),
+};
+
 /// More than two pieces.
-const GOODS_LEN: u64 = 2 * MAX_GOODS_PIECE + 1_000;
+pub const GOODS_LEN: u64 = 2 * MAX_GOODS_PIECE + 1_000;
 
 /// What stands there in the goods.
 fn byte_at(at: u64) -> u8 {
@@ -62,20 +74,25 @@ impl Service<ShopCall> for Party {
     }
 }
 
-struct Running {
-    address: SocketAddr,
-    party: Arc<Party>,
+pub struct Running {
+    pub address: SocketAddr,
+    pub party: Arc<Party>,
     stop: oneshot::Sender<()>,
-    server: JoinHandle<Result<(), ServeError>>,
+    server: JoinHandle<()>,
 }
 
 async fn start(party: Party) -> Running {
-    let listener = loopback_listener().await;
+    start_at(party, Door::of_all(loopback_listener().await))
+}
+
+pub fn start_at(party: Party, door: Door) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
-    let (address, party) = (listener.local_addr().expect("an address"), Arc::new(party));
+    let Bind::Tcp(address) = door.bind().expect("an address") else { panic!("an address") };
+    let party = Arc::new(party);
     let served = party.clone();
     let server = tokio::spawn(async move {
-        serve(listener, served, async move {
+        let terms = Terms { patience: PATIENCE, ..Terms::default() };
+        serve_doors(vec![door], served, terms, async move {
             let _ = stopped.await;
         })
         .await
@@ -84,7 +101,7 @@ async fn start(party: Party) -> Running {
 }
 
 /// A free port below the ones that the system hands out.
-async fn loopback_listener() -> TcpListener {
+pub async fn loopback_listener() -> TcpListener {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..2_000 {
         let offset = std::process::id().wrapping_mul(7) + NEXT.fetch_add(1, Ordering::SeqCst);
@@ -97,7 +114,7 @@ async fn loopback_listener() -> TcpListener {
 }
 
 fn client(running: &Running) -> naulon_wire::Client {
-    Clients::default().on(Circuit::Anonymous(1), &format!("http://{}", running.address)).expect("loopback")
+    Clients::default().on(Circuit::Anonymous(1), format!("http://{}", running.address)).expect("loopback")
 }
 
 /// Sends raw text and returns the whole answer.
@@ -277,7 +294,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let half = "POST /v1/offers HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 90\r\n\r\n{\"item\":";
     let answer = raw(running.address, half).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"code\":\"too_slow\""), "{answer}");
-    assert!(began.elapsed() >= BODY_TIMEOUT);
+    assert!(began.elapsed() >= PATIENCE.body);
     assert_eq!(running.party.calls.load(Ordering::SeqCst), 0);
 }
 
@@ -301,7 +318,7 @@ async fn a_party_that_is_away_is_unreachable() {
     let listener = loopback_listener().await;
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let client = Clients::default().on(Circuit::Anonymous(1), &format!("http://{address}")).expect("loopback");
+    let client = Clients::default().on(Circuit::Anonymous(1), format!("http://{address}")).expect("loopback");
     let outcome = client.call(&ShopCall::Describe).await;
     assert!(matches!(outcome, Err(CallError::Unreachable(..))), "{outcome:?}");
 }
@@ -321,7 +338,7 @@ async fn a_graceful_stop_finishes_what_it_has_begun() {
     assert!(TcpStream::connect(running.address).await.is_err(), "nobody new is let in");
     gate.notify_one();
     assert!(matches!(call.await.expect("runs"), Ok(ShopReply::Offer(_))));
-    running.server.await.expect("runs").expect("stops cleanly");
+    running.server.await.expect("stops cleanly");
 }
 
 /// Answers every request on every connection, and counts the connections.
@@ -348,7 +365,7 @@ async fn count_connections(listener: TcpListener, accepted: Arc<AtomicU32>) {
 #[tokio::test]
 async fn circuits_have_connections_of_their_own() {
     let (listener, accepted) = (loopback_listener().await, Arc::new(AtomicU32::new(0)));
-    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    let address = Address::new(format!("http://{}", listener.local_addr().expect("an address")));
     let server = tokio::spawn(count_connections(listener, accepted.clone()));
     let clients = Clients::default();
     let call = ShopCall::Goods { digest: Digest([0; 32]), range: Range { offset: 0, len: 2 } };

@@ -11,3 +11,4 @@ mod openapi;
 mod publish;
 mod rubbish;
 mod samples;
+mod tls;
