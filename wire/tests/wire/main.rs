@@ -6,6 +6,7 @@
 
 mod calls;
 mod codes;
+mod listeners;
 mod loopback;
 mod openapi;
 mod publish;
