@@ -60,10 +60,8 @@ pub fn joint(bytes: &[u8]) {
         // A detached signature that parses is written as it was.
         let _ = Detached::parse(Exchange::CONTENT_TYPE, signature);
     }
-    if let Ok(parsed) = UnverifiedJoint::<Exchange>::parse(payload, signatures) {
-        if let Ok(joint) = parsed.verify() {
-            assert_eq!(joint.payload(), *payload);
-        }
+    if let Ok(joint) = UnverifiedJoint::<Exchange>::parse(payload, signatures).and_then(UnverifiedJoint::verify) {
+        assert_eq!(joint.payload(), *payload);
     }
 }
 

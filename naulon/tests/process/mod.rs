@@ -94,7 +94,11 @@ impl House {
 
     /// Starts a command.
     pub fn start(&self, args: &[&str]) -> Child {
-        let mut child = self.command(args).spawn().expect("starts");
+        House::started(self.command(args))
+    }
+
+    fn started(mut command: Command) -> Child {
+        let mut child = command.spawn().expect("starts");
         let mut input = child.stdin.take().expect("standard input");
         // A command that needs no passphrase may have ended without reading it.
         let _ = input.write_all(PASSPHRASE.as_bytes());
@@ -124,14 +128,35 @@ impl House {
 
     /// Starts a server by this command and waits until it is ready.
     pub fn serve_by(&self, command: &[&str]) -> Server {
-        let mut child = self.start(command);
+        House::ready(self.command(command))
+    }
+
+    /// Starts a server under a limit on the size of every file that it writes, in KiB: what is beyond it fails to be
+    /// written, as on a full disk.
+    pub fn serve_limited(&self, role: &str, kib: u32) -> Server {
+        let plain = self.command(&[role, "serve"]);
+        let mut limited = Command::new("bash");
+        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")]);
+        limited.arg(plain.get_program()).args(plain.get_args()).current_dir(self.dir.path());
+        limited
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        House::ready(limited)
+    }
+
+    fn ready(command: Command) -> Server {
+        let shown = format!("{command:?}");
+        let mut child = House::started(command);
         let mut lines = BufReader::new(child.stdout.take().expect("standard output"));
         let mut line = String::new();
         lines.read_line(&mut line).expect("reads");
         let Ok(ready) = serde_json::from_str(&line) else {
             let mut error = String::new();
             let _ = child.stderr.take().expect("standard error").read_to_string(&mut error);
-            unreachable!("{command:?} does not start: {error}");
+            unreachable!("{shown} does not start: {error}");
         };
         Server { child, ready }
     }
@@ -146,6 +171,13 @@ impl Server {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it says on standard error until it ends, and its exit code.
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        let _ = self.child.stderr.take().expect("standard error").read_to_string(&mut said);
+        (self.child.wait().expect("ends").code(), said)
     }
 
     /// Waits until it has ended, as it does after a signal.

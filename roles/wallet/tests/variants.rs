@@ -78,7 +78,7 @@ fn combination(keys: &[Keys], keep_remainder: bool, two_sided: bool, is_silent: 
     let options = BuyOptions { two_sided, keep_remainder, ..BuyOptions::default() };
     let price = eur(price);
     // With denominations from 0.50 on, only a remainder can pay this to the cent.
-    let off_grid = price.micros() % 500_000 != 0 && !keep_remainder;
+    let off_grid = !price.micros().is_multiple_of(500_000) && !keep_remainder;
     let offer = world.shop.offer(price, world.now);
     let entropy = world.entropy();
     let begun = wallet.buy((&offer).into(), options, world.now, &entropy);
