@@ -164,7 +164,7 @@ fn parse(request: &[u8]) -> Result<HttpRequest> {
     let mut words = std::str::from_utf8(head)?.split(' ');
     ensure!(words.next() == Some("POST"), "a measured call is a POST");
     let path = words.next().context("a request has a path")?.to_owned();
-    Ok(HttpRequest { method: Method::Post, path, body: body.to_vec(), range: None })
+    Ok(HttpRequest { method: Method::Post, body: body.to_vec(), ..HttpRequest::get(path) })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod bytes_source;
 mod calls;
 mod exchange;
 mod parsers;
+mod payment;
 mod purchase;
 mod seeds;
 
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     ("joint", parsers::joint),
     ("log-call", calls::log),
     ("log-reply", calls::log_reply),
+    ("payment", payment::headers),
     ("proof", parsers::proof),
     ("purchase-operations", purchase::operations),
     ("shop-call", calls::shop),

@@ -5,7 +5,7 @@ use naulon_exchange::Input;
 use naulon_tlog::{Checkpoint, CheckpointSigner, WitnessSigner, encode_bundle};
 use naulon_wire::{BankReply, Call};
 
-use crate::{calls, samples};
+use crate::{calls, payment, samples};
 
 const ORIGIN: &str = "log.example/fuzz";
 
@@ -51,6 +51,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let request = TokenRequest { truncated_key_id: 3, blinded: BlindedMessage([4; 256]) };
     add("token", "request", request.to_bytes().to_vec());
     add("joint", "exchange", joint_bytes(exchange.payload(), exchange.signatures()));
+    payment::seeds().into_iter().for_each(|(name, header)| add("payment", name, header.into_bytes()));
     add("evidence", "empty", br#"{"format":"naulon-evidence-1"}"#.to_vec());
     add(
         "exchange-operations",

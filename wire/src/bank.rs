@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes;
 use crate::http::{Call, CallError, HttpRequest, HttpResponse, Method};
+use crate::issuance::{
+    self, DirectoryBody, ISSUER_DIRECTORY, IssueOrder, IssuerDirectory, Resource, TOKEN_REQUEST, TOKEN_RESPONSE,
+};
 use crate::problem::Problem;
 use crate::route::{Answer, Listener, Route, json_of};
 use crate::text::{AmountText, B64, CurrencyText, KeyText, amount, as_text, as_texts};
@@ -40,6 +43,10 @@ pub enum BankCall {
     },
     /// What became of a token, for who has its key. `POST /v1/tokens`
     Token(Unverified<TokenQuery>),
+    /// A brand's Privacy Pass directory. `GET /v1/brands/{id}/.well-known/private-token-issuer-directory`
+    IssuerDirectory(Digest),
+    /// One token for a stock Privacy Pass client, and what pays for it. `POST /v1/brands/{id}/token-request`
+    Issue(Box<IssueOrder>),
 }
 
 /// What a bank answers.
@@ -57,6 +64,10 @@ pub enum BankReply {
     Output(OutputFate),
     /// To `Token`: the accepted request that holds it; none if it is free, or never was.
     Token(Option<Box<UnverifiedRecord>>),
+    /// To `IssuerDirectory`.
+    IssuerDirectory(Box<IssuerDirectory>),
+    /// To `Issue`: the blind signature, as raw bytes.
+    Issued(BlindSignature),
 }
 
 /// What became of a blinded output.
@@ -112,7 +123,7 @@ struct StatementBody {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct JointBody {
+pub(crate) struct JointBody {
     payload: B64,
     signatures: Vec<B64>,
 }
@@ -215,6 +226,8 @@ enum StateText {
 /// Where exchanges are asked for: those of an account by its owner, all others by nobody in particular.
 const EXCHANGES: &[Listener] = &[Listener::Public, Listener::Account];
 
+/// The codes by which a request for a token is refused, beside those of its order.
+const OF_ISSUANCE: &[&str] = &["wrong_media_type", "bad_token_request", "order_missing", "order_misfit"];
 /// The codes by which an exchange or its settlement is refused.
 const OF_EXCHANGES: &[&str] = &[
     "wrong_listener",
@@ -299,6 +312,23 @@ impl Call for BankCall {
         Route::post("token", "/v1/tokens", "What became of a token, for who has its key.", json_of::<StatementBody>())
             .gives(&[Answer::json::<TokenFateBody>()])
             .refuses(&[codes::OF_STATEMENTS, OF_TOKENS]),
+        Route::get(
+            "issuer_directory",
+            "/v1/brands/{id}/.well-known/private-token-issuer-directory",
+            "A brand's Privacy Pass directory (RFC 9578 §4).",
+        )
+        .on(EXCHANGES)
+        .gives(&[Answer::json::<DirectoryBody>().content_type(ISSUER_DIRECTORY)])
+        .refuses(&[&["unknown_brand"]]),
+        Route::post_bytes(
+            "issue",
+            "/v1/brands/{id}/token-request",
+            "One token for a Privacy Pass client (RFC 9578 §6), paid for by the order in `Authorization`.",
+            TOKEN_REQUEST,
+        )
+        .on(EXCHANGES)
+        .gives(&[Answer::bytes().content_type(TOKEN_RESPONSE)])
+        .refuses(&[codes::OF_STATEMENTS, OF_ISSUANCE, OF_EXCHANGES]),
     ];
 
     /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody.
@@ -318,7 +348,7 @@ impl Call for BankCall {
             BankCall::Describe => HttpRequest::get("/v1/bank"),
             BankCall::OpenAccount(open) => HttpRequest::post("/v1/accounts", &statement(bytes_of(open))),
             BankCall::Balance(query) => HttpRequest::post("/v1/balances", &statement(bytes_of(query))),
-            BankCall::Exchange(joint) => HttpRequest::post("/v1/exchanges", &joint_body(joint)),
+            BankCall::Exchange(joint) => HttpRequest::post("/v1/exchanges", &JointBody::from(joint)),
             BankCall::Status(id) => HttpRequest::get(format!("/v1/exchanges/{id}")),
             BankCall::Settle(decision) => {
                 HttpRequest::post("/v1/decisions", &DecisionBody { decision: B64(cbor::to_vec(decision)) })
@@ -328,6 +358,8 @@ impl Call for BankCall {
                 HttpRequest::post("/v1/outputs", &body)
             }
             BankCall::Token(query) => HttpRequest::post("/v1/tokens", &statement(bytes_of(query))),
+            BankCall::IssuerDirectory(brand) => HttpRequest::get(issuance::directory_path(brand)),
+            BankCall::Issue(order) => order.to_http(),
         }
     }
 
@@ -336,11 +368,7 @@ impl Call for BankCall {
             (Method::Get, "/v1/bank") => Ok(BankCall::Describe),
             (Method::Post, "/v1/accounts") => Ok(BankCall::OpenAccount(statement(request)?)),
             (Method::Post, "/v1/balances") => Ok(BankCall::Balance(statement(request)?)),
-            (Method::Post, "/v1/exchanges") => {
-                let body: JointBody = request.json()?;
-                let signatures: Vec<Vec<u8>> = body.signatures.into_iter().map(|signature| signature.0).collect();
-                Ok(BankCall::Exchange(UnverifiedJoint::parse(&body.payload.0, &signatures)?))
-            }
+            (Method::Post, "/v1/exchanges") => Ok(BankCall::Exchange(request.json::<JointBody>()?.read()?)),
             (Method::Post, "/v1/decisions") => {
                 let body: DecisionBody = request.json()?;
                 Ok(BankCall::Settle(decision(&body.decision)?))
@@ -355,9 +383,15 @@ impl Call for BankCall {
             (Method::Get, path) => match path.strip_prefix("/v1/exchanges/").map(str::parse) {
                 Some(Ok(id)) => Ok(BankCall::Status(id)),
                 Some(Err(error)) => Err(Problem::new("malformed", error)),
-                None => Err(request.not_found()),
+                None => match issuance::resource(path) {
+                    Some(Resource::Directory(brand)) => Ok(BankCall::IssuerDirectory(brand)),
+                    Some(Resource::Request(_)) | None => Err(request.not_found()),
+                },
             },
-            _ => Err(request.not_found()),
+            (Method::Post, path) => match issuance::resource(path) {
+                Some(Resource::Request(brand)) => Ok(BankCall::Issue(Box::new(IssueOrder::from_http(brand, request)?))),
+                Some(Resource::Directory(_)) | None => Err(request.not_found()),
+            },
         }
     }
 
@@ -372,6 +406,8 @@ impl Call for BankCall {
                 let holder = holder.map(|record| B64(cbor::to_vec(&*record)));
                 HttpResponse::json(200, &TokenFateBody { holder })
             }
+            BankReply::IssuerDirectory(directory) => directory.to_http(),
+            BankReply::Issued(signature) => HttpResponse::bytes(200, TOKEN_RESPONSE, signature.0.to_vec()),
         }
     }
 
@@ -380,6 +416,11 @@ impl Call for BankCall {
             BankCall::Describe => response.parse::<DescriptionBody>()?.read().map(BankReply::Description),
             BankCall::OpenAccount(_) => response.parse::<OpenedBody>().map(|_| BankReply::Opened),
             BankCall::Balance(_) => response.parse::<BalanceBody>().map(|body| BankReply::Balance(body.balance)),
+            BankCall::IssuerDirectory(brand) => {
+                let directory = IssuerDirectory::from_http(*brand, response)?;
+                Ok(BankReply::IssuerDirectory(Box::new(directory)))
+            }
+            BankCall::Issue(_) => issuance::signature_from_http(response).map(BankReply::Issued),
             BankCall::Exchange(_) | BankCall::Status(_) | BankCall::Settle(_) => {
                 response.parse::<ExchangeReplyBody>()?.read().map(|reply| BankReply::Exchange(Box::new(reply)))
             }
@@ -502,9 +543,18 @@ fn statement<T: Statement>(request: &HttpRequest) -> Result<Unverified<T>, Probl
     Ok(Unverified::parse(&body.statement.0)?)
 }
 
-fn joint_body(joint: &UnverifiedJoint<Exchange>) -> JointBody {
-    JointBody {
-        payload: B64(joint.payload().to_vec()),
-        signatures: joint.signatures().iter().map(|signature| B64(signature.bytes().to_vec())).collect(),
+impl From<&UnverifiedJoint<Exchange>> for JointBody {
+    fn from(joint: &UnverifiedJoint<Exchange>) -> Self {
+        JointBody {
+            payload: B64(joint.payload().to_vec()),
+            signatures: joint.signatures().iter().map(|signature| B64(signature.bytes().to_vec())).collect(),
+        }
+    }
+}
+
+impl JointBody {
+    pub(crate) fn read(self) -> Result<UnverifiedJoint<Exchange>, StatementError> {
+        let signatures: Vec<Vec<u8>> = self.signatures.into_iter().map(|signature| signature.0).collect();
+        UnverifiedJoint::parse(&self.payload.0, &signatures)
     }
 }

@@ -6,14 +6,18 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use naulon_purchase::UnverifiedPayment;
 use naulon_statement::PublicKey;
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 use tokio::time::timeout;
 
 use crate::http::{
     BYTES, Call, CallError, HttpRequest, HttpResponse, JSON, MAX_BODY_LEN, Method, PROBLEM_JSON, Part, TEXT,
 };
+use crate::payment::{Challenge, ChallengeError};
+use crate::serve::PAYMENT_RECEIPT;
+use crate::shop::{ShopCall, ShopReply};
 use crate::tls::{self, Authorities};
 
 /// How long it may take until there is a connection, with TLS.
@@ -156,7 +160,7 @@ impl Client {
         let request = call.to_http();
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            let outcome = self.attempt(&request, C::REQUEST_TYPE).await;
+            let outcome = self.attempt(&request).await;
             let (again, asked) = match &outcome {
                 Ok(response) => (matches!(response.status, 408 | 429 | 503), response.retry_after),
                 Err(CallError::Unreachable(..)) => (true, None),
@@ -175,7 +179,29 @@ impl Client {
         unreachable!("the last attempt returns")
     }
 
-    async fn attempt(&self, request: &HttpRequest, body_type: &'static str) -> Result<HttpResponse, CallError> {
+    /// Pays for an item by the `Payment` scheme: asks for it, and once more with a credential that answers the challenge.
+    /// Repeating it is safe: the same payment is the same sale, whatever the challenge.
+    pub async fn pay_for(&self, item: &str, payment: &UnverifiedPayment) -> Result<ShopReply, CallError> {
+        let item = item.to_owned();
+        let bare = ShopCall::Item { item: item.clone(), authorization: None };
+        let Err(CallError::Problem(problem)) = self.call(&bare).await else {
+            return Err(CallError::BadReply("it was given for nothing".to_owned()));
+        };
+        let Some(challenge) = &problem.challenge else { return Err(problem.into()) };
+        let bad = |error: ChallengeError| CallError::BadReply(error.to_string());
+        let challenge = Challenge::parse(challenge).map_err(bad)?;
+        let (charge, offer) = (challenge.charge().map_err(bad)?, payment.goods_m.claimed_body());
+        if (charge.merchant, charge.amount) != (offer.merchant, offer.price) {
+            return Err(CallError::BadReply("it wants another price, or is another shop".to_owned()));
+        }
+        let authorization = Some(challenge.credential(payment));
+        match self.call(&ShopCall::Item { item, authorization }).await? {
+            ShopReply::Delivered { decision, .. } => Ok(ShopReply::Decision(decision)),
+            other => Ok(other),
+        }
+    }
+
+    async fn attempt(&self, request: &HttpRequest) -> Result<HttpResponse, CallError> {
         let unreachable = |error: reqwest::Error| {
             let why = tls::disbelief(&error).unwrap_or_else(|| error.without_url().to_string());
             CallError::Unreachable(self.base.to_string(), why)
@@ -186,8 +212,14 @@ impl Client {
         url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), request.path));
         let mut builder = match request.method {
             Method::Get => self.http.get(url),
-            Method::Post => self.http.post(url).header(CONTENT_TYPE, body_type).body(request.body.clone()),
+            Method::Post => self.http.post(url).body(request.body.clone()),
         };
+        if let Some(content_type) = &request.content_type {
+            builder = builder.header(CONTENT_TYPE, content_type);
+        }
+        if let Some(authorization) = &request.authorization {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
         if let Some(range) = request.range {
             let last = range.offset.saturating_add(range.len.max(1) - 1);
             builder = builder.header(RANGE, format!("bytes={}-{last}", range.offset));
@@ -203,6 +235,8 @@ impl Client {
         };
         let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
         let part = header(CONTENT_RANGE).and_then(Part::from_header);
+        let challenge = header(WWW_AUTHENTICATE).map(str::to_owned);
+        let receipt = header(HeaderName::from_static(PAYMENT_RECEIPT)).map(str::to_owned);
         let mut body = Vec::new();
         while let Some(piece) = timeout(IDLE_TIMEOUT, response.chunk()).await.map_err(silent)?.map_err(unreachable)? {
             if body.len() + piece.len() > MAX_ANSWER_LEN {
@@ -213,7 +247,13 @@ impl Client {
         if status.is_redirection() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(CallError::BadReply(format!("an answer of status {status}")));
         }
-        Ok(HttpResponse { retry_after, part, ..HttpResponse::bytes(status.as_u16(), content_type, body) })
+        Ok(HttpResponse {
+            retry_after,
+            part,
+            challenge,
+            receipt,
+            ..HttpResponse::bytes(status.as_u16(), content_type, body)
+        })
     }
 }
 

@@ -79,6 +79,12 @@ pub const CODES: &[Code] = &[
         "Send it to the account address of the bank.",
     ),
     open("wrong_method", 405, "the resource is not asked by this method", "Use the method that `Allow` names."),
+    open(
+        "wrong_media_type",
+        415,
+        "the body is of another media type than expected",
+        "Send the media type that the detail names.",
+    ),
     last("range", 416, "the range lies outside of the goods", "Ask for a range within the size in the offer."),
     // The exchange.
     open("wrong_bank", 421, "the request is for another bank", "Ask the bank that the request names."),
@@ -185,6 +191,25 @@ pub const CODES: &[Code] = &[
         "Keep it: a log that committed to it has broken the protocol.",
     ),
     last("log_contradiction", 409, "the log decided otherwise before", "Keep both decisions: they convict the log."),
+    // Privacy Pass issuance.
+    last(
+        "bad_token_request",
+        422,
+        "not a token request of this brand",
+        "Send the 259 bytes of RFC 9578, made with this brand's key, to this brand's URL.",
+    ),
+    open(
+        "order_missing",
+        402,
+        "the token is not paid for",
+        "Repeat the request with an order of this token in `Authorization` (docs/spec/privacy-pass.md).",
+    ),
+    last(
+        "order_misfit",
+        422,
+        "the order is for something else than this token",
+        "Sign an exchange whose one output is the blinded message in the body.",
+    ),
     open("stale", 425, "the question is not fresh", "Set the clock, and ask again."),
     // The log.
     open("wrong_log", 421, "the header names another log", "Ask the log that the header names."),
@@ -230,6 +255,44 @@ pub const CODES: &[Code] = &[
         "Sign the offer with the first token's key.",
     ),
     last("too_late", 410, "too little time is left before the expiry", "Wait for the expiry, abort, and buy again."),
+    // The shop, by the `Payment` scheme.
+    open(
+        "payment_required",
+        402,
+        "the item is to be paid for",
+        "Pay what `WWW-Authenticate` says, and repeat the request with the credential (docs/spec/payment-scheme.md).",
+    ),
+    open(
+        "bad_credential",
+        402,
+        "the credential cannot be read",
+        "Write it as docs/spec/payment-scheme.md says: base64url of JSON with challenge and payload.",
+    ),
+    open("unknown_method", 402, "that payment method is not taken", "Pay by the method that `WWW-Authenticate` names."),
+    open(
+        "bad_challenge",
+        402,
+        "the challenge is not one of this shop, or was altered",
+        "Answer the challenge that comes with this refusal, unaltered; the same payment may be used.",
+    ),
+    open(
+        "other_item",
+        402,
+        "the credential is for another item, price or version",
+        "Ask for the item that was paid for; a sale that was made is answered by `POST /v1/payments`, too.",
+    ),
+    open(
+        "challenge_expired",
+        402,
+        "the challenge has expired",
+        "Answer the challenge that comes with this refusal; the same payment may be used.",
+    ),
+    open(
+        "not_committed",
+        402,
+        "the log has aborted that purchase",
+        "The tokens are free; the evidence is the log's decision. Buy again.",
+    ),
     // Any party.
     passing("busy", 429, "too many requests at once", "Repeat the same request a little later.", 1),
     passing(

@@ -37,10 +37,14 @@ pub struct HttpRequest {
     pub method: Method,
     /// The path, without host and query.
     pub path: String,
-    /// JSON, or the text of [`Call::REQUEST_TYPE`], or nothing.
+    /// Nothing, or what [`content_type`](Self::content_type) says: JSON almost everywhere.
     pub body: Vec<u8>,
     /// The `Range` header; none asks for the whole.
     pub range: Option<Range>,
+    /// The media type of the body.
+    pub content_type: Option<String>,
+    /// The `Authorization` header: what pays for the call.
+    pub authorization: Option<String>,
 }
 
 /// What a server answers.
@@ -56,6 +60,10 @@ pub struct HttpResponse {
     pub retry_after: Option<u64>,
     /// Which part of a whole the body is (RFC 9110 §14.4); with status 416, how large the whole is.
     pub part: Option<Part>,
+    /// The `WWW-Authenticate` header: with 402, what must be paid.
+    pub challenge: Option<String>,
+    /// The `Payment-Receipt` header.
+    pub receipt: Option<String>,
     /// Whether the answer to this request is the same for ever and for everybody, so that it may be kept. Else nobody may.
     pub is_immutable: bool,
 }
@@ -148,17 +156,20 @@ pub enum CallError {
 impl HttpRequest {
     /// A GET without a body.
     pub fn get(path: impl Into<String>) -> Self {
-        HttpRequest { method: Method::Get, path: path.into(), body: Vec::new(), range: None }
+        let (method, path) = (Method::Get, path.into());
+        HttpRequest { method, path, body: Vec::new(), range: None, content_type: None, authorization: None }
     }
 
     /// A POST of JSON.
     pub fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
-        HttpRequest { method: Method::Post, path: path.into(), body: json(body), range: None }
+        let content_type = Some(JSON.to_owned());
+        HttpRequest { method: Method::Post, body: json(body), content_type, ..HttpRequest::get(path) }
     }
 
     /// A POST of text.
     pub fn post_text(path: impl Into<String>, text: String) -> Self {
-        HttpRequest { method: Method::Post, path: path.into(), body: text.into_bytes(), range: None }
+        let content_type = Some(TEXT.to_owned());
+        HttpRequest { method: Method::Post, body: text.into_bytes(), content_type, ..HttpRequest::get(path) }
     }
 
     /// The body's JSON.
@@ -180,7 +191,16 @@ impl HttpResponse {
 
     /// Bytes.
     pub fn bytes(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        HttpResponse { status, content_type, body: body.into(), retry_after: None, part: None, is_immutable: false }
+        HttpResponse {
+            status,
+            content_type,
+            body: body.into(),
+            retry_after: None,
+            part: None,
+            challenge: None,
+            receipt: None,
+            is_immutable: false,
+        }
     }
 
     /// A part of a whole of `of` bytes, which begins at `offset`.
@@ -192,8 +212,13 @@ impl HttpResponse {
     /// A problem.
     pub fn problem(problem: &Problem) -> Self {
         let part = problem.size.map(|of| Part { offset: None, of });
-        let retry_after = problem.retry_after;
-        HttpResponse { retry_after, part, ..HttpResponse::bytes(problem.status, PROBLEM_JSON, json(problem)) }
+        let (retry_after, challenge) = (problem.retry_after, problem.challenge.clone());
+        HttpResponse {
+            retry_after,
+            part,
+            challenge,
+            ..HttpResponse::bytes(problem.status, PROBLEM_JSON, json(problem))
+        }
     }
 
     /// The body's JSON.
@@ -205,7 +230,8 @@ impl HttpResponse {
     pub fn as_problem(&self) -> Option<Problem> {
         let parse = || serde_json::from_slice(&self.body).ok();
         let bare = || Problem::new("internal", format_args!("the answer has status {}", self.status));
-        (self.status >= 400).then(|| parse().unwrap_or_else(bare))
+        let problem = (self.status >= 400).then(|| parse().unwrap_or_else(bare));
+        problem.map(|problem: Problem| Problem { challenge: self.challenge.clone(), ..problem })
     }
 }
 
@@ -230,7 +256,7 @@ impl Part {
     }
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     match serde_json::to_vec(value) {
         Ok(bytes) => bytes,
         // Our bodies are structs of strings, numbers and lists, all of which have a JSON form.

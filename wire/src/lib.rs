@@ -16,9 +16,11 @@ pub mod codes;
 pub mod door;
 mod evidence;
 mod http;
+mod issuance;
 pub mod log;
 mod log_evidence;
 pub mod openapi;
+pub mod payment;
 mod problem;
 pub mod publish;
 pub mod route;
@@ -33,6 +35,10 @@ pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate};
 pub use client::{Address, Circuit, Client, ClientError, Clients};
 pub use evidence::{EvidenceFile, EvidenceFileError, MAX_EVIDENCE_LEN};
 pub use http::{Call, CallError, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service};
+pub use issuance::{
+    ISSUER_DIRECTORY, IssueOrder, IssuerDirectory, MAX_ORDER_LEN, NotAnOrder, ORDER_SCHEME, TOKEN_REQUEST,
+    TOKEN_RESPONSE,
+};
 pub use log::{LogCall, LogDescription, LogReply, PublicFile, PublicKind};
 pub use log_evidence::LogEvidenceFile;
 pub use problem::Problem;

@@ -67,6 +67,9 @@ fn operation<C: Call>(route: &Route, generator: &mut SchemaGenerator) -> Value {
         operation["requestBody"] =
             json!({ "required": true, "content": { C::REQUEST_TYPE: { "schema": body(generator) } } });
     }
+    if let Some(sends) = route.sends {
+        operation["requestBody"] = json!({ "required": true, "content": { sends: {} } });
+    }
     operation
 }
 

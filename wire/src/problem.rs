@@ -36,6 +36,9 @@ pub struct Problem {
     /// For `range`: the size in bytes of what a range was asked of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// What must be paid: the `WWW-Authenticate` header of a 402 ([`Challenge`](crate::payment::Challenge)).
+    #[serde(skip)]
+    pub challenge: Option<String>,
 }
 
 impl Problem {
@@ -51,6 +54,7 @@ impl Problem {
             evidence: None,
             retry_after: page.retry_after,
             size: None,
+            challenge: None,
         }
     }
 

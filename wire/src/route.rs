@@ -48,6 +48,8 @@ pub struct Route {
     pub on: &'static [Listener],
     /// What is sent, as [`Call::REQUEST_TYPE`].
     pub body: Option<SchemaOf>,
+    /// The media type of what is sent instead of JSON.
+    pub sends: Option<&'static str>,
     /// What is answered if it is not refused.
     pub answers: &'static [Answer],
     /// Lists of the codes by which it may be refused, beside [`codes::OF_ANY_CALL`].
@@ -77,12 +79,22 @@ impl Route {
     /// A GET on the public listener.
     pub const fn get(name: &'static str, path: &'static str, summary: &'static str) -> Route {
         let (on, method) = (&[Listener::Public], Method::Get);
-        Route { name, method, path, summary, on, body: None, answers: &[], refusals: &[] }
+        Route { name, method, path, summary, on, body: None, sends: None, answers: &[], refusals: &[] }
     }
 
     /// A POST on the public listener.
     pub const fn post(name: &'static str, path: &'static str, summary: &'static str, body: SchemaOf) -> Route {
         Route { method: Method::Post, body: Some(body), ..Route::get(name, path, summary) }
+    }
+
+    /// A POST of bytes of this media type on the public listener.
+    pub const fn post_bytes(
+        name: &'static str,
+        path: &'static str,
+        summary: &'static str,
+        sends: &'static str,
+    ) -> Route {
+        Route { method: Method::Post, sends: Some(sends), ..Route::get(name, path, summary) }
     }
 
     /// Answered on these listeners.

@@ -24,6 +24,8 @@ use crate::{codes, openapi};
 
 /// How long open requests may go on after the server is told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The header with which the `Payment` scheme says that something is paid.
+pub const PAYMENT_RECEIPT: &str = "payment-receipt";
 /// For how long an answer that never changes may be kept.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
@@ -245,10 +247,12 @@ async fn read(method: Method, request: Request, patience: Duration) -> Result<Ht
         Some(value) => parse_range(value)?,
         None => None,
     };
+    let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let (content_type, authorization) = (text(header::CONTENT_TYPE), text(header::AUTHORIZATION));
     let body = tokio::time::timeout(patience, read_body(body))
         .await
         .map_err(|_| Problem::new("too_slow", "the body did not arrive in time"))??;
-    Ok(HttpRequest { method, path: parts.uri.path().to_owned(), body, range })
+    Ok(HttpRequest { method, path: parts.uri.path().to_owned(), body, range, content_type, authorization })
 }
 
 /// A body that breaks off is not one that is wrong: the same bytes, sent again, may be taken.
@@ -350,11 +354,17 @@ fn write(response: HttpResponse) -> Response {
     if let Some(part) = response.part {
         insert(headers, header::CONTENT_RANGE, part.to_header(0));
     }
+    if let Some(challenge) = response.challenge {
+        insert(headers, header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(receipt) = response.receipt {
+        insert(headers, HeaderName::from_static(PAYMENT_RECEIPT), receipt);
+    }
     written
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    // Only digits and signs are ever written so.
+    // Only ASCII without control characters is ever written so.
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }

@@ -5,6 +5,7 @@ use naulon_exchange::{EntryMode, Header, UnverifiedDecision};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{GoodsM, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,13 @@ pub enum ShopCall {
     /// The offer of a sale that the shop has taken, for a buyer who has lost it. Who knows the whole header knows n, which
     /// the log does not publish. `POST /v1/offers/taken`
     Taken(Box<Unverified<Header>>),
+    /// An item, as any HTTP client asks for it: 402 says what must be paid. `GET /v1/items/{item}`
+    Item {
+        /// The item's id.
+        item: String,
+        /// The `Authorization` header: the credential that pays, if there is one.
+        authorization: Option<String>,
+    },
 }
 
 /// What a shop answers.
@@ -54,7 +62,16 @@ pub enum ShopReply {
     Goods(Piece),
     /// To `Pay`: what the log decided.
     Decision(Box<UnverifiedDecision>),
-    /// To `Pay`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
+    /// To `Item`: it is paid for. The encrypted goods are at `/v1/goods/{goods}`, and the decision has the key.
+    Delivered {
+        /// The log's commit.
+        decision: Box<UnverifiedDecision>,
+        /// The digest of the encrypted goods.
+        goods: Digest,
+        /// The `Payment-Receipt` header ([`receipt`](crate::payment::receipt)).
+        receipt: String,
+    },
+    /// To `Pay` and `Item`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
     Pending,
 }
 
@@ -144,12 +161,20 @@ struct GoodsMBody {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PaymentBody {
+pub(crate) struct PaymentBody {
     goods_m: B64,
     header: B64,
     authorization_b: B64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     goods_q: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DeliveredBody {
+    decision: B64,
+    /// Where the encrypted goods are.
+    goods: String,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -169,6 +194,37 @@ const OF_PAYMENTS: &[&str] = &[
     "goods_q",
     "too_late",
 ];
+
+/// The codes by which a credential is refused; each comes with a fresh challenge.
+const OF_CREDENTIALS: &[&str] = &[
+    "payment_required",
+    "bad_credential",
+    "unknown_method",
+    "bad_challenge",
+    "other_item",
+    "challenge_expired",
+    "not_committed",
+];
+/// Below it are the encrypted goods.
+const GOODS: &str = "/v1/goods/";
+/// Below it are the items, for any HTTP client.
+const ITEMS: &str = "/v1/items/";
+
+/// The path of an item.
+pub fn item_path(item: &str) -> String {
+    format!("{ITEMS}{}", utf8_percent_encode(item, NON_ALPHANUMERIC))
+}
+
+/// The server and the item of an item's URL.
+pub fn item_of_url(url: &str) -> Option<(&str, String)> {
+    let (server, rest) = url.split_once(ITEMS)?;
+    Some((server, item_of(rest)?))
+}
+
+fn item_of(segment: &str) -> Option<String> {
+    let item = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+    (!item.is_empty() && !segment.contains('/')).then_some(item)
+}
 
 impl Call for ShopCall {
     type Reply = ShopReply;
@@ -199,6 +255,9 @@ impl Call for ShopCall {
         )
         .gives(&[Answer::json::<GoodsMBody>()])
         .refuses(&[codes::OF_STATEMENTS, &["unknown_purchase"]]),
+        Route::get("item", "/v1/items/{item}", "An item for whoever pays: 402 with the `Payment` scheme says how.")
+            .gives(&[Answer::json::<DeliveredBody>(), Answer::json::<PendingBody>().status(202)])
+            .refuses(&[&["unknown_item"], OF_CREDENTIALS, codes::OF_STATEMENTS, OF_PAYMENTS]),
     ];
 
     fn to_http(&self) -> HttpRequest {
@@ -212,6 +271,9 @@ impl Call for ShopCall {
             ShopCall::Pay(payment) => HttpRequest::post("/v1/payments", &PaymentBody::from(&**payment)),
             ShopCall::Taken(header) => {
                 HttpRequest::post("/v1/offers/taken", &TakenBody { header: B64(bytes_of(header)) })
+            }
+            ShopCall::Item { item, authorization } => {
+                HttpRequest { authorization: authorization.clone(), ..HttpRequest::get(item_path(item)) }
             }
         }
     }
@@ -228,7 +290,12 @@ impl Call for ShopCall {
                 let body: PaymentBody = request.json()?;
                 Ok(ShopCall::Pay(Box::new(body.read()?)))
             }
-            (Method::Get, path) => match path.strip_prefix("/v1/goods/").map(str::parse) {
+            (Method::Get, path) if path.starts_with(ITEMS) => {
+                let segment = path.strip_prefix(ITEMS).unwrap_or_default();
+                let item = item_of(segment).ok_or_else(|| request.not_found())?;
+                Ok(ShopCall::Item { item, authorization: request.authorization.clone() })
+            }
+            (Method::Get, path) => match path.strip_prefix(GOODS).map(str::parse) {
                 Some(Ok(digest)) => {
                     let range = request.range.unwrap_or(Range { offset: 0, len: MAX_GOODS_PIECE });
                     Ok(ShopCall::Goods { digest, range: Range { len: range.len.min(MAX_GOODS_PIECE), ..range } })
@@ -250,6 +317,10 @@ impl Call for ShopCall {
             ShopReply::Decision(decision) => {
                 HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
             }
+            ShopReply::Delivered { decision, goods, receipt } => {
+                let body = DeliveredBody { decision: B64(cbor::to_vec(&*decision)), goods: format!("{GOODS}{goods}") };
+                HttpResponse { receipt: Some(receipt), ..HttpResponse::json(200, &body) }
+            }
             ShopReply::Pending => HttpResponse::json(202, &PendingBody { pending: true }),
         }
     }
@@ -270,7 +341,15 @@ impl Call for ShopCall {
                 }
                 _ => Err(bad_reply("not the piece of goods that was asked for")),
             },
-            ShopCall::Pay(_) if response.status == 202 => Ok(ShopReply::Pending),
+            ShopCall::Pay(_) | ShopCall::Item { .. } if response.status == 202 => Ok(ShopReply::Pending),
+            ShopCall::Item { .. } => {
+                let body: DeliveredBody = response.parse()?;
+                let goods = body.goods.strip_prefix(GOODS).and_then(|digest| digest.parse().ok());
+                let goods = goods.ok_or_else(|| bad_reply("goods are at another place than expected"))?;
+                let decision = Box::new(cbor::from_slice(&body.decision.0).map_err(bad_reply)?);
+                let receipt = response.receipt.clone().ok_or_else(|| bad_reply("there is no receipt"))?;
+                Ok(ShopReply::Delivered { decision, goods, receipt })
+            }
             ShopCall::Pay(_) => {
                 let body: DecisionBody = response.parse()?;
                 let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
@@ -292,7 +371,7 @@ impl From<&UnverifiedPayment> for PaymentBody {
 }
 
 impl PaymentBody {
-    fn read(&self) -> Result<UnverifiedPayment, Problem> {
+    pub(crate) fn read(&self) -> Result<UnverifiedPayment, Problem> {
         Ok(UnverifiedPayment {
             goods_m: Unverified::parse(&self.goods_m.0)?,
             header: Unverified::parse(&self.header.0)?,

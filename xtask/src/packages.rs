@@ -15,6 +15,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("softhsm2-util", "softhsm2"),
     ("faketime", "faketime"),
+    // Stock clients from npm.
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// The same for the search of the fuzz targets.

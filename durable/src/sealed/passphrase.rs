@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
 
 use zeroize::Zeroizing;
 
@@ -61,8 +62,12 @@ impl Passphrase {
     pub fn from_fd(fd: u32) -> Result<Self, PassphraseError> {
         // Taking over a descriptor by its number is unsafe in Rust, since somebody else may own it. The system gives a
         // descriptor of our own on the same pipe or file by this name.
-        let file = File::open(format!("/dev/fd/{fd}")).map_err(PassphraseError::Read)?;
-        Self::from_reader(file)
+        let own = match fd {
+            // By its name a socket cannot be opened, and standard input is one under some programs.
+            0 => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            fd => File::open(format!("/dev/fd/{fd}")),
+        };
+        Self::from_reader(own.map_err(PassphraseError::Read)?)
     }
 
     /// The first line of `reader`, without its line end.

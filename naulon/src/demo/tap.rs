@@ -195,7 +195,10 @@ fn parse_request(message: &Message) -> anyhow::Result<HttpRequest> {
         let (offset, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
         Some(Range { offset, len: last.checked_sub(offset)?.checked_add(1)? })
     });
-    Ok(HttpRequest { method, path, body: message.bytes[message.body..].to_vec(), range })
+    let text = |name| header(&message.head, name).map(str::to_owned);
+    let (content_type, authorization) = (text("content-type"), text("authorization"));
+    let body = message.bytes[message.body..].to_vec();
+    Ok(HttpRequest { method, path, body, range, content_type, authorization })
 }
 
 fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {

@@ -95,6 +95,8 @@ impl Told for BankCall {
             BankCall::Settle(decision) => decided(decision, ", with its proof"),
             BankCall::Output { .. } => Said::aside("what became of this blinded message?"),
             BankCall::Token(query) => Said::aside("what became of my token?").bytes(query.bytes()),
+            BankCall::IssuerDirectory(_) => Said::aside("that brand's Privacy Pass directory?"),
+            BankCall::Issue(_) => Said::aside("a Privacy Pass token, and an order that pays for it"),
         }
     }
 
@@ -106,6 +108,8 @@ impl Told for BankCall {
             Ok(BankReply::Exchange(reply)) => settled(&reply),
             Ok(BankReply::Output(_)) => Said::aside("what became of it"),
             Ok(BankReply::Token(_)) => Said::aside("what became of it"),
+            Ok(BankReply::IssuerDirectory(_)) => Said::aside("its key"),
+            Ok(BankReply::Issued(_)) => Said::aside("a blind signature"),
             Err(error) => refusal(&error, matches!(self, BankCall::Status(_) | BankCall::Settle(_))),
         }
     }
@@ -155,6 +159,10 @@ impl Told for ShopCall {
             ShopCall::Offer { .. } => Said { facts: vec![Fact::Item], ..Said::of_purchase("an offer for this item?") },
             ShopCall::Goods { .. } => Said::of_purchase("encrypted goods?"),
             ShopCall::Taken(_) => Said::of_purchase("the offer that I took, once more?"),
+            ShopCall::Item { authorization, .. } => {
+                let words = if authorization.is_some() { "that item, paid for" } else { "that item?" };
+                Said { facts: vec![Fact::Item], ..Said::of_purchase(words) }
+            }
             ShopCall::Pay(payment) => {
                 let words = match &payment.goods_q {
                     Some(_) => "goods_q (CD2), header, authorization_b (CD4)",
@@ -179,6 +187,7 @@ impl Told for ShopCall {
             }
             Ok(ShopReply::Goods(piece)) => Said::of_purchase(format!("{} bytes of encrypted goods", piece.bytes.len())),
             Ok(ShopReply::Decision(decision)) => decided(&decision, ", with its proof"),
+            Ok(ShopReply::Delivered { decision, .. }) => decided(&decision, ", with its proof"),
             Ok(ShopReply::Pending) => Said::of_purchase("pending"),
             Err(error) => refusal(&error, true),
         }

@@ -17,7 +17,9 @@ mod shop;
 pub mod shop_room;
 mod upkeep;
 mod wallet;
+mod wallet_fetch;
 mod wallet_lines;
+mod wallet_order;
 pub mod wallet_room;
 mod witness;
 

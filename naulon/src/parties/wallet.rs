@@ -13,7 +13,9 @@ use naulon_wallet::{BuyOptions, DepositAmount, Keys, OperationId, OperationKind}
 use naulon_wire::EvidenceFile;
 
 use super::PartyFolder;
+use super::wallet_fetch::{Authorize, Fetch};
 use super::wallet_lines::{Line, exit_of, line, listing, sentence, show_words};
+use super::wallet_order::OrderToken;
 use super::wallet_room::{self, InAccount, Room, Went};
 use crate::clock::now;
 use crate::config::{Span, WalletSettings, add_to_list};
@@ -47,6 +49,10 @@ pub enum WalletCommand {
     Items(Items),
     /// Buy an item with tokens: the file is here in the end, or the tokens are
     Buy(Buy),
+    /// Buy an item by its URL, as its shop's 402 asks (HTTP `Payment` scheme)
+    Fetch(Fetch),
+    /// Lock tokens for an item and print what another HTTP client shows to pay with them
+    Authorize(Authorize),
     /// Exchange all tokens for fresh ones
     Refresh(Refresh),
     /// Give tokens back to the account
@@ -59,19 +65,21 @@ pub enum WalletCommand {
     GiveUp(GiveUp),
     /// Write what a purchase proves into a file, for `naulon verify`
     Evidence(Evidence),
+    /// Pay for a token that another Privacy Pass client asks for
+    OrderToken(OrderToken),
     /// Print whom the wallet deals with
     Show(Show),
 }
 
 /// The folder of a wallet, and how long it tries.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Folder {
     /// The wallet's folder.
     #[arg(long, value_name = "DIR", default_value = "wallet")]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// How long to try on while nothing moves; then what is under way is left for `resume`.
     #[arg(long, value_name = "TIME", default_value = "30s")]
-    patience: Span,
+    pub(super) patience: Span,
 }
 
 /// A command without arguments of its own.
@@ -148,30 +156,30 @@ pub struct Items {
 #[derive(Debug, Args)]
 pub struct Buy {
     /// The item, by the name that `naulon wallet items` shows.
-    item: String,
+    pub(super) item: String,
     /// The shop, if the wallet knows several or not yet this one: its folder, identity file or naulon: line.
     #[arg(long)]
-    shop: Option<String>,
+    pub(super) shop: Option<String>,
     /// Sign for what is delivered, even if the shop does not ask.
     #[arg(long)]
-    two_sided: bool,
+    pub(super) two_sided: bool,
     /// Pay no more than this.
     #[arg(long, value_name = "AMOUNT")]
-    max_price: Option<Amount>,
+    pub(super) max_price: Option<Amount>,
     /// Pay a part of a token and leave the rest on it, instead of taking change as fresh tokens. The bank can link all
     /// payments made with one token to one another, though not to you. What is left can be used by further purchases with
     /// this option; `naulon wallet refresh` exchanges it for fresh tokens.
     #[arg(long)]
-    keep_remainder: bool,
+    pub(super) keep_remainder: bool,
     /// How the purchase stands in the log: plain (everybody reads it), encrypted (only bank, shop and you read it), blind
     /// (not even the log knows what it decides on). The default is what the shop likes best and the log takes.
     #[arg(long, value_name = "KIND")]
-    entries: Option<EntryMode>,
+    pub(super) entries: Option<EntryMode>,
     /// Buy it once more, even if a purchase of it is under way.
     #[arg(long)]
-    another: bool,
+    pub(super) another: bool,
     #[command(flatten)]
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 /// `naulon wallet deposit`
@@ -230,6 +238,8 @@ impl WalletCommand {
         let folder = match self {
             WalletCommand::Init(init) => return init.run(passphrase, output),
             WalletCommand::Show(show) => return show.run(output),
+            WalletCommand::Fetch(fetch) => return fetch.run(passphrase, output),
+            WalletCommand::Authorize(authorize) => return authorize.run(passphrase, output),
             WalletCommand::OpenAccount(Plain { folder })
             | WalletCommand::Balance(Plain { folder })
             | WalletCommand::Refresh(Refresh { folder, .. })
@@ -240,6 +250,7 @@ impl WalletCommand {
             | WalletCommand::Items(Items { folder, .. })
             | WalletCommand::Buy(Buy { folder, .. })
             | WalletCommand::Deposit(Deposit { folder, .. })
+            | WalletCommand::OrderToken(OrderToken { folder, .. })
             | WalletCommand::Evidence(Evidence { folder, .. }) => folder,
         };
         let shop = match self {
@@ -279,6 +290,7 @@ impl WalletCommand {
             WalletCommand::Evidence(evidence) => return evidence.run(room, output),
             WalletCommand::GiveUp(given) => return give_up(room, OperationId(given.operation), output),
             WalletCommand::Items(_) => return items(room, shop, output).await,
+            WalletCommand::OrderToken(order) => return order.run(room, output).await,
             WalletCommand::OpenAccount(_) => room.wallet().open_account(room.bank.key, now())?,
             WalletCommand::Withdraw(withdraw) => {
                 room.describe().await?;
@@ -298,7 +310,11 @@ impl WalletCommand {
                 Some(operation) => operation,
                 None => buy.begin(room, shop).await?,
             },
-            WalletCommand::Init(_) | WalletCommand::Show(_) | WalletCommand::Resume(_) => {
+            WalletCommand::Init(_)
+            | WalletCommand::Show(_)
+            | WalletCommand::Fetch(_)
+            | WalletCommand::Authorize(_)
+            | WalletCommand::Resume(_) => {
                 unreachable!("these are handled without a way through here")
             }
         };
@@ -325,7 +341,7 @@ impl Init {
 
 impl Buy {
     /// The purchase of the same that is under way. Whoever types the command again after a crash does not want to pay twice.
-    async fn begun(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<Option<OperationId>> {
+    pub(super) async fn begun(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<Option<OperationId>> {
         let any = room.wallet().under_way(now()).iter().any(|entry| entry.kind == OperationKind::Purchase);
         if !any {
             return Ok(None);
@@ -336,7 +352,7 @@ impl Buy {
     }
 
     /// Takes an offer and begins to buy it.
-    async fn begin(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<OperationId> {
+    pub(super) async fn begin(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<OperationId> {
         room.describe().await?;
         let shop = room.shop(shop)?;
         let offer = room.offer(&shop, &self.item).await?;
@@ -490,7 +506,7 @@ async fn items(room: &mut Room, shop: Option<Identity>, output: Output) -> anyho
 }
 
 /// Says how an operation went, and by which code to end.
-fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -> anyhow::Result<Exit> {
+pub(super) fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -> anyhow::Result<Exit> {
     let entry = room.wallet().operation(operation, now())?.context("the operation is gone")?;
     let mut line = line(&entry);
     let account = (line.kind == "open-account").then(|| room.wallet().account(&room.bank.key).to_string());
@@ -516,7 +532,7 @@ fn report(room: &mut Room, operation: OperationId, went: Went, output: Output) -
 }
 
 /// Pins a shop that an option names, so that what is under way with it can go on later.
-fn learn_shop(folder: &Folder, shop: &str) -> anyhow::Result<Identity> {
+pub(super) fn learn_shop(folder: &Folder, shop: &str) -> anyhow::Result<Identity> {
     let shop = Identity::find(shop, Role::Shop)?;
     let settings: WalletSettings = PartyFolder::open(&folder.dir).settings()?;
     let known = identity::pinned(&settings.shops, Role::Shop, "shops")?;

@@ -179,6 +179,18 @@ impl Room {
         }
     }
 
+    /// Has a purchase paid for at its item's own path.
+    pub fn pay_at(&self, operation: OperationId, item: String) {
+        self.driver.pay_at(operation, item);
+    }
+
+    /// Drives a purchase until its tokens are locked and it could be paid.
+    pub async fn to_payment(&mut self, operation: OperationId, patience: Duration) -> anyhow::Result<()> {
+        let outcome = self.driver.run_to_payment(operation, Some(Instant::now() + patience)).await?;
+        self.has_ended(outcome)?;
+        Ok(())
+    }
+
     /// What a shop sells.
     pub async fn items(&self, shop: &Identity) -> anyhow::Result<Vec<Item>> {
         Ok(self.driver.catalogue(shop.key).await?.items)

@@ -3,6 +3,8 @@
 // Each test file uses what it needs of this.
 #![allow(dead_code)]
 
+pub mod npm;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -13,7 +13,7 @@ use naulon_exchange::{
 use naulon_statement::{Digest, SecretKey, Signed, Timestamp};
 use naulon_wire::{BankCall, BankReply, Problem};
 
-use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task, Wanted};
+use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task, Wanted, as_issued};
 use crate::signatory::Signatory;
 use crate::store::{BankStore, LogFault, PostgresOpenError, Written};
 
@@ -175,11 +175,13 @@ impl<S: BankStore> Bank<S> {
 
     /// Answers one call: checks it, writes, replies.
     pub fn handle(&mut self, call: BankCall, now: Timestamp) -> Result<BankReply, Problem> {
+        let is_issuance = matches!(call, BankCall::Issue(_));
         let authenticated = self.authenticate(call, now)?;
-        match self.apply(&[authenticated], now).pop() {
-            Some(applied) => self.complete(applied?),
+        let reply = match self.apply(&[authenticated], now).pop() {
+            Some(applied) => self.complete(applied?)?,
             None => unreachable!("one call has one answer"),
-        }
+        };
+        if is_issuance { as_issued(reply) } else { Ok(reply) }
     }
 
     /// Has the books checked by the independent auditor.
@@ -384,6 +386,7 @@ fn decide_task(
 ) -> Result<Outcome, Refusal> {
     let answer = match task {
         Task::Describe => Answer::Description,
+        Task::IssuerDirectory(brand) => Answer::IssuerDirectory(*brand),
         Task::Balance(account) => {
             Answer::Balance(*view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?)
         }

@@ -11,7 +11,7 @@ use naulon_exchange::{
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
-use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate, Problem};
+use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, IssuerDirectory, OutputFate, Problem};
 
 use crate::signatory::{Signatory, SignatoryError};
 
@@ -47,6 +47,7 @@ pub(crate) enum Task {
     Request(Box<Request>),
     Balance(PublicKey),
     Status(RequestId),
+    IssuerDirectory(Digest),
     Output(Wanted),
     Token(Mark),
 }
@@ -82,6 +83,7 @@ pub(crate) enum Answer {
     Output(Wanted, Option<State>),
     /// For whoever has a token's key: the request that holds it.
     Holder(Option<Arc<Record>>),
+    IssuerDirectory(Digest),
 }
 
 /// A brand that a bank cannot take on.
@@ -143,6 +145,9 @@ impl Desk {
             }
             BankCall::OpenAccount(open) => authenticate_account(rules, open)?,
             BankCall::Exchange(exchange) => authenticate(rules, exchange)?,
+            // The same exchange; `as_issued` takes what the client wants out of the reply.
+            BankCall::Issue(order) => authenticate(rules, order.into_exchange())?,
+            BankCall::IssuerDirectory(brand) => return Ok(Authenticated(Task::IssuerDirectory(brand))),
             BankCall::Settle(decision) => authenticate_decision(rules, decision)?,
         };
         Ok(Authenticated(Task::Request(Box::new(request))))
@@ -153,6 +158,7 @@ impl Desk {
         match applied.0 {
             Answer::Description => Ok(BankReply::Description(self.describe())),
             Answer::Opened => Ok(BankReply::Opened),
+            Answer::IssuerDirectory(brand) => Ok(BankReply::IssuerDirectory(Box::new(self.issuer_directory(&brand)?))),
             Answer::Balance(balance) => Ok(BankReply::Balance(balance)),
             Answer::Owned(record) => Ok(BankReply::Exchange(Box::new(self.promise(&record, self.reply(&record)?)))),
             Answer::Record(record) => Ok(BankReply::Exchange(Box::new(self.reply(&record)?))),
@@ -174,6 +180,13 @@ impl Desk {
             logs: rules.logs.keys().copied().collect(),
             locks: rules.locks,
         }
+    }
+
+    /// What a stock Privacy Pass client must know of a brand.
+    pub fn issuer_directory(&self, brand: &Digest) -> Result<IssuerDirectory, Refusal> {
+        let rulebook = self.rulebook();
+        let known = rulebook.rules.brands.get(brand).ok_or(Refusal::UnknownBrand)?.brand();
+        Ok(IssuerDirectory { brand: *brand, key: known.key, issue_from: known.issue_from })
     }
 
     /// The bank's statement that this is a brand of it.
@@ -278,7 +291,7 @@ impl Authenticated {
     /// What the call touches.
     pub(crate) fn needs(&self) -> Needs {
         match &self.0 {
-            Task::Describe => Needs::default(),
+            Task::Describe | Task::IssuerDirectory(_) => Needs::default(),
             Task::Request(request) => request.needs(),
             Task::Balance(account) => Needs { accounts: [*account].into(), ..Needs::default() },
             Task::Status(id) => Needs { record: Some(*id), ..Needs::default() },
@@ -286,6 +299,17 @@ impl Authenticated {
             // The store is asked for it apart.
             Task::Output(_) => Needs::default(),
         }
+    }
+}
+
+/// The reply to an order of one token as a stock Privacy Pass client wants it: the blind signature alone.
+pub(crate) fn as_issued(reply: BankReply) -> Result<BankReply, Problem> {
+    match reply {
+        BankReply::Exchange(reply) => match reply.signatures.as_slice() {
+            [signature] => Ok(BankReply::Issued(*signature)),
+            _ => Err(Problem::new("internal", "the order has delivered something else than one token")),
+        },
+        _ => Err(Problem::new("internal", "the order has another reply than an exchange")),
     }
 }
 

@@ -12,7 +12,7 @@ use naulon_wire::{BankCall, BankReply, Problem, Service};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::bank::{Bank, OpenError};
-use crate::desk::{Applied, Authenticated, Desk};
+use crate::desk::{Applied, Authenticated, Desk, as_issued};
 use crate::store::BankStore;
 
 /// Calls that a thread checks or signs before it looks what else there is. Those that it has checked go to the books
@@ -164,14 +164,19 @@ impl Service<BankCall> for BankFront {
         let Ok(under_way) = Arc::clone(&self.calls).try_acquire_owned() else {
             return Err(Problem::new("busy", "too many calls are under way"));
         };
-        if matches!(call, BankCall::Describe) {
-            return Ok(BankReply::Description(self.desk.describe()));
-        }
+        let is_issuance = match &call {
+            BankCall::Describe => return Ok(BankReply::Description(self.desk.describe())),
+            BankCall::IssuerDirectory(brand) => {
+                return Ok(BankReply::IssuerDirectory(Box::new(self.desk.issuer_directory(brand)?)));
+            }
+            call => matches!(call, BankCall::Issue(_)),
+        };
         let (reply, answer) = oneshot::channel();
         let caller = Caller { reply, _under_way: under_way };
         let step = Step::Check(Box::new(call), self.books.clone(), caller);
         self.pool.hand_in([step]).map_err(|refused| not_taken(refused.why))?;
-        answer.await.unwrap_or_else(|_| Err(not_taken(ExecutorError::Stopped)))
+        let reply = answer.await.unwrap_or_else(|_| Err(not_taken(ExecutorError::Stopped)))?;
+        if is_issuance { as_issued(reply) } else { Ok(reply) }
     }
 }
 

@@ -99,6 +99,34 @@ fn a_purchase_with_change_and_an_abort<S: BankStore>(store: S) {
     assert_eq!((report.accounts, report.tokens), (amount("98"), amount("0")));
 }
 
+/// A Privacy Pass client is issued a token for an order: the same request gets the same bytes and is paid for once, and what
+/// it has made of them can be spent.
+#[test]
+fn a_token_is_issued_for_an_order() {
+    let mut bank = furnished(MemoryStore::new(Faults::none()));
+    let alice = key("alice");
+    let blind = Blind::new(FIVE, 60);
+    let issue = || match order(&alice, amount("5"), 61, vec![blind.output()]) {
+        BankCall::Exchange(exchange) => {
+            BankCall::Issue(Box::new(naulon_wire::IssueOrder::new(exchange).expect("an order of one token")))
+        }
+        other => panic!("not an exchange: {other:?}"),
+    };
+    let BankReply::Issued(signature) = twice(&mut bank, issue) else { panic!("issued") };
+    assert_eq!(bank.store().balance(&alice.public()), Ok(Some(amount("95"))));
+    // Asked for as any exchange, it is the same one.
+    let as_exchange = order(&alice, amount("5"), 61, vec![blind.output()]);
+    assert_eq!(replied(ask(&mut bank, as_exchange).expect("a replay")).signatures, [signature]);
+    ask(&mut bank, deposit(&[&blind.coin(&signature)], &alice)).expect("spends");
+    let report = bank.audit().expect("the books agree");
+    assert_eq!((report.accounts, report.tokens), (amount("100"), amount("0")));
+
+    let BankReply::IssuerDirectory(directory) = twice(&mut bank, || BankCall::IssuerDirectory(brand_id(FIVE))) else {
+        panic!("a directory")
+    };
+    assert_eq!((directory.key, directory.issue_from), (brand(FIVE).brand().key, brand(FIVE).brand().issue_from));
+}
+
 #[test]
 fn memory_a_purchase_with_change_and_an_abort() {
     a_purchase_with_change_and_an_abort(MemoryStore::new(Faults::none()));

@@ -20,7 +20,7 @@ use naulon_statement::{
     Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint, base64url_decode,
     base64url_encode, cbor,
 };
-use naulon_wire::{BankCall, BankReply, Call, ExchangeReply, HttpRequest, Problem, codes};
+use naulon_wire::{BankCall, BankReply, Call, ExchangeReply, HttpRequest, IssueOrder, MAX_ORDER_LEN, Problem, codes};
 use world::*;
 
 /// A bank at work, and what its customers have.
@@ -152,6 +152,7 @@ fn every_bad_request_has_its_code_and_changes_nothing() {
     cases.extend(decision_cases(&scene));
     cases.extend(query_cases());
     cases.extend(parts_cases(&scene));
+    cases.extend(issuance_cases());
     let mut names = BTreeSet::new();
     for Case { name, code, request, now } in &cases {
         assert!(names.insert(*name), "{name} twice");
@@ -707,6 +708,72 @@ fn query_cases() -> Vec<Case> {
             of(BankCall::Balance((&Signed::sign(&key("bob"), by_other)).into()))
         }),
         case("a question about no account", "unknown_account", of(query(&key("bob"), NOW))),
+    ]
+}
+
+/// What a stock Privacy Pass client may get wrong, or whoever pays for it.
+fn issuance_cases() -> Vec<Case> {
+    let alice = key("alice");
+    let blind = Blind::new(ONE, 70_000);
+    let other = Blind::new(ONE, 70_001);
+    let order_of =
+        |account: &SecretKey, value: &str, outputs: Vec<Output>| match order(account, amount(value), 77, outputs) {
+            BankCall::Exchange(exchange) => IssueOrder::new(exchange),
+            other => panic!("not an exchange: {other:?}"),
+        };
+    let asked = |account: &SecretKey, value: &str, blind: &Blind| {
+        let order = order_of(account, value, vec![blind.output()]).expect("an order of one token");
+        of(BankCall::Issue(Box::new(order)))
+    };
+    let good = || asked(&alice, "1", &blind);
+    let body = |change: fn(&mut Vec<u8>)| {
+        let mut request = good();
+        change(&mut request.body);
+        request
+    };
+    let header = |text: String| HttpRequest { authorization: Some(text), ..good() };
+    let two = order_of(&alice, "2", vec![blind.output(), other.output()]);
+    assert!(two.is_err(), "two tokens are not an order of one");
+    vec![
+        case("a token request as JSON", "wrong_media_type", {
+            HttpRequest { content_type: Some("application/json".into()), ..good() }
+        }),
+        case("a token request of no media type", "wrong_media_type", HttpRequest { content_type: None, ..good() }),
+        case("a token request that is too short", "bad_token_request", body(|body| body.truncate(258))),
+        case("a token request with something behind", "bad_token_request", body(|body| body.push(0))),
+        case("a request for a token of another type", "bad_token_request", body(|body| body[1] = 1)),
+        case("a token request with another key's id", "bad_token_request", body(|body| body[2] ^= 1)),
+        case("a token request at another brand's URL", "bad_token_request", {
+            HttpRequest { path: asked(&alice, "2", &Blind::new(TWO, 70_002)).path, ..good() }
+        }),
+        case("a token request without an order", "order_missing", HttpRequest { authorization: None, ..good() }),
+        case("a token request with a password", "order_missing", header("Basic YTpi".into())),
+        case("an order that is no base64url", "malformed", header("Naulon-Order a+b".into())),
+        case("an order that is no JSON", "malformed", header("Naulon-Order AAAA".into())),
+        case("an order that is too long", "too_long", header(format!("Naulon-Order {}", "A".repeat(MAX_ORDER_LEN)))),
+        case("an order of another token", "order_misfit", {
+            HttpRequest { authorization: asked(&alice, "1", &other).authorization, ..good() }
+        }),
+        case("an order of a credit", "order_misfit", {
+            let output = Output::Account { account: alice.public(), amount: amount("1") };
+            let credit = order(&alice, amount("1"), 77, vec![output]).to_http().body;
+            header(format!("Naulon-Order {}", base64url_encode(&credit)))
+        }),
+        case("an order of too little money", "unbalanced", asked(&alice, "0.50", &blind)),
+        case("an order of too much money", "unbalanced", asked(&alice, "2", &blind)),
+        case("an order by another account's key", "signature_missing", {
+            let input = Input::Account { account: alice.public(), amount: amount("1"), order: [78; 16] };
+            let BankCall::Exchange(forged) = call(exchange(vec![input], vec![blind.output()]), [&key("bob")]) else {
+                panic!("an exchange");
+            };
+            of(BankCall::Issue(Box::new(IssueOrder::new(forged).expect("an order"))))
+        }),
+        case("a token ordered on no account", "unknown_account", asked(&key("bob"), "1", &blind)),
+        case("an order of a token that is not issued yet", "brand_not_issuing", {
+            asked(&alice, "1", &Blind::new(NEXT_ONE, 70_003))
+        }),
+        case("the directory of no brand", "unknown_brand", of(BankCall::IssuerDirectory(Digest([9; 32])))),
+        case("a GET of a token", "not_found", HttpRequest::get(good().path)),
     ]
 }
 

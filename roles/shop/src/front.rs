@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use crate::shelf::Shelf;
 use crate::shop::{Shop, reply_about};
 use crate::store::{SaleId, ShopStore};
+use crate::till::Till;
 use crate::trouble::Trouble;
 
 /// How many calls may wait, and how many share one commit.
@@ -37,6 +38,8 @@ struct Inner {
     rules: MerchantRules,
     executor: Executor<Job, Done>,
     shelf: Arc<dyn Shelf + Sync>,
+    till: Till,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     carrier: Carrier,
     /// The sales about which a call is under way.
     under_way: Mutex<BTreeSet<SaleId>>,
@@ -85,7 +88,7 @@ impl ShopFront {
         mut shop: Shop<S, G>,
         addresses: BTreeMap<PublicKey, impl Into<Address>>,
         limits: Limits,
-        clock: impl Fn() -> Timestamp + Send + 'static,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Self
     where
         S: ShopStore + 'static,
@@ -94,10 +97,14 @@ impl ShopFront {
         let rules = shop.rules().clone();
         let shelf: Arc<dyn Shelf + Sync> = Arc::new(shop.shelf().clone());
         let openings = shop.openings();
-        let executor = Executor::spawn("shop-store", limits, move |jobs| work(&mut shop, jobs, clock()));
         let addresses = addresses.into_iter().map(|(party, address)| (party, address.into())).collect();
+        let till = shop.till().clone();
+        let clock: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(clock);
+        let of_worker = Arc::clone(&clock);
+        let executor = Executor::spawn("shop-store", limits, move |jobs| work(&mut shop, jobs, of_worker()));
         let carrier = Carrier { clients: Clients::default(), addresses };
-        let inner = Inner { rules, executor, shelf, carrier, under_way: Mutex::default(), tasks: Mutex::default() };
+        let (under_way, tasks) = (Mutex::default(), Mutex::default());
+        let inner = Inner { rules, executor, shelf, till, clock, carrier, under_way, tasks };
         let front = ShopFront(Arc::new(inner));
         let weak = Arc::downgrade(&front.0);
         front.0.spawn(take_up(weak.clone()));
@@ -133,6 +140,17 @@ impl Service<ShopCall> for ShopFront {
                 let rules = self.0.rules.clone();
                 let payment = off_the_async_threads(move || payment.verify(&rules)).await??;
                 self.0.pay(payment).await
+            }
+            ShopCall::Item { item, authorization } => {
+                let inner = Arc::clone(&self.0);
+                let admit = move || {
+                    let (stocked, now) = (inner.shelf.item(&item).ok_or(Trouble::UnknownItem)?, (inner.clock)());
+                    let payment = inner.till.admit(&stocked, authorization.as_deref(), now)?;
+                    Ok::<_, Problem>((payment.verify(&inner.rules)?, stocked))
+                };
+                let (payment, stocked) = off_the_async_threads(admit).await??;
+                let reply = self.0.pay(payment).await?;
+                self.0.till.hand_over(reply, &stocked, (self.0.clock)())
             }
             ShopCall::Describe | ShopCall::Offer { .. } | ShopCall::Taken(_) => {
                 match self.0.submit(Job::Call(call)).await? {

@@ -64,6 +64,7 @@ mod shelf;
 mod shop;
 mod sqlite;
 mod store;
+mod till;
 mod trouble;
 
 pub use folder::{FolderShelf, MAX_ITEMS, Progress, SETTINGS_FILE, Scan, ShelfError};

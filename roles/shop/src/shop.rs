@@ -14,6 +14,7 @@ use crate::keys::ShopKeys;
 use crate::sales::OpenSale;
 use crate::shelf::Shelf;
 use crate::store::{CommitError, SaleId, SaleWrite, ShopStore};
+use crate::till::Till;
 use crate::trouble::Trouble;
 
 /// The most sales that may be unfinished at once. Each is backed by a bank's promise of its price.
@@ -37,6 +38,7 @@ pub struct Shop<S, G> {
     pub(crate) keys: ShopKeys,
     pub(crate) rules: MerchantRules,
     terms: Terms,
+    till: Till,
     shelf: G,
     pub(crate) store: S,
     /// Every sale that is not settled.
@@ -106,7 +108,8 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
             return Err(OpenError::Lists);
         }
         let open = store.open_sales()?.into_iter().map(|(id, sale)| (id, OpenSale::new(sale))).collect();
-        Ok(Shop { keys, rules, terms, shelf, store, open, halted: false })
+        let till = Till::new(&keys.goods, &rules, &terms.currency);
+        Ok(Shop { keys, rules, terms, till, shelf, store, open, halted: false })
     }
 
     /// Answers one call. `entropy` fills a slice with fresh random bytes; only offers take some.
@@ -124,6 +127,12 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
             ShopCall::Offer { item } => Ok(self.offer(&item, now, entropy)?),
             ShopCall::Goods { digest, range } => {
                 Ok(ShopReply::Goods(self.shelf.read(&digest, range).map_err(Trouble::from)?))
+            }
+            ShopCall::Item { item, authorization } => {
+                let stocked = self.shelf.item(&item).ok_or(Trouble::UnknownItem)?;
+                let payment = self.till.admit(&stocked, authorization.as_deref(), now)?;
+                let reply = self.handle(ShopCall::Pay(Box::new(payment)), now, entropy)?;
+                self.till.hand_over(reply, &stocked, now)
             }
             ShopCall::Pay(payment) => {
                 let payment = payment.verify(&self.rules)?;
@@ -213,6 +222,10 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
     /// What this shop has laid down.
     pub fn rules(&self) -> &MerchantRules {
         &self.rules
+    }
+
+    pub(crate) fn till(&self) -> &Till {
+        &self.till
     }
 
     /// What it sells.

@@ -18,7 +18,7 @@ use crate::error::WalletError;
 use crate::event::{Event, Watch};
 use crate::operation::{OperationId, OperationKind};
 use crate::store::WalletStore;
-use crate::wallet::{Accepted, Entropy, Entry, Found, Restored, Taken, Wallet};
+use crate::wallet::{Accepted, Entropy, Entry, Found, PAYING, Restored, Taken, Wallet};
 
 /// How long to wait after a round of asks that brought nothing; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -34,6 +34,8 @@ pub struct Driver<S: WalletStore + 'static> {
     wallet: Arc<Mutex<Wallet<S>>>,
     clients: Clients,
     addresses: Arc<BTreeMap<PublicKey, Address>>,
+    /// The purchases that are paid for at their item's own path, by the `Payment` scheme.
+    paid_at: Arc<Mutex<BTreeMap<OperationId, String>>>,
     clock: Clock,
 }
 
@@ -106,7 +108,7 @@ impl<S: WalletStore + 'static> Driver<S> {
     pub fn new(wallet: Wallet<S>, clients: Clients, addresses: BTreeMap<PublicKey, impl Into<Address>>) -> Self {
         let addresses = addresses.into_iter().map(|(party, address)| (party, address.into())).collect();
         let (wallet, addresses) = (Arc::new(Mutex::new(wallet)), Arc::new(addresses));
-        Driver { wallet, clients, addresses, clock: Arc::new(clock) }
+        Driver { wallet, clients, addresses, paid_at: Arc::default(), clock: Arc::new(clock) }
     }
 
     /// Goes by another clock than this machine's.
@@ -141,16 +143,37 @@ impl<S: WalletStore + 'static> Driver<S> {
         tokio::task::spawn_blocking(locked).await.map_err(|_| DriverError::Died)
     }
 
+    /// Has a purchase paid for at its item's own path, by HTTP 402 and the `Payment` scheme, instead of by a direct call.
+    /// It is remembered until the next start only: both ways pay the same sale.
+    pub fn pay_at(&self, op: OperationId, item: String) {
+        self.paid_at.lock().unwrap_or_else(PoisonError::into_inner).insert(op, item);
+    }
+
+    /// As [`run`](Self::run), but a purchase stops when the bank has locked its tokens and nothing is paid yet: then
+    /// [`Wallet::payment`] has what pays.
+    pub async fn run_to_payment(&self, op: OperationId, until: Option<Instant>) -> Result<Outcome, DriverError> {
+        self.run_while(op, until, |entry| entry.step != PAYING).await
+    }
+
     /// Carries the asks of one operation until it has ended, or until the deadline; or, for all but purchases, until the
     /// bank has refused it for a reason that does not pass by itself. Somebody who has no address is one who cannot be
     /// reached.
     pub async fn run(&self, op: OperationId, until: Option<Instant>) -> Result<Outcome, DriverError> {
+        self.run_while(op, until, |_| true).await
+    }
+
+    async fn run_while(
+        &self,
+        op: OperationId,
+        until: Option<Instant>,
+        goes_on: impl Fn(&Entry) -> bool,
+    ) -> Result<Outcome, DriverError> {
         let mut heard = Heard::default();
         let mut pause = FIRST_PAUSE;
         loop {
             let Now { asks, events, entry } = self.with(move |wallet, now, _| Now::of(wallet, op, now)).await??;
             heard.note(&events);
-            if !heard.is_open(&entry) || until.is_some_and(|until| Instant::now() >= until) {
+            if !heard.is_open(&entry) || !goes_on(&entry) || until.is_some_and(|until| Instant::now() >= until) {
                 heard.circuits.iter().for_each(|circuit| self.clients.close(*circuit));
                 return Ok(Outcome { entry, refused: heard.refused, unreachable: heard.unreachable });
             }
@@ -271,6 +294,17 @@ impl<S: WalletStore + 'static> Driver<S> {
         Ok(ask.call.ask(&client).await)
     }
 
+    /// As [`carry`](Self::carry), by the way on which this operation pays.
+    async fn carry_for(&self, op: OperationId, ask: &Ask) -> Result<Result<AnyReply, CallError>, DriverError> {
+        let item = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner).get(&op).cloned();
+        let (Some(item), AnyCall::Shop(ShopCall::Pay(payment))) = (item, &ask.call) else {
+            return self.carry(ask).await;
+        };
+        let address = self.addresses.get(&ask.to).ok_or(DriverError::NoAddress(ask.to))?;
+        let client = self.clients.on(ask.circuit, address)?;
+        Ok(client.pay_for(&item, payment).await.map(AnyReply::Shop))
+    }
+
     /// Carries these asks at the same time and takes their answers; true if the operation got further. At the deadline
     /// what is on its way is left: asking again is always safe.
     async fn carry_round(
@@ -288,7 +322,7 @@ impl<S: WalletStore + 'static> Driver<S> {
             let driver = self.clone();
             calls.spawn(async move {
                 let unknown = |error: DriverError| CallError::Unreachable(ask.to.to_string(), error.to_string());
-                driver.carry(&ask).await.unwrap_or_else(|error| Err(unknown(error)))
+                driver.carry_for(op, &ask).await.unwrap_or_else(|error| Err(unknown(error)))
             });
         }
         let mut has_progressed = false;
@@ -309,6 +343,7 @@ impl<S: WalletStore + 'static> Clone for Driver<S> {
             wallet: self.wallet.clone(),
             clients: self.clients.clone(),
             addresses: self.addresses.clone(),
+            paid_at: self.paid_at.clone(),
             clock: self.clock.clone(),
         }
     }

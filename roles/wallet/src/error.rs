@@ -4,7 +4,7 @@ use naulon_durable::StoreError;
 use naulon_exchange::EntryMode;
 use naulon_money::{Amount, Currency};
 use naulon_purchase::OfferError;
-use naulon_statement::{PublicKey, StatementError};
+use naulon_statement::{Digest, PublicKey, StatementError};
 
 use crate::operation::OperationId;
 
@@ -40,6 +40,12 @@ pub enum WalletError {
         /// What the bank says.
         found: Currency,
     },
+    /// The bank has not stated that brand, or not to this wallet.
+    #[error("the brand {0} is none that this wallet knows")]
+    UnknownBrand(Digest),
+    /// A request for a token that is not one for that brand.
+    #[error("the request is not one for a token of that brand")]
+    OtherBrandsRequest,
     /// The shop is not pinned.
     #[error("the shop {0} is not one of this wallet's: pin its key first")]
     UnknownShop(PublicKey),
@@ -130,6 +136,8 @@ impl WalletError {
             WalletError::UnknownBank(_) => "unknown_bank",
             WalletError::NoTerms => "no_terms",
             WalletError::WrongCurrency { .. } => "wrong_currency",
+            WalletError::UnknownBrand(_) => "unknown_brand",
+            WalletError::OtherBrandsRequest => "bad_token_request",
             WalletError::UnknownShop(_) => "unknown_shop",
             WalletError::Insufficient { .. } => "insufficient",
             WalletError::NotPayable { .. } => "not_payable",

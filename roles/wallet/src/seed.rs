@@ -1,7 +1,8 @@
 //! The 24 words, the seed, and what is derived from it.
 
 use bip39::{Language, Mnemonic};
-use naulon_blind::{ReusedKey, SEED_LEN, TokenSecrets, reusable_key, serial_number};
+use naulon_blind::{BlindedMessage, ReusedKey, SEED_LEN, TokenSecrets, reusable_key, serial_number};
+use naulon_exchange::Order;
 use naulon_statement::{Digest, PublicKey, SecretKey, derive_secret};
 use zeroize::Zeroizing;
 
@@ -10,6 +11,8 @@ pub const WORD_COUNT: usize = 24;
 
 /// Separates account keys from everything else that is derived from a seed.
 const ACCOUNT_DOMAIN: &[u8] = b"naulon/account/1";
+/// The domain of the numbers of orders for other clients' tokens.
+const TOKEN_ORDER_DOMAIN: &[u8] = b"naulon/token-order/1";
 
 /// A wallet's 24 words (BIP-39, English). They are wiped when dropped and cannot be printed by accident.
 pub struct Words(Mnemonic);
@@ -77,6 +80,14 @@ impl Seed {
         let mut key = Zeroizing::new([0; 32]);
         derive_secret(self.0.as_slice(), &[ACCOUNT_DOMAIN, bank.as_bytes()], key.as_mut_slice());
         SecretKey::from_seed(&key)
+    }
+
+    /// The number of the order that pays for a token which another client blinds: the same for the same token.
+    pub(crate) fn token_order(&self, bank: &PublicKey, brand: &Digest, message: &BlindedMessage) -> Order {
+        let mut order = Order::default();
+        let labels = [TOKEN_ORDER_DOMAIN, bank.as_bytes(), brand.as_bytes(), message.as_bytes()];
+        derive_secret(self.0.as_slice(), &labels, &mut order);
+        order
     }
 
     /// The secrets of the token with this index under a brand.

@@ -3,6 +3,7 @@
 mod brands;
 mod delivery;
 mod exchanges;
+mod orders;
 mod purchases;
 mod recovery;
 mod replies;
@@ -13,6 +14,7 @@ pub use brands::{Accepted, BrandRefusal};
 pub use exchanges::{DepositAmount, Keys};
 pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
 pub use restore::{Found, Question, Restored, Taken};
+pub(crate) use views::PAYING;
 pub use views::{Balance, Entry, TokenEntry};
 
 use std::collections::BTreeMap;

@@ -54,6 +54,7 @@ fn requests() -> impl Strategy<Value = HttpRequest> {
         path,
         body,
         range,
+        ..HttpRequest::get("")
     })
 }
 

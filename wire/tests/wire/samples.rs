@@ -14,8 +14,9 @@ use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPaymen
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
-    BankCall, BankDescription, BankReply, ExchangeReply, Item, LogCall, LogDescription, LogReply, OutputFate, Piece,
-    PublicFile, PublicKind, Range, ShopCall, ShopDescription, ShopReply, WitnessCall, WitnessReply,
+    BankCall, BankDescription, BankReply, ExchangeReply, IssueOrder, IssuerDirectory, Item, LogCall, LogDescription,
+    LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, ShopCall, ShopDescription, ShopReply, WitnessCall,
+    WitnessReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -54,6 +55,17 @@ pub fn exchange() -> Joint<Exchange> {
         }),
     };
     Joint::sign(body, [&key(5)])
+}
+
+/// An order of one token.
+fn order() -> Joint<Exchange> {
+    let body = Exchange {
+        inputs: vec![Input::Account { account: key(4).public(), amount: amount(), order: [1; 16] }],
+        outputs: vec![Output::Blinded { brand: Digest([3; 32]), message: BlindedMessage([4; 256]) }],
+        condition: None,
+        ..Exchange::clone(&exchange())
+    };
+    Joint::sign(body, [&key(4)])
 }
 
 pub fn header() -> Signed<Header> {
@@ -132,7 +144,7 @@ fn brand() -> Signed<Brand> {
     Signed::sign(&key(1), brand)
 }
 
-fn payment(two_sided: bool) -> UnverifiedPayment {
+pub fn payment(two_sided: bool) -> UnverifiedPayment {
     UnverifiedPayment {
         goods_m: Unverified::from(&goods_m()),
         header: Unverified::from(&header()),
@@ -174,6 +186,8 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
         BankCall::Settle(UnverifiedDecision::from(&decision())),
         BankCall::Output { brand: Digest([3; 32]), message: Box::new(BlindedMessage([4; 256])) },
         BankCall::Token(Unverified::from(&Signed::sign(&key(5), of_token))),
+        BankCall::IssuerDirectory(Digest(brand().key_id())),
+        BankCall::Issue(Box::new(IssueOrder::new(UnverifiedJoint::from(order())).expect("an order"))),
     ];
     let with_replies = |call: BankCall| {
         let replies = match &call {
@@ -181,6 +195,11 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
                 .map(|brands| BankReply::Description(description(brands)))
                 .into(),
             BankCall::OpenAccount(_) => vec![BankReply::Opened],
+            BankCall::IssuerDirectory(id) => {
+                let (key, issue_from) = (brand().key, Timestamp(5_000));
+                vec![BankReply::IssuerDirectory(Box::new(IssuerDirectory { brand: *id, key, issue_from }))]
+            }
+            BankCall::Issue(_) => vec![BankReply::Issued(BlindSignature([7; 256]))],
             BankCall::Balance(_) => [Amount::ZERO, amount(), Amount::MAX].map(BankReply::Balance).into(),
             BankCall::Exchange(_) | BankCall::Status(_) | BankCall::Settle(_) => {
                 [State::Done, State::Locked, State::Committed, State::Aborted]
@@ -252,6 +271,8 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
         ShopCall::Pay(Box::new(payment(false))),
         ShopCall::Pay(Box::new(payment(true))),
         ShopCall::Taken(Box::new(Unverified::from(&header()))),
+        ShopCall::Item { item: "ein \"Ding\" ü/%".to_owned(), authorization: None },
+        ShopCall::Item { item: "..".to_owned(), authorization: Some("Payment e30".to_owned()) },
     ];
     let item = Item {
         item: "a".to_owned(),
@@ -276,6 +297,11 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
             ShopCall::Goods { .. } => {
                 let piece = |bytes| Piece { offset: 5, bytes: Bytes::from_static(bytes), of: 900 };
                 vec![ShopReply::Goods(piece(b"\x00\xff")), ShopReply::Goods(piece(b"sieben!"))]
+            }
+            ShopCall::Item { .. } => {
+                let decision = Box::new(UnverifiedDecision::from(&decision()));
+                let (goods, receipt) = (Digest([2; 32]), "e30".to_owned());
+                vec![ShopReply::Delivered { decision, goods, receipt }, ShopReply::Pending]
             }
             ShopCall::Pay(_) => {
                 vec![ShopReply::Decision(Box::new(UnverifiedDecision::from(&decision()))), ShopReply::Pending]

@@ -379,14 +379,18 @@ impl<S: WalletStore> Wallet<S> {
 }
 
 fn pay_call(buyer: &Buyer) -> Option<(PublicKey, AnyCall)> {
+    Some((buyer.offer().merchant, AnyCall::Shop(ShopCall::Pay(Box::new(payment_of(buyer)?)))))
+}
+
+/// What pays, once the bank has promised.
+pub(super) fn payment_of(buyer: &Buyer) -> Option<UnverifiedPayment> {
     let (header, authorization_b) = buyer.promise()?;
-    let payment = UnverifiedPayment {
+    Some(UnverifiedPayment {
         goods_m: Unverified::from(buyer.offer()),
         header: Unverified::from(header),
         authorization_b: Unverified::from(authorization_b),
         goods_q: buyer.goods_q().map(Unverified::from),
-    };
-    Some((buyer.offer().merchant, AnyCall::Shop(ShopCall::Pay(Box::new(payment)))))
+    })
 }
 
 /// Asks for an abort in the way that the entry is decided.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{Ending, Evidence, GoodsM, Step};
+use naulon_purchase::{Ending, Evidence, GoodsM, Step, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
+use super::purchases::payment_of;
 use super::{Wallet, read_operation};
 use crate::error::WalletError;
 use crate::operation::{Ended, Operation, OperationId, OperationKind, Work};
@@ -195,6 +196,13 @@ impl<S: WalletStore> Wallet<S> {
         operation.purchase().map(|purchase| purchase.buyer.evidence()).ok_or(WalletError::NotNow(op))
     }
 
+    /// What pays for a purchase whose tokens are locked, for whoever hands it to the shop in this wallet's place; nothing if
+    /// it is not at that point, or no longer.
+    pub fn payment(&self, op: OperationId, now: Timestamp) -> Option<UnverifiedPayment> {
+        let purchase = self.operations.get(&op)?.purchase()?;
+        if purchase.buyer.next(now) == Step::Pay { payment_of(&purchase.buyer) } else { None }
+    }
+
     fn entry(&self, operation: &Operation, now: Timestamp) -> Entry {
         let last = self.tracks.get(&operation.id).and_then(|track| track.refused.clone());
         let mut entry = Entry {
@@ -252,12 +260,15 @@ impl Balance {
     }
 }
 
+/// The step of a purchase whose tokens are locked, and which is not paid yet.
+pub(crate) const PAYING: &str = "paying";
+
 fn step_name(step: Step) -> &'static str {
     match step {
         Step::Fetch => "fetching",
         Step::Authorize => "authorizing",
         Step::Lock => "locking",
-        Step::Pay => "paying",
+        Step::Pay => PAYING,
         Step::Abort => "aborting",
         Step::Settle => "settling",
         Step::Deliver => "delivering",

@@ -148,6 +148,7 @@ impl Bank {
             BankCall::OpenAccount(request) => authenticate_account(&self.rules, request.clone())?,
             BankCall::Exchange(request) => authenticate(&self.rules, request.clone())?,
             BankCall::Settle(decision) => authenticate_decision(&self.rules, decision.clone())?,
+            BankCall::IssuerDirectory(_) | BankCall::Issue(_) => return Err(Problem::new("not_found", "")),
         };
         let view = self.view(&request.needs());
         let record = match decide(&self.rules, &view, &request, now)? {

@@ -187,6 +187,7 @@ pub fn name(call: &AnyCall) -> &'static str {
         AnyCall::Bank(BankCall::Settle(_)) => "settle",
         AnyCall::Bank(BankCall::Output { .. }) => "output",
         AnyCall::Bank(BankCall::Token(_)) => "token",
+        AnyCall::Bank(BankCall::IssuerDirectory(_) | BankCall::Issue(_)) => "issue",
         AnyCall::Log(LogCall::Abort { .. }) => "abort",
         AnyCall::Log(LogCall::Decision(_)) => "decision",
         AnyCall::Log(_) => "log",

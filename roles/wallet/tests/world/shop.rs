@@ -108,6 +108,7 @@ impl Shop {
     pub fn call(&mut self, call: &ShopCall, log: &mut Log, now: Timestamp) -> Result<ShopReply, Problem> {
         match call {
             ShopCall::Goods { range, .. } => Ok(piece(&self.sealed, *range)),
+            ShopCall::Item { .. } => Err(Problem::new("not_found", "")),
             ShopCall::Pay(_) if self.is_silent => Ok(ShopReply::Pending),
             ShopCall::Pay(payment) => {
                 let payment = payment.as_ref().clone().verify(&self.rules)?;
