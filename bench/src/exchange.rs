@@ -100,7 +100,7 @@ pub fn brand_of(bank: &Server) -> Result<KnownBrand> {
     let BankReply::Description(description) = BankCall::Describe.reply_from_http(&response)? else {
         bail!("the bank answered something else");
     };
-    let brand = description.brands.into_iter().next().context("the bank has a brand")?;
+    let brand = description.register.brands.into_iter().next().context("the bank has a brand")?;
     Ok(KnownBrand::new(naulon_blind::Brand::clone(&*brand.verify(&house::bank_key().public())?))?)
 }
 

@@ -14,6 +14,7 @@ use naulon_log::{Log, LogFront, LogKeys};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::LogRules;
 use naulon_statement::{Digest, Duration, SecretKey, Timestamp};
+use naulon_tlog::CheckpointSigner;
 use naulon_wire::serve;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -83,7 +84,12 @@ pub fn now() -> Timestamp {
 pub fn bank_over(brand: Brand, folder: &Path) -> Result<Bank<naulon_bank::SqliteStore>> {
     let store = naulon_bank::SqliteStore::open(&bank_file(folder))?;
     let signatory = Arc::new(KeyRing::new([brand_secret()?]));
-    Ok(Bank::open(BankKeys { bank: bank_key() }, rules(brand)?, signatory, store)?)
+    Ok(Bank::open(
+        BankKeys { bank: bank_key(), checkpoints: CheckpointSigner::new("bank.bench", &[9; 32])? },
+        rules(brand)?,
+        signatory,
+        store,
+    )?)
 }
 
 /// Serves the bank over its SQLite store in the folder.

@@ -25,7 +25,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let descriptions = samples::bank().into_iter().flat_map(|(_, replies)| replies);
     for reply in descriptions {
         if let BankReply::Description(description) = reply {
-            description.brands.iter().for_each(|brand| add("brand", "of-a-bank", brand.bytes().to_vec()));
+            description.register.brands.iter().for_each(|brand| add("brand", "of-a-bank", brand.bytes().to_vec()));
         }
     }
     add("statement", "header", samples::header().bytes().to_vec());

@@ -1,6 +1,6 @@
 //! Who a party is, in one line that can be handed on: role, key, address.
 //!
-//!     naulon:bank:KEY@http://127.0.0.1:21001;account=http://127.0.0.1:21011
+//!     naulon:bank:KEY@http://127.0.0.1:21001;account=http://127.0.0.1:21011#CHECKPOINT-KEY
 //!     naulon:log:KEY@http://127.0.0.1:21002#CHECKPOINT-KEY
 //!     naulon:shop:KEY@https://shop.example;ca=/etc/naulon/shop-ca.pem
 //!
@@ -17,6 +17,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use naulon_exchange::LogIdentity;
+use naulon_exchange::register::BankIdentity;
 use naulon_purchase::Trust;
 use naulon_statement::PublicKey;
 use naulon_tlog::CheckpointVerifier;
@@ -83,7 +84,7 @@ pub struct Identity {
     pub account: Option<String>,
     /// The authority whose certificates are believed there, if not those that the system trusts.
     pub ca: Option<PathBuf>,
-    /// A log's checkpoint key.
+    /// The checkpoint key of a log, or of a bank's register.
     pub checkpoints: Option<CheckpointVerifier>,
 }
 
@@ -112,6 +113,12 @@ impl Identity {
     pub fn log(&self) -> anyhow::Result<LogIdentity> {
         let checkpoints = self.checkpoints.clone().with_context(|| format!("{self} is not a log"))?;
         Ok(LogIdentity { key: self.key, checkpoints })
+    }
+
+    /// The bank's keys, as the protocols want them.
+    pub fn bank(&self) -> anyhow::Result<BankIdentity> {
+        let checkpoints = self.checkpoints.clone().filter(|_| self.role == Role::Bank);
+        Ok(BankIdentity { key: self.key, checkpoints: checkpoints.with_context(|| format!("{self} is not a bank"))? })
     }
 
     /// The text of `identity.toml`.
@@ -165,8 +172,8 @@ impl FromStr for Identity {
         }
         ensure!(account.is_none() || role == Role::Bank, "only a bank has an address for accounts");
         ensure!(
-            checkpoints.is_some() == (role == Role::Log),
-            "a log's identity, and no other, ends in #CHECKPOINT-KEY"
+            checkpoints.is_some() == matches!(role, Role::Bank | Role::Log),
+            "the identity of a bank or a log, and no other, ends in #CHECKPOINT-KEY"
         );
         Ok(Identity { role, key, url, account, ca, checkpoints })
     }
@@ -252,11 +259,12 @@ mod tests {
 
     fn identities() -> Vec<Identity> {
         let key = SecretKey::from_seed(&[1; 32]).public();
+        let checkpoints = |name| Some(CheckpointVerifier::new(name, key.as_bytes()).unwrap());
         let bank = Identity::new(Role::Bank, key, "http://127.0.0.1:21001");
-        let bank = Identity { account: Some("http://127.0.0.1:21011".into()), ..bank };
-        let checkpoints = Some(CheckpointVerifier::new("log.example", key.as_bytes()).unwrap());
+        let account = Some("http://127.0.0.1:21011".into());
+        let bank = Identity { account, checkpoints: checkpoints("bank.example"), ..bank };
         let log = Identity::new(Role::Log, key, "https://log.example");
-        vec![bank, Identity { ca: Some("/tmp/a ca.pem".into()), checkpoints, ..log }]
+        vec![bank, Identity { ca: Some("/tmp/a ca.pem".into()), checkpoints: checkpoints("log.example"), ..log }]
     }
 
     #[test]
@@ -302,7 +310,8 @@ mod tests {
             format!("naulon:bank:{key}@http://127.0.0.1:1;ca="),
             format!("naulon:bank:{key}@http://127.0.0.1:1;ca=a;ca=b"),
             format!("naulon:bank:{key}@http://127.0.0.1:1;pin=a"),
-            format!("{bank}#{}", log.checkpoints.as_ref().unwrap()),
+            format!("naulon:bank:{key}@http://127.0.0.1:1"),
+            format!("naulon:shop:{key}@http://127.0.0.1:1#{}", log.checkpoints.as_ref().unwrap()),
         ] {
             assert!(bad.parse::<Identity>().is_err(), "{bad}");
         }

@@ -1,13 +1,16 @@
 //! `naulon verify`: judges an evidence file, offline.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use naulon_exchange::register::{RegisterBreach, RegisterEvidence};
 use naulon_purchase::goods::{GoodsError, GoodsHasher, MerchandiseKey, Opener, SEALED_CHUNK_LEN};
 use naulon_purchase::{Breach, Claim, GoodsM, Judgement, LogEvidence, Party, Standing, judge, judge_keeper};
-use naulon_wire::{EvidenceFile, LogEvidenceFile, MAX_EVIDENCE_LEN};
+use naulon_statement::PublicKey;
+use naulon_wire::{EvidenceFile, LogEvidenceFile, MAX_EVIDENCE_LEN, RegisterEvidenceFile};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -76,6 +79,9 @@ pub fn run(verify: &Verify, output: Output) -> anyhow::Result<Exit> {
     for text in &verify.trust {
         trusted.extend(identity::read_all(text)?);
     }
+    if RegisterEvidenceFile::is_one(&content) {
+        return judge_register(&RegisterEvidenceFile::read(&content)?, &trusted, output);
+    }
     if is_about_a_log(&content) {
         return judge_keepers(&LogEvidenceFile::read(&content)?, &trusted, output);
     }
@@ -124,6 +130,37 @@ fn judge_keepers(evidence: &LogEvidence, trusted: &[Identity], output: Output) -
     let judgement = judgement.context("nobody who signs checkpoints is trusted: name the log by --trust")?;
     output.result(&finding(&judgement), text)?;
     Ok(if judgement.standing() == Standing::Breach { Exit::BREACH } else { Exit::NOT_ENOUGH })
+}
+
+/// Judges what is shown of a bank's register.
+fn judge_register(evidence: &RegisterEvidence, trusted: &[Identity], output: Output) -> anyhow::Result<Exit> {
+    let banks = trusted.iter().filter(|identity| identity.role == Role::Bank);
+    let banks = banks.map(|bank| Ok((bank.key, bank.bank()?))).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    let judged = evidence.judge(&banks);
+    let breach = |(bank, breach): &(PublicKey, RegisterBreach)| {
+        let (code, rule) = match breach {
+            RegisterBreach::ItemMissing => ("item_missing", "left out of a day's sum what it had promised to count"),
+            RegisterBreach::RivalBrands => ("rival_brands", "stated two brands for one place, or under one key"),
+            RegisterBreach::TwoRegisters => {
+                ("two_registers", "signed two registers of which neither continues the other")
+            }
+        };
+        Broken { by: format!("bank {bank}"), code, rule }
+    };
+    let (standing, exit) = match (&judged.breaches[..], judged.kept) {
+        ([_, ..], _) => ("breach", Exit::BREACH),
+        ([], Some(_)) => ("consistent", Exit::Ok),
+        ([], None) => ("not_enough", Exit::NOT_ENOUGH),
+    };
+    let finding = Finding {
+        standing,
+        claims: judged.kept.iter().map(|bank| format!("bank {bank} has counted what it promised")).collect(),
+        breaches: judged.breaches.iter().map(breach).collect(),
+        not_counted: judged.dismissed.iter().map(|(part, why)| Dismissed { part, why: why.clone() }).collect(),
+        goods: None,
+    };
+    output.result(&finding, text)?;
+    Ok(exit)
 }
 
 fn read_limited(path: &Path) -> anyhow::Result<String> {

@@ -91,7 +91,7 @@ impl Bank {
         let known = move |statement: &naulon_statement::Unverified<naulon_blind::Brand>| {
             KnownBrand::new(statement.clone().verify(&bank).expect("the bank's").into_body()).expect("a brand")
         };
-        self.description.brands.iter().map(known)
+        self.description.register.brands.iter().map(known)
     }
 
     /// The brand of this value that is issued now.

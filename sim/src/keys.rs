@@ -7,6 +7,7 @@ use naulon_bank::{Signatory, SignatoryError};
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Timestamp};
+use naulon_tlog::CheckpointSigner;
 
 /// When every simulated world begins.
 pub const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
@@ -31,6 +32,14 @@ static SECRETS: LazyLock<Vec<IssuerSecret>> = LazyLock::new(|| {
 /// The secret key of a named party.
 pub fn secret_key(name: &str) -> SecretKey {
     SecretKey::from_seed(&Digest::of(&[b"naulon/sim/", name.as_bytes()]).0)
+}
+
+/// What signs the checkpoints of the bank's register.
+pub fn register_signer() -> CheckpointSigner {
+    match CheckpointSigner::new("bank.sim/register", &Digest::of(&[b"naulon/sim/register"]).0) {
+        Ok(signer) => signer,
+        Err(never) => unreachable!("the register has a name: {never}"),
+    }
 }
 
 /// The bank's currency.

@@ -1,6 +1,7 @@
 //! What a bank can be asked.
 
-use naulon_blind::{BlindSignature, BlindedMessage, Brand};
+use naulon_blind::{BlindSignature, BlindedMessage};
+use naulon_exchange::register::{REGISTER_ENTRY_LEN, Receipt, RegisterCopy, RegisterEntry, Side};
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, Exchange, Header, Input, LockLimits, OpenAccount, RequestId, State, TokenQuery,
     UnverifiedDecision, UnverifiedRecord,
@@ -15,6 +16,7 @@ use crate::http::{Call, CallError, HttpRequest, HttpResponse, Method};
 use crate::issuance::{
     self, DirectoryBody, ISSUER_DIRECTORY, IssueOrder, IssuerDirectory, Resource, TOKEN_REQUEST, TOKEN_RESPONSE,
 };
+use crate::log::{PublicFile, PublicKind};
 use crate::problem::Problem;
 use crate::route::{Answer, Listener, Route, json_of};
 use crate::text::{AmountText, B64, CurrencyText, KeyText, amount, as_text, as_texts};
@@ -47,6 +49,19 @@ pub enum BankCall {
     IssuerDirectory(Digest),
     /// One token for a stock Privacy Pass client, and what pays for it. `POST /v1/brands/{id}/token-request`
     Issue(Box<IssueOrder>),
+    /// That something that an exchange issued or redeemed stands in its day's sum, or will. `POST /v1/receipts`
+    Receipt {
+        /// The exchange.
+        request: RequestId,
+        /// Whether it issued or redeemed it.
+        side: Side,
+        /// The item.
+        item: Digest,
+    },
+    /// A file of the bank's register (C2SP tlog-tiles, under the prefix `/register`): `GET /register/checkpoint`,
+    /// `GET /register/tile/…`; and `GET /register/body/{index}`, the statement whose digest stands in the entry of that index.
+    /// The path is without the prefix.
+    Public(String),
 }
 
 /// What a bank answers.
@@ -68,6 +83,10 @@ pub enum BankReply {
     IssuerDirectory(Box<IssuerDirectory>),
     /// To `Issue`: the blind signature, as raw bytes.
     Issued(BlindSignature),
+    /// To `Receipt`.
+    Receipt(Box<Receipt>),
+    /// To `Public`.
+    Public(PublicFile),
 }
 
 /// What became of a blinded output.
@@ -90,8 +109,8 @@ pub struct BankDescription {
     pub bank: PublicKey,
     /// Its currency.
     pub currency: Currency,
-    /// Its brands, this period's, the next's and old ones, signed by its key.
-    pub brands: Vec<Unverified<Brand>>,
+    /// Its register: brands, this period's, the next's and old ones, and fees. All of it, the same for everybody.
+    pub register: RegisterCopy,
     /// The logs that it heeds.
     pub logs: Vec<PublicKey>,
     /// How long it locks.
@@ -157,7 +176,14 @@ struct DescriptionBody {
     #[serde(with = "as_text")]
     #[schemars(with = "CurrencyText")]
     currency: Currency,
+    /// Statements, in the order of their entries.
     brands: Vec<B64>,
+    /// Statements, in the order of their entries.
+    fees: Vec<B64>,
+    /// All entries of the register, 33 bytes each, one behind the other.
+    entries: B64,
+    /// Its newest checkpoint, with the witnesses' lines.
+    checkpoint: String,
     #[serde(with = "as_texts")]
     #[schemars(with = "Vec<KeyText>")]
     logs: Vec<PublicKey>,
@@ -209,9 +235,34 @@ enum FateText {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct ReceiptCallBody {
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    request: RequestId,
+    side: SideText,
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    item: Digest,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum SideText {
+    Issued,
+    Redeemed,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct TokenFateBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     holder: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ReceiptBody {
+    receipt: B64,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -269,6 +320,14 @@ const OF_LOOK_UPS: &[&str] = &["unknown_purchase"];
 const OF_OUTPUTS: &[&str] = &["unknown_brand", "brand_closed"];
 /// The codes by which the look-up of a token is refused.
 const OF_TOKENS: &[&str] = &["wrong_bank", "stale"];
+/// Where the files of the register are, so that a bank can share its address with a log.
+pub const REGISTER: &str = "/register";
+
+/// The path of a file of the register, without the prefix.
+fn register_path(path: &str) -> Option<&str> {
+    path.strip_prefix(REGISTER).filter(|path| PublicKind::of(path).is_some())
+}
+
 /// The codes by which an account's owner is refused.
 const OF_ACCOUNTS: &[&str] = &["wrong_bank", "unknown_account", "stale"];
 
@@ -329,6 +388,27 @@ impl Call for BankCall {
         .on(EXCHANGES)
         .gives(&[Answer::bytes().content_type(TOKEN_RESPONSE)])
         .refuses(&[codes::OF_STATEMENTS, OF_ISSUANCE, OF_EXCHANGES]),
+        Route::post(
+            "receipt",
+            "/v1/receipts",
+            "That something that was issued or redeemed stands in its day's sum, or will.",
+            json_of::<ReceiptCallBody>(),
+        )
+        .on(EXCHANGES)
+        .gives(&[Answer::json::<ReceiptBody>()])
+        .refuses(&[OF_LOOK_UPS]),
+        Route::get("checkpoint", "/register/checkpoint", "The register's newest checkpoint (C2SP tlog-checkpoint).")
+            .on(EXCHANGES)
+            .gives(&[Answer::text()]),
+        Route::get("cosigned", "/register/checkpoint/cosigned", "The newest that enough witnesses have cosigned.")
+            .on(EXCHANGES)
+            .gives(&[Answer::text()]),
+        Route::get("tile", "/register/tile/{+tile}", "The register's hashes and entries (C2SP tlog-tiles).")
+            .on(EXCHANGES)
+            .gives(&[Answer::bytes()]),
+        Route::get("body", "/register/body/{index}", "The statement whose digest stands in the entry of that index.")
+            .on(EXCHANGES)
+            .gives(&[Answer::bytes()]),
     ];
 
     /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody.
@@ -360,6 +440,14 @@ impl Call for BankCall {
             BankCall::Token(query) => HttpRequest::post("/v1/tokens", &statement(bytes_of(query))),
             BankCall::IssuerDirectory(brand) => HttpRequest::get(issuance::directory_path(brand)),
             BankCall::Issue(order) => order.to_http(),
+            BankCall::Receipt { request, side, item } => {
+                let side = match side {
+                    Side::Issued => SideText::Issued,
+                    Side::Redeemed => SideText::Redeemed,
+                };
+                HttpRequest::post("/v1/receipts", &ReceiptCallBody { request: *request, side, item: *item })
+            }
+            BankCall::Public(path) => HttpRequest::get(format!("{REGISTER}{path}")),
         }
     }
 
@@ -380,6 +468,17 @@ impl Call for BankCall {
                 Ok(BankCall::Output { brand, message: Box::new(BlindedMessage(message)) })
             }
             (Method::Post, "/v1/tokens") => Ok(BankCall::Token(statement(request)?)),
+            (Method::Post, "/v1/receipts") => {
+                let ReceiptCallBody { request, side, item } = request.json()?;
+                let side = match side {
+                    SideText::Issued => Side::Issued,
+                    SideText::Redeemed => Side::Redeemed,
+                };
+                Ok(BankCall::Receipt { request, side, item })
+            }
+            (Method::Get, path) if register_path(path).is_some() => {
+                register_path(path).map(|path| BankCall::Public(path.to_owned())).ok_or_else(|| request.not_found())
+            }
             (Method::Get, path) => match path.strip_prefix("/v1/exchanges/").map(str::parse) {
                 Some(Ok(id)) => Ok(BankCall::Status(id)),
                 Some(Err(error)) => Err(Problem::new("malformed", error)),
@@ -408,6 +507,10 @@ impl Call for BankCall {
             }
             BankReply::IssuerDirectory(directory) => directory.to_http(),
             BankReply::Issued(signature) => HttpResponse::bytes(200, TOKEN_RESPONSE, signature.0.to_vec()),
+            BankReply::Receipt(receipt) => {
+                HttpResponse::json(200, &ReceiptBody { receipt: B64(cbor::to_vec(&*receipt)) })
+            }
+            BankReply::Public(file) => file.into(),
         }
     }
 
@@ -430,6 +533,11 @@ impl Call for BankCall {
                 let record = holder.map(|bytes| cbor::from_slice(&bytes.0)).transpose().map_err(bad_reply)?;
                 Ok(BankReply::Token(record.map(Box::new)))
             }
+            BankCall::Receipt { .. } => {
+                let body: ReceiptBody = response.parse()?;
+                Ok(BankReply::Receipt(Box::new(cbor::from_slice(&body.receipt.0).map_err(bad_reply)?)))
+            }
+            BankCall::Public(path) => PublicFile::from_response(path, response).map(BankReply::Public),
         }
     }
 }
@@ -439,7 +547,10 @@ impl From<BankDescription> for DescriptionBody {
         DescriptionBody {
             bank: description.bank,
             currency: description.currency,
-            brands: description.brands.iter().map(|brand| B64(bytes_of(brand))).collect(),
+            brands: description.register.brands.iter().map(|brand| B64(bytes_of(brand))).collect(),
+            fees: description.register.fees.iter().map(|table| B64(bytes_of(table))).collect(),
+            entries: B64(description.register.entries.iter().flat_map(|entry| *entry.as_bytes()).collect()),
+            checkpoint: description.register.checkpoint,
             logs: description.logs,
             lock_min_ms: description.locks.min.0,
             lock_max_ms: description.locks.max.0,
@@ -450,10 +561,21 @@ impl From<BankDescription> for DescriptionBody {
 impl DescriptionBody {
     fn read(self) -> Result<BankDescription, CallError> {
         let brands = self.brands.iter().map(|brand| Unverified::parse(&brand.0)).collect::<Result<_, _>>();
+        let fees = self.fees.iter().map(|table| Unverified::parse(&table.0)).collect::<Result<_, _>>();
+        let (entries, rest) = self.entries.0.as_chunks::<REGISTER_ENTRY_LEN>();
+        if !rest.is_empty() {
+            return Err(bad_reply("the register's entries have 33 bytes each"));
+        }
+        let register = RegisterCopy {
+            checkpoint: self.checkpoint,
+            entries: entries.iter().copied().map(RegisterEntry::from_bytes).collect(),
+            brands: brands.map_err(bad_reply)?,
+            fees: fees.map_err(bad_reply)?,
+        };
         Ok(BankDescription {
             bank: self.bank,
             currency: self.currency,
-            brands: brands.map_err(bad_reply)?,
+            register,
             logs: self.logs,
             locks: LockLimits { min: Duration(self.lock_min_ms), max: Duration(self.lock_max_ms) },
         })

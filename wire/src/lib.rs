@@ -23,6 +23,7 @@ pub mod openapi;
 pub mod payment;
 mod problem;
 pub mod publish;
+mod register_evidence;
 pub mod route;
 pub mod serve;
 pub mod shop;
@@ -42,6 +43,7 @@ pub use issuance::{
 pub use log::{LogCall, LogDescription, LogReply, PublicFile, PublicKind};
 pub use log_evidence::LogEvidenceFile;
 pub use problem::Problem;
+pub use register_evidence::RegisterEvidenceFile;
 pub use route::{Answer, Listener, Route};
 pub use shop::{Item, MAX_GOODS_PIECE, Piece, ShopCall, ShopDescription, ShopReply};
 pub use text::B64;

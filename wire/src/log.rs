@@ -80,7 +80,8 @@ pub enum PublicKind {
     Checkpoint,
     /// A tile or bundle of entries: bytes that never change.
     Tile,
-    /// The body of a decision. It never changes either, but the log forgets it in the end, and so are others to.
+    /// The statement that an entry names. It never changes either, but a log forgets its own in the end, and so are others
+    /// to.
     Body,
 }
 
@@ -262,11 +263,7 @@ impl Call for LogCall {
             LogReply::Decision(decision) => {
                 HttpResponse::json(200, &DecisionBody { decision: B64(cbor::to_vec(&*decision)) })
             }
-            LogReply::Public(PublicFile { kind, bytes }) => {
-                let content_type = if kind == PublicKind::Checkpoint { TEXT } else { BYTES };
-                let is_immutable = kind == PublicKind::Tile;
-                HttpResponse { is_immutable, ..HttpResponse::bytes(200, content_type, bytes) }
-            }
+            LogReply::Public(file) => file.into(),
         }
     }
 
@@ -285,11 +282,24 @@ impl Call for LogCall {
                 let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
                 Ok(LogReply::Decision(Box::new(decision)))
             }
-            LogCall::Public(path) => {
-                let kind = PublicKind::of(path).ok_or_else(|| bad_reply("no file of a public log has that path"))?;
-                Ok(LogReply::Public(PublicFile { kind, bytes: response.body.clone() }))
-            }
+            LogCall::Public(path) => PublicFile::from_response(path, response).map(LogReply::Public),
         }
+    }
+}
+
+impl PublicFile {
+    /// The file of this path in an answer.
+    pub(crate) fn from_response(path: &str, response: &HttpResponse) -> Result<Self, CallError> {
+        let kind = PublicKind::of(path).ok_or_else(|| bad_reply("no file of a public log has that path"))?;
+        Ok(PublicFile { kind, bytes: response.body.clone() })
+    }
+}
+
+impl From<PublicFile> for HttpResponse {
+    fn from(PublicFile { kind, bytes }: PublicFile) -> Self {
+        let content_type = if kind == PublicKind::Checkpoint { TEXT } else { BYTES };
+        let is_immutable = kind == PublicKind::Tile;
+        HttpResponse { is_immutable, ..HttpResponse::bytes(200, content_type, bytes) }
     }
 }
 

@@ -33,6 +33,12 @@ pub struct BankSettings {
     pub pkcs11_token: String,
     /// A file with its PIN; none if empty.
     pub pkcs11_pin_file: String,
+    /// The name of its register in checkpoints.
+    pub origin: String,
+    /// Witnesses, each with its verifier key and its address.
+    pub witnesses: Vec<String>,
+    /// How many of them must cosign.
+    pub threshold: usize,
     /// Its currency.
     pub currency: String,
     /// What its tokens are worth.
@@ -67,6 +73,9 @@ impl Default for BankSettings {
             pkcs11_module: String::new(),
             pkcs11_token: String::new(),
             pkcs11_pin_file: String::new(),
+            origin: String::new(),
+            witnesses: Vec::new(),
+            threshold: 0,
             currency: "EUR".to_owned(),
             denominations: Grid::standard().denominations().iter().rev().map(ToString::to_string).collect(),
             brand_days: 30,
@@ -108,6 +117,14 @@ impl Settings for BankSettings {
             "A file with the token's PIN, which nobody but its owner may read. Empty: the PIN is asked for once, and sealed\n\
              in this folder under the passphrase (token-pin.key; after a change of the PIN, remove that file).",
         ),
+        ("origin", "The name of the bank's register in its checkpoints, which cannot change once there are any."),
+        (
+            "witnesses",
+            "Who cosigns the register's checkpoints, as lines of verifier key and address (`naulon bank trust-witness`). With\n\
+             them the bank refuses to start from an old copy of its store. Wallets take brands only from a register that\n\
+             their own witnesses have cosigned.",
+        ),
+        ("threshold", "How many of the witnesses make a checkpoint a cosigned one; 0 means more than half of them."),
         ("currency", "The currency of all accounts and tokens. It cannot change once there are any."),
         ("denominations", "What tokens are worth. A change holds from the next period's brands on."),
         (
@@ -334,6 +351,10 @@ pub struct WalletSettings {
     pub role: String,
     /// The identity of its bank.
     pub bank: String,
+    /// The verifier keys of witnesses.
+    pub witnesses: Vec<String>,
+    /// How many of them must have seen the bank's register.
+    pub threshold: usize,
     /// Identities of logs.
     pub logs: Vec<String>,
     /// Identities of shops.
@@ -351,6 +372,8 @@ impl Default for WalletSettings {
         WalletSettings {
             role: Role::Wallet.name().to_owned(),
             bank: String::new(),
+            witnesses: Vec::new(),
+            threshold: 0,
             logs: Vec::new(),
             shops: Vec::new(),
             goods: "goods".to_owned(),
@@ -364,6 +387,16 @@ impl Settings for WalletSettings {
     const ROLE: Role = Role::Wallet;
     const KEYS: &'static [(&'static str, &'static str)] = &[
         ("bank", "The bank that keeps the account and issues the tokens, as its naulon: line."),
+        (
+            "witnesses",
+            "Who watches that the bank shows everybody the same brands: the verifier keys of witnesses, name+id+key.",
+        ),
+        (
+            "threshold",
+            "How many of the witnesses must have cosigned the bank's register before a brand is taken from it; 0 means more\n\
+             than half. Without witnesses the bank must be on this machine: it could show you brands of your own, and know\n\
+             you by them.",
+        ),
         ("logs", "The logs that may decide on purchases, as their naulon: lines. The first that suits is taken."),
         ("shops", "Known shops, as their naulon: lines. `buy --shop` adds to them."),
         ("goods", "Where bought files go; a relative path is inside of this folder."),

@@ -97,12 +97,14 @@ impl Told for BankCall {
             BankCall::Token(query) => Said::aside("what became of my token?").bytes(query.bytes()),
             BankCall::IssuerDirectory(_) => Said::aside("that brand's Privacy Pass directory?"),
             BankCall::Issue(_) => Said::aside("a Privacy Pass token, and an order that pays for it"),
+            BankCall::Receipt { .. } => Said::aside("is it in the day's sum?"),
+            BankCall::Public(_) => Said::aside("your register?"),
         }
     }
 
     fn answered(&self, reply: Result<BankReply, CallError>) -> Said {
         match reply {
-            Ok(BankReply::Description(_)) => Said::aside("brands, signed"),
+            Ok(BankReply::Description(_)) => Said::aside("register: brands and fees, cosigned"),
             Ok(BankReply::Opened) => Said::aside("open"),
             Ok(BankReply::Balance(_)) => Said::aside("balance"),
             Ok(BankReply::Exchange(reply)) => settled(&reply),
@@ -110,6 +112,8 @@ impl Told for BankCall {
             Ok(BankReply::Token(_)) => Said::aside("what became of it"),
             Ok(BankReply::IssuerDirectory(_)) => Said::aside("its key"),
             Ok(BankReply::Issued(_)) => Said::aside("a blind signature"),
+            Ok(BankReply::Receipt(_)) => Said::aside("receipt"),
+            Ok(BankReply::Public(_)) => Said::aside("register"),
             Err(error) => refusal(&error, matches!(self, BankCall::Status(_) | BankCall::Settle(_))),
         }
     }

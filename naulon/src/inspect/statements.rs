@@ -1,6 +1,7 @@
 //! Signed statements in words.
 
 use naulon_blind::Brand;
+use naulon_exchange::register::{DaySummary, FeeTable, ItemPromise, Side};
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Exchange, Header, Input, LogDecision, OpenAccount,
     Outcome, Output,
@@ -28,6 +29,9 @@ pub fn recognise(bytes: &[u8]) -> Option<Found> {
         read::<BlindMessage>,
         read::<BlindDecision>,
         read::<Brand>,
+        read::<FeeTable>,
+        read::<DaySummary>,
+        read::<ItemPromise>,
         read::<OpenAccount>,
         read::<BalanceQuery>,
         detached,
@@ -170,6 +174,37 @@ impl Words for Brand {
             .with("redeemed until", utc(self.redeem_until))
             .with("token key id", naulon_statement::Digest(self.key_id()))
             .with("sound", self.check().map_or_else(|error| format!("no: {error}"), |()| "yes".to_owned()))
+    }
+}
+
+impl Words for FeeTable {
+    fn words(&self) -> Found {
+        let amounts = [("withdraw", self.withdraw), ("exchange", self.exchange), ("deposit", self.deposit)];
+        let found = Found::new("fees: what a bank charges").with("bank", self.bank).with("from", utc(self.from));
+        let found = amounts.into_iter().fold(found, |found, (what, fee)| found.with(what, fee));
+        found.with("purchase", self.purchase).with("currency", &self.currency)
+    }
+}
+
+impl Words for DaySummary {
+    fn words(&self) -> Found {
+        let found = Found::new("day: what a bank issued and redeemed of each brand").with("bank", self.bank);
+        let found = found.with("day", utc(self.day.start())).with("brands", self.brands.len());
+        self.brands.iter().filter(|row| row.issued + row.redeemed > 0).fold(found, |found, row| {
+            let said = format!("{} issued, {} redeemed", row.issued, row.redeemed);
+            found.with("brand", format!("{}: {said}", row.brand))
+        })
+    }
+}
+
+impl Words for ItemPromise {
+    fn words(&self) -> Found {
+        let side = match self.side {
+            Side::Issued => "issued",
+            Side::Redeemed => "redeemed",
+        };
+        let found = Found::new("promise that an item will stand in a day's sum").with("bank", self.bank);
+        found.with("brand", self.brand).with("day", utc(self.day.start())).with("side", side).with("item", self.item)
     }
 }
 

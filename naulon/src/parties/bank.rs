@@ -9,16 +9,19 @@ use clap::{Args, Subcommand};
 use naulon_exchange::{Exchange, Input, Order, Output as Wanted, State};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, UnverifiedJoint};
+use naulon_wire::publish::StartError;
 use naulon_wire::{BankCall, BankReply, CallError, Circuit, Clients};
 
 use super::brand_keys::{self, BrandKeys};
 use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, bank_room, upkeep};
+use crate::clock;
 use crate::config::{BankListen, BankSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
 use crate::passphrase::PassphraseFrom;
+use crate::witnesses::{self, WitnessAddress};
 
 /// `naulon bank …`
 #[derive(Debug, Subcommand)]
@@ -34,6 +37,8 @@ pub enum BankCommand {
     Init(Init),
     /// Heed the decisions of this log, too (from the next start of the server on)
     TrustLog(TrustLog),
+    /// Have the register cosigned by this witness, too (from the next start of the server on)
+    TrustWitness(TrustWitness),
     /// Run the server until Ctrl-C or SIGTERM
     Serve(Serve),
     /// Credit an account with money that came in from outside (the operator's key signs)
@@ -107,11 +112,25 @@ pub struct TrustLog {
     folder: Folder,
 }
 
+/// `naulon bank trust-witness`
+#[derive(Debug, Args)]
+pub struct TrustWitness {
+    /// The witness: its folder, or its verifier key and address in one argument, `"NAME+ID+KEY URL"`.
+    #[arg(required = true)]
+    witness: Vec<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
 /// `naulon bank serve`
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
     folder: Folder,
+    /// Start although too few witnesses say where they stand. Only if this store is certainly the newest: an old copy would
+    /// contradict what the bank has published, and revive spent money.
+    #[arg(long)]
+    unchecked_by_witnesses: bool,
     #[command(flatten)]
     serving: Serving,
 }
@@ -168,6 +187,7 @@ impl BankCommand {
         match self {
             BankCommand::Init(init) => init.run(passphrase, output),
             BankCommand::TrustLog(trust) => trust.run(output),
+            BankCommand::TrustWitness(trust) => trust.run(output),
             BankCommand::Serve(serve) => serve.run(passphrase, output),
             BankCommand::Credit(credit) => credit.run(passphrase, output),
             BankCommand::Backup(backup) => backup.run(output),
@@ -225,6 +245,17 @@ impl TrustLog {
     }
 }
 
+impl TrustWitness {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        for witness in &self.witness {
+            let line = WitnessAddress::find(witness)?.to_string();
+            let added = add_to_list::<BankSettings>(&self.folder.dir, "witnesses", &line)?;
+            super::report_trust(&line, added, output)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
 impl Serve {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let folder = PartyFolder::open(&self.folder.dir);
@@ -234,14 +265,26 @@ impl Serve {
         let running = bank_room::start(&folder, &settings, &passphrase, output)?;
         let runtime = serving::runtime()?;
         let served = runtime.block_on(async {
+            let witnesses = witnesses::clients(&witnesses::listed(&settings.witnesses)?, &Clients::default())?;
+            match running.publisher.settle(&witnesses, &*running.front).await {
+                Err(error @ StartError::TooFew { .. }) if self.unchecked_by_witnesses => {
+                    tracing::warn!(%error, "started all the same, as --unchecked-by-witnesses says");
+                }
+                settled => settled.context("the bank was not started")?,
+            }
+            let (publisher, owner) = (running.publisher.clone(), Arc::clone(&running.front));
+            let asking = tokio::spawn(async move { publisher.run(&witnesses, &*owner).await });
             let doors = bank_room::doors(&folder, &settings.listen).await?;
             let identity = folder.identity()?;
             let front = Arc::clone(&running.front);
             let renewal = tokio::spawn(brand_keys::renew(running.clone(), folder.clone(), settings, passphrase));
+            let closing = tokio::spawn(bank_room::close_days(running.clone(), clock::now));
             let broken = async { anyhow::Error::new(front.broken().await).context("the bank's store; start again") };
             let how = (self.serving, output);
             let served = serving::serve_until_stopped(doors, Arc::clone(&front), &identity, how, broken).await;
             renewal.abort();
+            closing.abort();
+            asking.abort();
             served
         });
         running.front.stop().context("the bank's store")?;

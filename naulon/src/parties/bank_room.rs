@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use naulon_bank::{
-    Bank, BankFront, BankKeys, BankStore, FrontLimits, Keychain, PostgresStore, SqliteStore, audit_file, audit_url,
-    periods,
+    Bank, BankFront, BankKeys, BankStore, FrontLimits, Keychain, PostgresStore, RegisterJobError, SqliteStore,
+    audit_file, audit_url, periods,
 };
 use naulon_blind::KnownBrand;
+use naulon_durable::executor::ExecutorError;
 use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sealed::Passphrase;
 use naulon_exchange::{AuditReport, LockLimits, Rules};
-use naulon_statement::{Digest, PublicKey, SecretKey};
+use naulon_statement::{Digest, PublicKey, SecretKey, Timestamp};
+use naulon_tlog::CheckpointSigner;
 use naulon_wire::Listener;
+use naulon_wire::publish::Publisher;
 
 use super::brand_keys::{self, BrandKeys};
 use super::serving::{Doors, KnownAs};
@@ -23,10 +27,15 @@ use crate::config::{BankListen, BankSettings, SQLITE};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::Output;
+use crate::witnesses;
 
 const KEY_FILE: &str = "bank.key";
+/// The key of the register's checkpoints.
+const CHECKPOINT_FILE: &str = "checkpoints.key";
 const OPERATOR_FILE: &str = "operator.key";
 const STORE_FILE: &str = "bank.sqlite";
+/// How often a running bank looks whether a day is over, and what other processes have appended to the register.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// A bank that runs.
 #[derive(Clone)]
@@ -35,6 +44,8 @@ pub struct Running {
     pub front: Arc<BankFront>,
     /// The brands' keys.
     pub keys: Arc<Keychain>,
+    /// Has the register's checkpoints cosigned.
+    pub publisher: Publisher,
 }
 
 /// Makes a bank in a folder, with the brands of this period and the next.
@@ -49,8 +60,17 @@ pub fn make(
     let bank = SecretKey::from_seed(&*folder.seal_random::<32>(KEY_FILE, passphrase)?);
     let operator = SecretKey::from_seed(&*folder.seal_random::<32>(OPERATOR_FILE, passphrase)?);
     settings.operator = operator.public().to_string();
+    if settings.origin.is_empty() {
+        settings.origin = format!("naulon.bank/{}", hex::encode(&bank.public().0[..8]));
+    }
+    let secret = folder.seal_random::<32>(CHECKPOINT_FILE, passphrase)?;
+    let checkpoints = CheckpointSigner::new(&settings.origin, &secret).context("the setting origin")?;
     let account = Some(settings.listen.account.url());
-    let identity = Identity { account, ..Identity::new(Role::Bank, bank.public(), settings.listen.public.url()) };
+    let identity = Identity {
+        account,
+        checkpoints: Some(checkpoints.verifier().clone()),
+        ..Identity::new(Role::Bank, bank.public(), settings.listen.public.url())
+    };
     let identity = known.apply(identity)?;
     folder.write_settings(&settings)?;
     folder.write_identity(&identity)?;
@@ -63,7 +83,7 @@ pub fn make(
         let known = KnownBrand::new(brand)?;
         rules.brands.insert(Digest(*known.key_id()), Arc::new(known));
     }
-    let keys = BankKeys { bank };
+    let keys = BankKeys { bank, checkpoints };
     match settings.store.as_str() {
         SQLITE => drop(Bank::open(keys, rules, chain, SqliteStore::open(&folder.path(STORE_FILE))?)?),
         url => drop(Bank::open(keys, rules, chain, PostgresStore::open(url)?)?),
@@ -94,14 +114,20 @@ fn start_on<S: BankStore>(
     let bank = SecretKey::from_seed(&*folder.unseal::<32>(KEY_FILE, passphrase)?);
     let keys = Arc::new(brand_keys::open(folder, settings, passphrase)?);
     let key = bank.public();
-    let mut bank = Bank::open(BankKeys { bank }, rules(folder, settings)?, keys.clone(), store)?;
+    let secret = folder.unseal::<32>(CHECKPOINT_FILE, passphrase)?;
+    let checkpoints = CheckpointSigner::new(&settings.origin, &secret).context("the setting origin")?;
+    let own = BankKeys { bank, checkpoints };
+    let mut bank = Bank::open(own, rules(folder, settings)?, keys.clone(), store)?;
     let missing = brand_keys::due(settings, &bank.desk().rules())?;
     if !missing.is_empty() {
         let wanted = (&missing[..], key, BrandKeys::New);
         let brands = brand_keys::make(&keys, folder, passphrase, wanted, output)?;
         bank.add_brands(&brands)?;
     }
-    Ok(Running { front: Arc::new(BankFront::start(bank, FrontLimits::default())), keys })
+    let witnesses = witnesses::listed(&settings.witnesses)?;
+    let verifiers: Vec<_> = witnesses.iter().map(|witness| witness.verifier.clone()).collect();
+    let publisher = bank.publish_by(witnesses::policy(&verifiers, settings.threshold)?)?;
+    Ok(Running { front: Arc::new(BankFront::start(bank, FrontLimits::default())), keys, publisher })
 }
 
 /// Makes a backup of a bank that may be running.
@@ -137,6 +163,19 @@ pub async fn doors(folder: &PartyFolder, listen: &BankListen) -> anyhow::Result<
     }
     Doors::open(folder, &[(&[Listener::Public], &listen.public), (&[Listener::Account], &listen.account), operator])
         .await
+}
+
+/// Sums up every day that is over, in small steps, as long as the bank runs. After a stop it catches up.
+pub async fn close_days(running: Running, clock: impl Fn() -> Timestamp) {
+    loop {
+        match running.front.close_days(clock()).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(RegisterJobError::Executor(ExecutorError::Stopped)) => return,
+            Err(error) => tracing::error!("the days that are over cannot be summed up: {error:#}"),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// The operator's private key.

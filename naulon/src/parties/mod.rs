@@ -20,6 +20,7 @@ mod wallet;
 mod wallet_fetch;
 mod wallet_lines;
 mod wallet_order;
+mod wallet_receipts;
 pub mod wallet_room;
 mod witness;
 

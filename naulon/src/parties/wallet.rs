@@ -16,6 +16,7 @@ use super::PartyFolder;
 use super::wallet_fetch::{Authorize, Fetch};
 use super::wallet_lines::{Line, exit_of, line, listing, sentence, show_words};
 use super::wallet_order::OrderToken;
+use super::wallet_receipts;
 use super::wallet_room::{self, InAccount, Room, Went};
 use crate::clock::now;
 use crate::config::{Span, WalletSettings, add_to_list};
@@ -67,6 +68,8 @@ pub enum WalletCommand {
     Evidence(Evidence),
     /// Pay for a token that another Privacy Pass client asks for
     OrderToken(OrderToken),
+    /// Ask the bank to prove that it has counted what it issued and redeemed, and keep what it says
+    Receipts(Receipts),
     /// Print whom the wallet deals with
     Show(Show),
 }
@@ -98,12 +101,31 @@ pub struct Init {
     /// The bank that keeps the account: its folder, identity file or naulon: line.
     #[arg(long)]
     bank: String,
+    /// A witness that watches the bank's register, by its verifier key (name+id+key). May be given again. Without one the
+    /// bank must be on this machine.
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<String>,
+    /// How many of the witnesses must have seen the register; 0 means more than half.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    threshold: usize,
     /// A log that may decide on purchases: its folder, identity file or naulon: line. May be given again.
     #[arg(long, value_name = "LOG", required = true)]
     log: Vec<String>,
     /// A shop to buy from: its folder, identity file or naulon: line. May be given again, also later (`buy --shop`).
     #[arg(long, value_name = "SHOP")]
     shop: Vec<String>,
+}
+
+/// `naulon wallet receipts`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Before the day is over the bank gives its promise; ask again on a later day, and it must show that it has kept it. If it has not, the
+file convicts it: naulon verify FILE --trust BANK. Exit code 2 says so.")]
+pub struct Receipts {
+    /// The operation, by the number that `naulon wallet history` shows.
+    operation: u64,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// `naulon wallet withdraw`
@@ -251,6 +273,7 @@ impl WalletCommand {
             | WalletCommand::Buy(Buy { folder, .. })
             | WalletCommand::Deposit(Deposit { folder, .. })
             | WalletCommand::OrderToken(OrderToken { folder, .. })
+            | WalletCommand::Receipts(Receipts { folder, .. })
             | WalletCommand::Evidence(Evidence { folder, .. }) => folder,
         };
         let shop = match self {
@@ -288,6 +311,10 @@ impl WalletCommand {
             WalletCommand::Balance(_) => return balance(room, output).await,
             WalletCommand::History(_) => return history(room, output),
             WalletCommand::Evidence(evidence) => return evidence.run(room, output),
+            WalletCommand::Receipts(asked) => {
+                let operation = OperationId(asked.operation);
+                return wallet_receipts::run(room, operation, &asked.folder.dir, output).await;
+            }
             WalletCommand::GiveUp(given) => return give_up(room, OperationId(given.operation), output),
             WalletCommand::Items(_) => return items(room, shop, output).await,
             WalletCommand::OrderToken(order) => return order.run(room, output).await,
@@ -302,7 +329,8 @@ impl WalletCommand {
                 room.wallet().refresh_with(room.bank.key, refresh.keys.keys(), now(), &*entropy()?)?
             }
             WalletCommand::Deposit(deposit) => {
-                room.describe().await?;
+                // Money goes back whatever the bank says of new brands.
+                room.look().await?;
                 let amount = deposit.amount.map_or(DepositAmount::All, DepositAmount::Exactly);
                 room.wallet().deposit(room.bank.key, amount, now(), &*entropy()?)?
             }
@@ -327,6 +355,8 @@ impl Init {
     fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         let settings = WalletSettings {
             bank: Identity::find(&self.bank, Role::Bank)?.to_string(),
+            witnesses: self.witness.clone(),
+            threshold: self.threshold,
             logs: identity::lines_of(&self.log, Role::Log)?,
             shops: identity::lines_of(&self.shop, Role::Shop)?,
             ..WalletSettings::default()
@@ -434,7 +464,7 @@ fn give_up(room: &mut Room, operation: OperationId, output: Output) -> anyhow::R
 }
 
 async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
-    room.describe().await?;
+    room.look().await?;
     let account = room.balance().await?;
     let tokens = room.wallet().balance().remove(&room.bank.key);
     let (free, reserved, spent, count, currency) = match &tokens {

@@ -101,7 +101,7 @@ impl Authorize {
         let patience = Duration::from_millis(self.what.folder.patience.0.0);
         let operation = runtime.block_on(async {
             let operation = self.what.begin(&mut room, shop, &buy).await?;
-            room.to_payment(operation, patience).await?;
+            room.run_to_payment(operation, patience).await?;
             Ok::<_, anyhow::Error>(operation)
         })?;
         let Some(paid) = room.wallet().payment(operation, now()) else {

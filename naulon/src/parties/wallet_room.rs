@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use naulon_durable::sealed::{Cost, Passphrase};
 use naulon_exchange::EntryMode;
+use naulon_exchange::register::{Receipt, RegisterRefusal, Side};
 use naulon_money::Amount;
 use naulon_purchase::GoodsM;
 use naulon_statement::{PublicKey, Timestamp, Unverified};
+use naulon_tlog::{WitnessPolicy, WitnessVerifier};
 use naulon_wallet::driver::Clock;
 use naulon_wallet::{
-    Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, SealedStore, Wallet,
-    WalletError, Words,
+    Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, PinnedBank, SealedStore,
+    Wallet, WalletError, Words,
 };
 use naulon_wire::{Address, CallError, Clients, Item};
 use tokio::time::Instant;
@@ -24,7 +26,7 @@ use super::PartyFolder;
 use super::folder::random;
 use crate::config::WalletSettings;
 use crate::identity::{self, Identity, Role};
-use crate::output::{Output, Unit};
+use crate::output::{self, Output, Unit};
 
 const STORE_FILE: &str = "wallet.sqlite";
 /// For how long a command first goes on with what is under way before it turns to what it was asked for.
@@ -143,18 +145,43 @@ impl Room {
         }
     }
 
-    /// Fetches the bank's brands and terms, anonymously. What is known of a bank that cannot be reached may do.
+    /// Fetches the bank's register and terms, anonymously, before tokens are taken or spent. What is known of a bank that
+    /// cannot be reached may do; a bank that has convicted itself gets no more money.
     pub async fn describe(&mut self) -> anyhow::Result<()> {
+        match self.look().await? {
+            Some(convicts @ (RegisterRefusal::Forked { .. } | RegisterRefusal::Rivals(_))) => {
+                bail!("the bank is not to be trusted any more: {convicts}. Give your tokens back by `deposit`")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// As [`describe`](Self::describe), and says why the register was not taken. A brand that cannot be used keeps nobody
+    /// from using the others, nor from giving tokens back.
+    pub async fn look(&mut self) -> anyhow::Result<Option<RegisterRefusal>> {
         match self.driver.learn(self.bank.key).await {
-            Ok(accepted) => match accepted.refused.first() {
-                Some(refusal) => bail!("the bank states brands that cannot be accepted: {refusal}"),
-                None => Ok(()),
-            },
+            Ok(accepted) => {
+                for refusal in &accepted.refused {
+                    output::note(format_args!("a brand of the bank is not used: {refusal}"));
+                }
+                if accepted.fees.as_ref().is_some_and(|fees| !fees.is_free()) {
+                    output::note("the bank charges fees, which this wallet cannot pay: it will refuse");
+                }
+                if let Some(refusal) = &accepted.register {
+                    output::note(format_args!("no new brands are taken from the bank: {refusal}"));
+                }
+                Ok(accepted.register)
+            }
             Err(DriverError::Call(CallError::Unreachable(..))) if self.wallet().terms(&self.bank.key).is_some() => {
-                Ok(())
+                Ok(None)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The bank's receipts for everything that an operation was given and gave up.
+    pub async fn receipts(&mut self, operation: OperationId) -> anyhow::Result<Vec<(Side, Receipt)>> {
+        Ok(self.driver.receipts(operation).await?)
     }
 
     /// What the account holds.
@@ -185,7 +212,7 @@ impl Room {
     }
 
     /// Drives a purchase until its tokens are locked and it could be paid.
-    pub async fn to_payment(&mut self, operation: OperationId, patience: Duration) -> anyhow::Result<()> {
+    pub async fn run_to_payment(&mut self, operation: OperationId, patience: Duration) -> anyhow::Result<()> {
         let outcome = self.driver.run_to_payment(operation, Some(Instant::now() + patience)).await?;
         self.has_ended(outcome)?;
         Ok(())
@@ -268,7 +295,23 @@ fn peers(settings: &WalletSettings) -> anyhow::Result<Peers> {
     let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
     let logs = logs.iter().map(Identity::log).collect::<anyhow::Result<Vec<_>>>()?;
     let shops = identity::pinned(&settings.shops, Role::Shop, "shops")?;
-    Ok(Peers::new([bank.key], logs, shops.iter().map(|shop| shop.key)))
+    let pinned = PinnedBank::new(bank.bank()?, witnesses(settings, &bank)?);
+    Ok(Peers::new([pinned], logs, shops.iter().map(|shop| shop.key)))
+}
+
+/// Who must have seen the bank's register. To want nobody is for trials.
+fn witnesses(settings: &WalletSettings, bank: &Identity) -> anyhow::Result<WitnessPolicy> {
+    // Whoever hands checkpoints in writes the witness's address behind its key; a wallet needs the key alone.
+    let key = |line: &String| line.split(' ').next().unwrap_or_default().parse();
+    let keys = settings.witnesses.iter().map(key).collect::<Result<Vec<WitnessVerifier>, _>>();
+    let policy = crate::witnesses::policy(&keys.context("the setting witnesses")?, settings.threshold)?;
+    let host = bank.url.split_once("://").map_or("", |(_, rest)| rest);
+    let local = ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local));
+    ensure!(
+        local || !policy.is_unwitnessed(),
+        "the bank is not on this machine: name witnesses that watch its register (setting witnesses)"
+    );
+    Ok(policy)
 }
 
 fn goods(folder: &PartyFolder, settings: &WalletSettings) -> anyhow::Result<FolderGoods> {

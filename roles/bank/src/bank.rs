@@ -6,14 +6,18 @@ use std::time::Instant;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
+use naulon_exchange::register::{BankIdentity, Day, EntryKind, FeeTable};
 use naulon_exchange::{
     Audit, AuditReport, Decided, Discrepancy, Header, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request,
     Rules, State, View, decide,
 };
 use naulon_statement::{Digest, SecretKey, Signed, Timestamp};
+use naulon_tlog::{CheckpointSigner, Hash, WitnessPolicy};
+use naulon_wire::publish::{PublishError, Publisher};
 use naulon_wire::{BankCall, BankReply, Problem};
 
 use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task, Wanted, as_issued};
+use crate::register::{Register, RegisterError};
 use crate::signatory::Signatory;
 use crate::store::{BankStore, LogFault, PostgresOpenError, Written};
 
@@ -25,6 +29,8 @@ pub const MAX_REDECIDE: usize = 8;
 pub struct BankKeys {
     /// Signs brands, headers and promises. Its public half is the bank's name.
     pub bank: SecretKey,
+    /// Signs the register's checkpoints. Its public half and its origin are pinned beside the bank's name.
+    pub checkpoints: CheckpointSigner,
 }
 
 /// A bank over its store. It writes first, then it answers.
@@ -33,6 +39,9 @@ pub struct Bank<S> {
     store: S,
     /// The time that the store would find after a restart.
     kept: Timestamp,
+    register: Register,
+    /// Until then no record can be written any more, by whatever process.
+    fenced: Timestamp,
     broken: Option<StoreError>,
 }
 
@@ -45,6 +54,9 @@ pub enum OpenError {
     /// A brand cannot be taken on.
     #[error(transparent)]
     Brand(#[from] BrandRefusal),
+    /// The register cannot be gone on with.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -65,17 +77,20 @@ pub enum AuditError {
 }
 
 impl<S: BankStore> Bank<S> {
-    /// Opens the bank over its store. Brands of the rules that the store does not know yet are stated: signed, and
-    /// written down before anybody hears of them. All brands of the store are redeemed, and issued in their time.
+    /// Opens the bank over its store. Brands of the rules that the store does not know yet are stated: signed, written
+    /// down, and appended to the register, before they are used. All brands of the store are redeemed, and issued in their
+    /// time.
     pub fn open(keys: BankKeys, rules: Rules, signatory: Arc<dyn Signatory>, mut store: S) -> Result<Self, OpenError> {
         if keys.bank.public() != rules.bank {
             return Err(OpenError::OtherKey);
         }
         let wanted: Vec<Brand> = rules.brands.values().map(|known| known.brand().clone()).collect();
         let kept = store.latest_time()?;
+        let register = Register::load(keys.checkpoints, rules.bank, &mut store)?;
         let desk = Desk::new(keys.bank, signatory, rules, kept);
         let stated = store.brands()?;
-        let mut bank = Bank { desk, store, kept, broken: None };
+        let mut bank = Bank { desk, store, kept, register, fenced: Timestamp(0), broken: None };
+        bank.log(&stated)?;
         bank.take_on(&stated)?;
         let new = wanted.iter().filter(|brand| stated.iter().all(|known| Brand::clone(known) != **brand));
         let new: Vec<Brand> = new.cloned().collect();
@@ -83,8 +98,8 @@ impl<S: BankStore> Bank<S> {
         Ok(bank)
     }
 
-    /// States new brands, whose private keys the signatory holds by now. When it returns they are durable, and issued
-    /// from their first day on.
+    /// States new brands, whose private keys the signatory holds by now. When it returns they are durable, stand in the
+    /// register, and are issued from their first day on.
     pub fn add_brands(&mut self, brands: &[Brand]) -> Result<(), OpenError> {
         let statements: Vec<Signed<Brand>> = brands.iter().map(|brand| self.desk.state_brand(brand)).collect();
         for statement in &statements {
@@ -100,6 +115,7 @@ impl<S: BankStore> Bank<S> {
                 }
             }
         }
+        self.log(&statements)?;
         Ok(self.take_on(&statements)?)
     }
 
@@ -119,8 +135,55 @@ impl<S: BankStore> Bank<S> {
                 Err(refusal) => return Err(refusal.into()),
             }
         }
+        // The other one may have died before it came to that.
+        self.log(&new)?;
         self.take_on(&new)?;
         Ok(without_key)
+    }
+
+    /// Sees to the days that are over: sums them up and appends the sums to the register. One call does a bounded part, so
+    /// that others are not kept waiting; true if there is more to do. Whoever calls it late catches up.
+    ///
+    /// From a day's end on no record of that day can be written, so its sum stays right.
+    pub fn close_days(&mut self, now: Timestamp) -> Result<bool, RegisterError> {
+        self.sound()?;
+        let closed = self.close_day(now);
+        self.desk.show(self.register.copy());
+        if let Err(RegisterError::Store(error)) = &closed {
+            self.note(error);
+        }
+        closed
+    }
+
+    /// From now on hands every new checkpoint of the register to a publisher, which has it cosigned by the witnesses of the
+    /// policy. It is to be settled before the bank answers anybody (`naulon_wire::publish`): a bank whose register is behind
+    /// what a witness has cosigned does not start.
+    pub fn publish_by(&mut self, policy: WitnessPolicy) -> Result<Publisher, PublishError> {
+        let publisher = self.register.publish_by(policy)?;
+        self.desk.show(self.register.copy());
+        Ok(publisher)
+    }
+
+    /// The proof that the register of `new` entries continues that of `old`.
+    pub fn prove_growth(&self, old: u64, new: u64) -> Result<Vec<Hash>, RegisterError> {
+        self.register.prove_growth(old, new)
+    }
+
+    /// How others recognise this bank.
+    pub fn identity(&self) -> BankIdentity {
+        self.register.identity()
+    }
+
+    /// Hands out the register of a checkpoint that witnesses have cosigned, from now on, and keeps the note. False if the
+    /// register has grown meanwhile: then its newest checkpoint is to be cosigned.
+    pub fn keep_cosigned(&mut self, note: &str) -> Result<bool, RegisterError> {
+        self.sound()?;
+        let kept = self.register.keep_cosigned(&mut self.store, note);
+        self.desk.show(self.register.copy());
+        if let Err(RegisterError::Store(error)) = &kept {
+            self.note(error);
+        }
+        kept
     }
 
     /// The part that needs no books. Clones are the same desk.
@@ -150,7 +213,13 @@ impl<S: BankStore> Bank<S> {
         let mut now = self.desk.advance_clock(now);
         let rulebook = self.desk.rulebook();
         let mut answers: Vec<Option<Result<Applied, Problem>>> = calls.iter().map(|_| None).collect();
-        let mut open: Vec<usize> = (0..calls.len()).collect();
+        let mut open: Vec<usize> = Vec::with_capacity(calls.len());
+        for (index, call) in calls.iter().enumerate() {
+            answers[index] = self.read_register(call.task());
+            if answers[index].is_none() {
+                open.push(index);
+            }
+        }
         for _ in 0..=MAX_REDECIDE {
             if open.is_empty() {
                 break;
@@ -193,11 +262,79 @@ impl<S: BankStore> Bank<S> {
     }
 
     fn take_on(&mut self, statements: &[Signed<Brand>]) -> Result<(), BrandRefusal> {
-        let check = |statement: &Signed<Brand>| Ok((statement.clone(), self.desk.check_brand(statement)?));
-        let brands: Vec<(Signed<Brand>, Arc<KnownBrand>)> =
-            statements.iter().map(check).collect::<Result<_, BrandRefusal>>()?;
+        let brands: Vec<Arc<KnownBrand>> =
+            statements.iter().map(|brand| self.desk.check_brand(brand)).collect::<Result<_, BrandRefusal>>()?;
         self.desk.take_on(&brands);
         Ok(())
+    }
+
+    /// Appends these brands to the register, and in front of the first a table of fees. The first table is in force since
+    /// ever: nothing was charged before there was one.
+    fn log(&mut self, brands: &[Signed<Brand>]) -> Result<(), RegisterError> {
+        let rules = self.desk.rules();
+        let fees = self.desk.state_fees(FeeTable::free(rules.bank, rules.currency, Timestamp(0)));
+        self.register.append(&mut self.store, |register| {
+            let missing = brands.iter().filter(|brand| !register.holds(brand));
+            let mut wanted: Vec<(EntryKind, Vec<u8>)> = Vec::new();
+            if register.fees().is_none() {
+                wanted.push((EntryKind::Fees, fees.bytes().to_vec()));
+            }
+            wanted.extend(missing.map(|brand| (EntryKind::Brand, brand.bytes().to_vec())));
+            wanted
+        })?;
+        self.desk.show(self.register.copy());
+        Ok(())
+    }
+
+    fn close_day(&mut self, now: Timestamp) -> Result<bool, RegisterError> {
+        self.register.refresh(&mut self.store)?;
+        let today = Day::of(self.desk.advance_clock(now));
+        let day = match self.register.next_day() {
+            Some(day) => day,
+            None => self.first_day(today)?,
+        };
+        if day >= today {
+            return Ok(false);
+        }
+        if self.fenced < day.end() {
+            self.store.keep_time(day.end())?;
+            self.kept = self.kept.max(day.end());
+            self.fenced = day.end();
+        }
+        self.register.close_day(&mut self.store, self.desk.key(), day)?;
+        Ok(true)
+    }
+
+    /// The first day that is summed up: of the first record, or else the one that ended last.
+    fn first_day(&mut self, today: Day) -> Result<Day, StoreError> {
+        let first = self.store.delivered(Timestamp(0)..Timestamp::MAX, None, 1)?;
+        let of_first = first.first().map(|(place, _)| Day::of(place.time));
+        Ok(of_first.unwrap_or(Day(today.0.saturating_sub(1))))
+    }
+
+    /// The answer to a call that only looks at the register; none to all others.
+    fn read_register(&mut self, task: &Task) -> Option<Result<Applied, Problem>> {
+        if let (Task::Public(_) | Task::Receipt(_), Some(error)) = (task, self.broken.clone()) {
+            return Some(Err(self.unavailable(&error)));
+        }
+        match task {
+            Task::Public(path) => {
+                let file = self.register.public(&mut self.store, path);
+                Some(file.map(|file| Applied(Answer::Public(file))))
+            }
+            Task::Receipt(asked) => {
+                let found = self.store.record(&asked.request).and_then(|record| match record {
+                    Some(record) => self.register.receipt(&mut self.store, &record, asked.side, &asked.item),
+                    None => Ok(None),
+                });
+                Some(match found {
+                    Ok(Some(shown)) => Ok(Applied(Answer::Shown(Box::new(shown)))),
+                    Ok(None) => Err(Refusal::UnknownPurchase.into()),
+                    Err(error) => Err(self.unavailable(&error)),
+                })
+            }
+            _ => None,
+        }
     }
 
     /// Views, decides and writes the calls that are still open, and says which of them lost.
@@ -387,6 +524,8 @@ fn decide_task(
     let answer = match task {
         Task::Describe => Answer::Description,
         Task::IssuerDirectory(brand) => Answer::IssuerDirectory(*brand),
+        // Answered before, without a view.
+        Task::Public(_) | Task::Receipt(_) => return Err(Refusal::UnknownPurchase),
         Task::Balance(account) => {
             Answer::Balance(*view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?)
         }

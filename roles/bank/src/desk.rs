@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, BrandError, KnownBrand};
+use naulon_exchange::register::{FeeTable, Receipt, RegisterCopy, Side};
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, Header, Mark, Needs, Record, Refusal, Request, RequestId, Rules, State, TokenQuery,
     UnverifiedRecord, authenticate, authenticate_account, authenticate_decision, nonce_mark, output_key,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
-use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, IssuerDirectory, OutputFate, Problem};
+use naulon_wire::{
+    BankCall, BankDescription, BankReply, ExchangeReply, IssuerDirectory, OutputFate, Problem, PublicFile,
+};
 
+use crate::register::Shown;
 use crate::signatory::{Signatory, SignatoryError};
 
 /// How old, or how far ahead, the time in a question for a balance may be.
@@ -28,13 +32,13 @@ struct Shared {
     bank: SecretKey,
     signatory: Arc<dyn Signatory>,
     rulebook: RwLock<Arc<Rulebook>>,
+    register: RwLock<Arc<RegisterCopy>>,
     clock: AtomicU64,
 }
 
-/// The rules, and their public face.
+/// The rules in force.
 pub(crate) struct Rulebook {
     pub(crate) rules: Rules,
-    statements: Vec<Unverified<Brand>>,
 }
 
 /// A call whose signatures, tokens and proofs hold. What is left to check needs the books.
@@ -50,6 +54,16 @@ pub(crate) enum Task {
     IssuerDirectory(Digest),
     Output(Wanted),
     Token(Mark),
+    Receipt(Item),
+    Public(String),
+}
+
+/// Something that an exchange issued or redeemed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) request: RequestId,
+    pub(crate) side: Side,
+    pub(crate) item: Digest,
 }
 
 /// A blinded output that somebody asks for again.
@@ -84,6 +98,8 @@ pub(crate) enum Answer {
     /// For whoever has a token's key: the request that holds it.
     Holder(Option<Arc<Record>>),
     IssuerDirectory(Digest),
+    Shown(Box<Shown>),
+    Public(PublicFile),
 }
 
 /// A brand that a bank cannot take on.
@@ -106,8 +122,11 @@ pub enum BrandRefusal {
 impl Desk {
     pub(crate) fn new(bank: SecretKey, signatory: Arc<dyn Signatory>, rules: Rules, time: Timestamp) -> Self {
         let rules = Rules { brands: BTreeMap::new(), ..rules };
-        let rulebook = RwLock::new(Arc::new(Rulebook { rules, statements: Vec::new() }));
-        Desk { shared: Arc::new(Shared { bank, signatory, rulebook, clock: AtomicU64::new(time.0) }) }
+        let rulebook = RwLock::new(Arc::new(Rulebook { rules }));
+        let nothing =
+            RegisterCopy { checkpoint: String::new(), entries: Vec::new(), brands: Vec::new(), fees: Vec::new() };
+        let register = RwLock::new(Arc::new(nothing));
+        Desk { shared: Arc::new(Shared { bank, signatory, rulebook, register, clock: AtomicU64::new(time.0) }) }
     }
 
     /// The rules now in force.
@@ -128,6 +147,10 @@ impl Desk {
         let request = match call {
             BankCall::Describe => return Ok(Authenticated(Task::Describe)),
             BankCall::Status(id) => return Ok(Authenticated(Task::Status(id))),
+            BankCall::Receipt { request, side, item } => {
+                return Ok(Authenticated(Task::Receipt(Item { request, side, item })));
+            }
+            BankCall::Public(path) => return Ok(Authenticated(Task::Public(path))),
             BankCall::Balance(query) => {
                 let account = check_query(rules, query, self.advance_clock(now))?;
                 return Ok(Authenticated(Task::Balance(account)));
@@ -166,6 +189,11 @@ impl Desk {
             Answer::Holder(record) => {
                 Ok(BankReply::Token(record.map(|record| Box::new(UnverifiedRecord::from(&*record)))))
             }
+            Answer::Public(file) => Ok(BankReply::Public(file)),
+            Answer::Shown(shown) => Ok(BankReply::Receipt(Box::new(match *shown {
+                Shown::Promise(promise) => Receipt::Promised(self.signed(promise)),
+                Shown::Receipt(receipt) => receipt,
+            }))),
         }
     }
 
@@ -176,7 +204,7 @@ impl Desk {
         BankDescription {
             bank: rules.bank,
             currency: rules.currency.clone(),
-            brands: rulebook.statements.clone(),
+            register: RegisterCopy::clone(&self.register()),
             logs: rules.logs.keys().copied().collect(),
             locks: rules.locks,
         }
@@ -194,6 +222,26 @@ impl Desk {
         Signed::sign(&self.shared.bank, brand.clone())
     }
 
+    /// The bank's statement of what it charges.
+    pub(crate) fn state_fees(&self, fees: FeeTable) -> Signed<FeeTable> {
+        Signed::sign(&self.shared.bank, fees)
+    }
+
+    /// The bank's private key.
+    pub(crate) fn key(&self) -> &SecretKey {
+        &self.shared.bank
+    }
+
+    /// The register as it is handed out.
+    pub fn register(&self) -> Arc<RegisterCopy> {
+        self.shared.register.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands out this register from now on; all of it is durable.
+    pub(crate) fn show(&self, register: RegisterCopy) {
+        *self.shared.register.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(register);
+    }
+
     /// Checks that a brand is one that this bank can issue and redeem.
     pub(crate) fn check_brand(&self, brand: &Signed<Brand>) -> Result<Arc<KnownBrand>, BrandRefusal> {
         let rulebook = self.rulebook();
@@ -206,17 +254,14 @@ impl Desk {
         if self.shared.signatory.holds(&id) { Ok(Arc::new(known)) } else { Err(BrandRefusal::KeyMissing(id)) }
     }
 
-    /// Takes on brands that are durable in the store.
-    pub(crate) fn take_on(&self, brands: &[(Signed<Brand>, Arc<KnownBrand>)]) {
+    /// Takes on brands that are durable in the store and stand in the register.
+    pub(crate) fn take_on(&self, brands: &[Arc<KnownBrand>]) {
         let mut rulebook = self.shared.rulebook.write().unwrap_or_else(PoisonError::into_inner);
         let mut rules = rulebook.rules.clone();
-        let mut statements = rulebook.statements.clone();
-        for (statement, known) in brands {
-            if rules.brands.insert(Digest(*known.key_id()), known.clone()).is_none() {
-                statements.push(Unverified::from(statement));
-            }
+        for known in brands {
+            rules.brands.insert(Digest(*known.key_id()), known.clone());
         }
-        *rulebook = Arc::new(Rulebook { rules, statements });
+        *rulebook = Arc::new(Rulebook { rules });
     }
 
     pub(crate) fn rulebook(&self) -> Arc<Rulebook> {
@@ -298,6 +343,7 @@ impl Authenticated {
             Task::Token(mark) => Needs { marks: vec![*mark], ..Needs::default() },
             // The store is asked for it apart.
             Task::Output(_) => Needs::default(),
+            Task::Receipt(_) | Task::Public(_) => Needs::default(),
         }
     }
 }

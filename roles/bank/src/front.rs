@@ -8,11 +8,14 @@ use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_durable::pool::Pool;
 use naulon_durable::{Refused, StoreError};
 use naulon_statement::{Digest, Timestamp};
+use naulon_tlog::{CosignedCheckpoint, Hash};
+use naulon_wire::publish::Owner;
 use naulon_wire::{BankCall, BankReply, Problem, Service};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::bank::{Bank, OpenError};
 use crate::desk::{Applied, Authenticated, Desk, as_issued};
+use crate::register::RegisterError;
 use crate::store::BankStore;
 
 /// Calls that a thread checks or signs before it looks what else there is. Those that it has checked go to the books
@@ -64,6 +67,9 @@ enum Job {
     Call(Authenticated, Caller),
     AddBrands(Vec<Brand>, oneshot::Sender<Result<(), OpenError>>),
     RefreshBrands(oneshot::Sender<Result<Vec<Digest>, OpenError>>),
+    CloseDays(Timestamp, oneshot::Sender<Result<bool, RegisterError>>),
+    KeepCosigned(String, oneshot::Sender<Result<bool, RegisterError>>),
+    Prove(u64, u64, oneshot::Sender<Result<Vec<Hash>, RegisterError>>),
 }
 
 /// Who waits for an answer. If this is dropped without one, the caller is told that the bank is not available.
@@ -78,6 +84,17 @@ impl Caller {
         // A caller that has gone away does not want it any more.
         let _ = self.reply.send(answer);
     }
+}
+
+/// Something that could not be done about the register while the bank runs.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterJobError {
+    /// The register.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The bank's thread did not take the job.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
 }
 
 /// Brands that could not be added while the bank runs.
@@ -133,6 +150,13 @@ impl BankFront {
         Ok(refreshed.await.map_err(|_| ExecutorError::Stopped)??)
     }
 
+    /// Does a part of what is due for days that are over ([`Bank::close_days`]). True if there is more to do.
+    pub async fn close_days(&self, now: Timestamp) -> Result<bool, RegisterJobError> {
+        let (reply, done) = oneshot::channel();
+        self.books.hand_in([Job::CloseDays(now, reply)]).map_err(|refused| refused.why)?;
+        Ok(done.await.map_err(|_| ExecutorError::Stopped)??)
+    }
+
     /// Waits until the store fails in a way that only opening it again helps against. The program then ends, and is
     /// started again; until then the bank answers `unavailable`.
     pub async fn broken(&self) -> StoreError {
@@ -177,6 +201,23 @@ impl Service<BankCall> for BankFront {
         self.pool.hand_in([step]).map_err(|refused| not_taken(refused.why))?;
         let reply = answer.await.unwrap_or_else(|_| Err(not_taken(ExecutorError::Stopped)))?;
         if is_issuance { as_issued(reply) } else { Ok(reply) }
+    }
+}
+
+/// The publisher's questions queue with all others.
+impl Owner for BankFront {
+    async fn prove(&self, old: u64, new: u64) -> Result<Vec<Hash>, String> {
+        let (reply, done) = oneshot::channel();
+        self.books.hand_in([Job::Prove(old, new, reply)]).map_err(|refused| refused.why.to_string())?;
+        done.await.map_err(|_| ExecutorError::Stopped.to_string())?.map_err(|error| error.to_string())
+    }
+
+    async fn keep(&self, cosigned: &CosignedCheckpoint) -> Result<(), String> {
+        let (reply, done) = oneshot::channel();
+        let note = cosigned.note().to_owned();
+        self.books.hand_in([Job::KeepCosigned(note, reply)]).map_err(|refused| refused.why.to_string())?;
+        let kept = done.await.map_err(|_| ExecutorError::Stopped.to_string())?;
+        kept.map(drop).map_err(|error| error.to_string())
     }
 }
 
@@ -227,7 +268,7 @@ fn signed(desk: &Desk, reply: Applied) -> Result<BankReply, Problem> {
 
 /// One batch of the bank's thread: its calls together, then what else there is. Gives what is left to be signed.
 fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
-    let (mut calls, mut callers, mut rest) =
+    let (mut calls, mut callers, mut others) =
         (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()), Vec::new());
     for job in jobs {
         match job {
@@ -235,15 +276,18 @@ fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
                 calls.push(call);
                 callers.push(caller);
             }
-            other => rest.push(other),
+            other => others.push(other),
         }
     }
     let applied = if calls.is_empty() { Vec::new() } else { bank.apply(&calls, system_time()) };
-    for job in rest {
-        // Whoever has gone away finds the brands in the bank's description.
-        match job {
+    for other in others {
+        // Whoever has gone away finds what was done in the bank's description.
+        match other {
             Job::AddBrands(new, reply) => drop(reply.send(bank.add_brands(&new))),
             Job::RefreshBrands(reply) => drop(reply.send(bank.refresh_brands())),
+            Job::CloseDays(now, reply) => drop(reply.send(bank.close_days(now))),
+            Job::KeepCosigned(note, reply) => drop(reply.send(bank.keep_cosigned(&note))),
+            Job::Prove(old, new, reply) => drop(reply.send(bank.prove_growth(old, new))),
             Job::Call(..) => {}
         }
     }

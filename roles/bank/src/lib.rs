@@ -17,6 +17,8 @@
 //! | records | a reply cannot be given again: the customer's money |
 //! | balances and journal | found by [`Bank::audit`], which recomputes them from the records |
 //! | brands, signed | tokens of a forgotten brand could not be redeemed |
+//! | the register ([`RegisterStore`]) | another tree of the same size convicts the bank of having shown two |
+//! | items of days that are over | receipts cannot be given |
 //! | RSA keys ([`Signatory`]) | whoever has them makes money; without them the brand issues no more |
 //! | logs' breaches of the protocol | evidence against a log |
 //!
@@ -32,14 +34,16 @@ mod brands;
 mod desk;
 mod front;
 mod pkcs11;
+mod register;
 mod signatory;
 mod store;
 
 pub use bank::{AuditError, Bank, BankKeys, MAX_REDECIDE, OpenError};
 pub use brands::{BrandSettings, BrandSettingsError, BrandTerms, MAX_BRAND_DAYS, generate, missing, periods};
 pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
-pub use front::{AddBrandsError, BankFront, FrontLimits};
+pub use front::{AddBrandsError, BankFront, FrontLimits, RegisterJobError};
 pub use pkcs11::{MAX_SESSIONS, TokenError, TokenKeys};
+pub use register::RegisterError;
 pub use signatory::{KeyFileError, KeyRing, Keychain, MAX_KEYS_A_FILE, Signatory, SignatoryError};
 pub use store::{
     BANK_FILE, BankStore, DayKey, DeliveredPlace, LogFault, MemoryStore, PostgresOpenError, PostgresStore,

@@ -5,7 +5,7 @@
 
 mod world;
 
-use naulon_bank::{Bank, BankKeys, BankStore, MemoryStore};
+use naulon_bank::{Bank, BankStore, MemoryStore};
 use naulon_durable::fault::{Faults, When};
 use naulon_exchange::{AuditReport, Condition, Outcome};
 use naulon_statement::{Duration, Timestamp};
@@ -27,8 +27,7 @@ impl World {
 
     fn running(&mut self) -> Bank<MemoryStore> {
         loop {
-            let keys = BankKeys { bank: key("bank") };
-            match self.bank.take().map_or_else(|| Bank::open(keys, rules(), signatory(), self.store.clone()), Ok) {
+            match self.bank.take().map_or_else(|| Bank::open(keys(), rules(), signatory(), self.store.clone()), Ok) {
                 Ok(bank) => return bank,
                 Err(_) => self.restart(),
             }
@@ -113,8 +112,8 @@ fn a_crash_at_any_write_changes_no_reply_and_loses_no_money() {
     a_life(&mut calm);
     let (writes, expected) = (calm.store.faults().writes(), report(&mut calm));
     assert_eq!((expected.came_in, expected.accounts, expected.locked), (amount("100"), amount("98"), amount("2")));
-    // 5 brands, 2 accounts, credit, withdrawal, exchange, 3 locks, 2 settlements, evidence, the clock, deposit.
-    assert_eq!(writes, 18);
+    // The table of fees, 5 brands and then their entries in the register, 2 accounts, credit, withdrawal, exchange, 3 locks, 2 settlements, evidence, the clock, deposit.
+    assert_eq!(writes, 20);
     for nth in 1..=writes {
         for when in [When::Before, When::After] {
             let mut world = World::new(Faults::crash_at(nth, when));

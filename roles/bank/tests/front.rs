@@ -130,7 +130,7 @@ async fn over_http_the_bank_says_the_same() {
         panic!("not a description");
     };
     assert_eq!((description.bank, description.logs.len()), (key("bank").public(), 1));
-    let stated: Vec<_> = description.brands.into_iter().map(|b| b.verify(&key("bank").public())).collect();
+    let stated: Vec<_> = description.register.brands.into_iter().map(|b| b.verify(&key("bank").public())).collect();
     assert_eq!(stated.len(), 5);
     assert!(stated.iter().all(Result::is_ok));
 
@@ -177,7 +177,6 @@ async fn a_bank_whose_store_failed_says_nothing_more_until_it_is_opened_again() 
 async fn brands_are_added_while_the_bank_runs() {
     let mut few = rules();
     few.brands.retain(|id, _| *id == brand_id(ONE));
-    let keys = || naulon_bank::BankKeys { bank: key("bank") };
     let store = MemoryStore::new(Faults::none());
     let mut bank = Bank::open(keys(), few, signatory(), store.clone()).expect("opens");
     for call in [open_account(&key("alice")), credit(&key("alice"), amount("100"), 1)] {
@@ -188,7 +187,7 @@ async fn brands_are_added_while_the_bank_runs() {
     assert_eq!(front.call(five()).await.expect_err("no such brand").code, "unknown_brand");
     front.add_brands(vec![brand(FIVE).brand().clone()]).await.expect("added");
     front.call(five()).await.expect("issued");
-    assert_eq!(front.desk().describe().brands.len(), 2);
+    assert_eq!(front.desk().describe().register.brands.len(), 2);
     // Another brand for its place, with a key that the signatory has.
     let rival = naulon_blind::Brand { key: brand(TWO).brand().key, ..brand(FIVE).brand().clone() };
     assert!(front.add_brands(vec![rival]).await.is_err());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use naulon_bank::{Bank, BankKeys, KeyRing, Keychain, MemoryStore, Signatory, SignatoryError, TokenError, TokenKeys};
+use naulon_bank::{Bank, KeyRing, Keychain, MemoryStore, Signatory, SignatoryError, TokenError, TokenKeys};
 use naulon_blind::{BlindedMessage, SignError};
 use naulon_exchange::State;
 use naulon_statement::Digest;
@@ -165,7 +165,7 @@ mod token {
                 keys().blind_sign(brand, message)
             }
         }
-        let bank = Bank::open(BankKeys { bank: key("bank") }, rules(), Arc::new(Borrowed), MemoryStore::default());
+        let bank = Bank::open(world::keys(), rules(), Arc::new(Borrowed), MemoryStore::default());
         let mut bank = bank.expect("opens");
         for call in [open_account(&key("alice")), credit(&key("alice"), amount("100"), 1)] {
             ask(&mut bank, call).expect("accepted");

@@ -366,3 +366,32 @@ fn new_books_are_begun_once() {
     let report = audited(&url);
     assert_eq!(report.records, 0);
 }
+
+/// Two bank processes on one database: of both one appends, and neither signs another tree.
+#[test]
+fn two_processes_keep_one_register() {
+    use naulon_bank::RegisterStore;
+    use naulon_exchange::register::{Day, EntryKind};
+    let url = cluster::database();
+    let later = Timestamp(NOW.0 + 3 * 86_400_000);
+    let mut first = furnished(store(&url));
+    let mut second = open(store(&url));
+    let mut behind = open(store(&url));
+    withdraw(&mut first, 1, &[ONE]);
+    // Turn by turn, and each from what it knew before the other.
+    let mut more = true;
+    while more {
+        more = second.close_days(later).expect("closes") | first.close_days(later).expect("closes");
+    }
+    let [one, two] = [&mut first, &mut second].map(|bank| {
+        assert!(!bank.close_days(later).expect("looks"));
+        bank.desk().register()
+    });
+    assert_eq!((&one.entries, &one.checkpoint), (&two.entries, &two.checkpoint));
+    let days = one.entries.iter().filter(|entry| entry.kind() == Some(EntryKind::Day)).count() as u64;
+    assert_eq!(days, Day::of(later).0 - Day::of(NOW).0, "each day once");
+    // A process whose clock is behind cannot put anything into a day that is told.
+    withdraw(&mut behind, 2, &[ONE]);
+    let held = first.store().delivered(NOW..Day::of(later).start(), None, 99).expect("reads").len();
+    assert_eq!(held, 2, "what was paid in, and what was withdrawn before");
+}

@@ -8,7 +8,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use naulon_bank::{Bank, BankKeys, BankStore, BrandSettings, KeyRing, MemoryStore, PostgresStore, missing, periods};
+use naulon_bank::{Bank, BankStore, BrandSettings, KeyRing, MemoryStore, PostgresStore, missing, periods};
 use naulon_blind::{Brand, KnownBrand, TokenSecrets};
 use naulon_exchange::{Input, Output, Rules};
 use naulon_statement::{Digest, SecretKey, Timestamp};
@@ -45,7 +45,7 @@ fn renew<S: BankStore>(bank: &mut Bank<S>, ring: &KeyRing, next: &mut usize, now
 
 fn opened<S: BankStore>(ring: &Arc<KeyRing>, store: S) -> Bank<S> {
     let rules = Rules { brands: BTreeMap::new(), ..rules() };
-    Bank::open(BankKeys { bank: key("bank") }, rules, ring.clone(), store).expect("opens")
+    Bank::open(keys(), rules, ring.clone(), store).expect("opens")
 }
 
 /// The brand that is issued at this time.

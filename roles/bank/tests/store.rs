@@ -759,7 +759,7 @@ fn what_a_day_delivered_is_read_once_and_whole<D: Disk>() {
     let at = |ms: u64| Timestamp(NOW.0 + ms);
     let inserted = |n: u8, state, accepted| {
         let record = Record { accepted, ..Record::clone(&record(n, state)) };
-        Plan { ..plan(RecordWrite::Insert(Arc::new(record))) }
+        plan(RecordWrite::Insert(Arc::new(record)))
     };
     let settling = |n: u8, outcome, accepted, time| {
         let record = Record { accepted, settled: Some(time), ..Record::clone(&settled(n, outcome)) };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
+use naulon_exchange::register::RegisterMemory;
 use naulon_exchange::{RequestId, UnverifiedRecord};
 use naulon_statement::{Digest, PublicKey, Signed, cbor};
 
@@ -21,6 +22,8 @@ pub(crate) enum Change {
     Counter(u64),
     /// What a bank says of itself.
     Terms(PublicKey, BankTerms),
+    /// What was seen of a bank's register.
+    Register(PublicKey, RegisterMemory),
     /// A brand that was accepted.
     Brand(Signed<Brand>, Arc<KnownBrand>),
     /// The next index of a brand.
@@ -52,6 +55,7 @@ impl Change {
         match self {
             Change::Counter(next) => put(Kind::Counter, ONLY, next.to_be_bytes().to_vec()),
             Change::Terms(bank, terms) => put(Kind::Bank, bank.as_bytes(), cbor::to_vec(terms)),
+            Change::Register(bank, memory) => put(Kind::Register, bank.as_bytes(), cbor::to_vec(memory)),
             Change::Brand(signed, known) => put(Kind::Brand, known.key_id(), signed.bytes().to_vec()),
             Change::Index(brand, next) => put(Kind::Index, brand.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Key(bank, next) => put(Kind::Key, bank.as_bytes(), next.to_be_bytes().to_vec()),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use naulon_exchange::register::{Receipt, Side};
 use naulon_money::Amount;
 use naulon_purchase::GoodsM;
 use naulon_statement::{PublicKey, Timestamp, Unverified};
@@ -240,7 +241,7 @@ impl<S: WalletStore + 'static> Driver<S> {
     pub async fn learn(&self, bank: PublicKey) -> Result<Accepted, DriverError> {
         match self.ask_anonymously(bank, AnyCall::Bank(BankCall::Describe)).await? {
             AnyReply::Bank(BankReply::Description(description)) if description.bank == bank => {
-                Ok(self.with(move |wallet, _, _| wallet.accept_description(description)).await??)
+                Ok(self.with(move |wallet, now, _| wallet.accept_description(description, now)).await??)
             }
             _ => Err(DriverError::Misfit(bank)),
         }
@@ -253,6 +254,19 @@ impl<S: WalletStore + 'static> Driver<S> {
             AnyReply::Bank(BankReply::Balance(balance)) => Ok(balance),
             _ => Err(DriverError::Misfit(bank)),
         }
+    }
+
+    /// Asks the bank for receipts of everything that an operation was given and gave up, each on a circuit of its own.
+    pub async fn receipts(&self, op: OperationId) -> Result<Vec<(Side, Receipt)>, DriverError> {
+        let (bank, calls) = self.with(move |wallet, _, _| wallet.receipt_calls(op)).await??;
+        let mut receipts = Vec::with_capacity(calls.len());
+        for (side, call) in calls {
+            match self.ask_anonymously(bank, AnyCall::Bank(call)).await? {
+                AnyReply::Bank(BankReply::Receipt(receipt)) => receipts.push((side, *receipt)),
+                _ => return Err(DriverError::Misfit(bank)),
+            }
+        }
+        Ok(receipts)
     }
 
     /// Fetches what a shop sells, anonymously.

@@ -17,20 +17,25 @@
 //!
 //! ```
 //! use naulon_durable::fault::Faults;
+//! use naulon_exchange::register::BankIdentity;
 //! use naulon_statement::{SecretKey, Timestamp};
-//! use naulon_wallet::{MemoryGoods, MemoryStore, Peers, Wallet, Words};
+//! use naulon_tlog::{CheckpointVerifier, WitnessPolicy};
+//! use naulon_wallet::{MemoryGoods, MemoryStore, Peers, PinnedBank, Wallet, Words};
 //!
-//! // Person: a bank she trusts, by its key, and 24 words that she writes down.
+//! // Person: a bank she trusts, by its keys, and 24 words that she writes down. For a trial no witness is wanted.
 //! let bank = SecretKey::from_seed(&[1; 32]).public();
+//! let checkpoints = CheckpointVerifier::new("bank.example/register", bank.as_bytes()).unwrap();
+//! let identity = BankIdentity { key: bank, checkpoints };
+//! let peers = Peers::new([PinnedBank::new(identity, WitnessPolicy::unwitnessed())], [], []);
 //! let words = Words::new(&[7; 32]); // in a program: fresh from the system
 //! let store = MemoryStore::new(Faults::none());
 //! let goods = MemoryGoods::new(Faults::none());
-//! let mut wallet = Wallet::create(store.clone(), &words.seed(), Peers::new([bank], [], []), goods.clone())?;
+//! let mut wallet = Wallet::create(store.clone(), &words.seed(), peers.clone(), goods.clone())?;
 //! let operation = wallet.open_account(bank, Timestamp(0))?;
 //! drop(wallet); // the process is killed
 //!
 //! // Driver: after a restart the same request comes again.
-//! let mut wallet = Wallet::open(store, Peers::new([bank], [], []), goods)?;
+//! let mut wallet = Wallet::open(store, peers, goods)?;
 //! let asks = wallet.asks(Timestamp(1))?;
 //! assert_eq!((asks.len(), asks[0].0, asks[0].1.to), (1, operation, bank));
 //! # Ok::<(), naulon_wallet::WalletError>(())
@@ -59,7 +64,7 @@ pub use error::WalletError;
 pub use event::{Event, Watch};
 pub use goods::{FolderGoods, GoodsDir, MemoryGoods};
 pub use operation::{End, Ended, OperationId, OperationKind};
-pub use peers::{BankTerms, BrandProof, Peers, PinnedBank};
+pub use peers::{BankTerms, Peers, PinnedBank};
 pub use restoring::{DECOYS_AT_LEAST, GAP_LIMIT, INDICES_SKIPPED};
 pub use seed::{Seed, WORD_COUNT, Words, WordsError};
 pub use store::{Kind, MemoryStore, Row, SealedStore, SealedStoreError, WalletStore, Write};

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
+use naulon_exchange::register::BankIdentity;
 use naulon_exchange::{LockLimits, LogIdentity};
 use naulon_money::Currency;
 use naulon_statement::{Duration, PublicKey};
+use naulon_tlog::WitnessPolicy;
 
 /// The parties whose keys the person has pinned. Their addresses are the driver's matter.
 #[derive(Clone, Default)]
@@ -18,22 +20,33 @@ pub struct Peers {
     pub shops: BTreeSet<PublicKey>,
 }
 
-/// What is pinned of a bank beside its key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is pinned of a bank.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedBank {
+    /// Its keys: of its statements, and of its register's checkpoints.
+    pub identity: BankIdentity,
+    /// Who must have seen its register before the wallet takes a brand from it.
+    pub witnesses: WitnessPolicy,
     /// Its currency, if the person has laid it down: then a bank that says otherwise is not believed.
     pub currency: Option<Currency>,
 }
 
+impl PinnedBank {
+    /// A bank whatever its currency.
+    pub fn new(identity: BankIdentity, witnesses: WitnessPolicy) -> Self {
+        PinnedBank { identity, witnesses, currency: None }
+    }
+}
+
 impl Peers {
-    /// Peers with these banks (whatever their currency), logs and shops.
+    /// Peers with these banks, logs and shops.
     pub fn new(
-        banks: impl IntoIterator<Item = PublicKey>,
+        banks: impl IntoIterator<Item = PinnedBank>,
         logs: impl IntoIterator<Item = LogIdentity>,
         shops: impl IntoIterator<Item = PublicKey>,
     ) -> Self {
         Peers {
-            banks: banks.into_iter().map(|bank| (bank, PinnedBank::default())).collect(),
+            banks: banks.into_iter().map(|bank| (bank.identity.key, bank)).collect(),
             logs: logs.into_iter().map(|log| (log.key, log)).collect(),
             shops: shops.into_iter().collect(),
         }
@@ -66,12 +79,4 @@ impl BankTerms {
     pub fn locks(&self) -> LockLimits {
         LockLimits { min: self.lock_min, max: self.lock_max }
     }
-}
-
-/// Why a bank that was accepted stands behind a brand. It is an argument of the one door for brands, so that more can be
-/// asked for there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BrandProof {
-    /// The bank's signature over the brand, and nothing else.
-    Signature,
 }

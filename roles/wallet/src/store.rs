@@ -29,6 +29,8 @@ pub enum Kind {
     Past = 8,
     /// The next index of a key that several tokens share, by bank.
     Key = 9,
+    /// What was seen of a bank's register, by the bank's key.
+    Register = 10,
     /// How far the bank certainly knows a brand's indices, by token key id.
     Known = 16,
     /// What a restoration has found out so far; gone when it is done.
@@ -37,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Seed,
         Kind::Counter,
         Kind::Bank,
@@ -47,6 +49,7 @@ impl Kind {
         Kind::Operation,
         Kind::Past,
         Kind::Key,
+        Kind::Register,
         Kind::Known,
         Kind::Restoring,
     ];

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
+use naulon_exchange::register::RegisterMemory;
 use naulon_exchange::{Exchange, Input, Output};
 use naulon_money::{Amount, Grid};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp, Unverified, cbor, derive_secret};
@@ -56,6 +57,8 @@ pub struct Wallet<S: WalletStore> {
     seed: Seed,
     next: u64,
     terms: BTreeMap<PublicKey, BankTerms>,
+    /// What was seen of the banks' registers.
+    registers: BTreeMap<PublicKey, RegisterMemory>,
     brands: BTreeMap<Digest, Arc<KnownBrand>>,
     indices: BTreeMap<Digest, u32>,
     /// The bank certainly knows the indices below.
@@ -129,6 +132,7 @@ impl<S: WalletStore> Wallet<S> {
             peers,
             next,
             terms: BTreeMap::new(),
+            registers: BTreeMap::new(),
             brands: BTreeMap::new(),
             indices: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -267,6 +271,10 @@ impl<S: WalletStore> Wallet<S> {
             let bank = PublicKey(fixed(&key, "bank")?);
             self.terms.insert(bank, cbor::from_slice(&value).map_err(|_| WalletError::Damaged("bank"))?);
         }
+        for (key, value) in self.store.list(Kind::Register)? {
+            let bank = PublicKey(fixed(&key, "register")?);
+            self.registers.insert(bank, cbor::from_slice(&value).map_err(|_| WalletError::Damaged("register"))?);
+        }
         for (_, value) in self.store.list(Kind::Brand)? {
             let signed = Unverified::<Brand>::parse(&value).map_err(|_| WalletError::Damaged("brand"))?;
             let known = KnownBrand::new(signed.from_own_store().into_body());
@@ -326,6 +334,9 @@ impl<S: WalletStore> Wallet<S> {
                 Change::Counter(next) => self.next = next,
                 Change::Terms(bank, terms) => {
                     self.terms.insert(bank, terms);
+                }
+                Change::Register(bank, memory) => {
+                    self.registers.insert(bank, memory);
                 }
                 Change::Brand(_, known) => {
                     self.brands.insert(Digest(*known.key_id()), known);

@@ -33,7 +33,7 @@ fn live(world: &mut World, wallet: &mut Wallet<MemoryStore>) -> Result<(), Walle
     }
     world.settle(wallet)?;
     if !begun(wallet, OperationKind::Purchase)? {
-        wallet.accept_description(world.bank.description())?;
+        wallet.accept_description(world.bank.description(), world.now)?;
         let keep_remainder = world.keep_remainder;
         world.buy(wallet, PRICE, BuyOptions { two_sided: true, keep_remainder, ..BuyOptions::default() })?;
     }
@@ -168,7 +168,7 @@ fn survives(call: &'static str, forge: impl FnMut(&mut AnyReply)) {
     let (bank, entropy) = (world.bank.key.public(), world.entropy());
     wallet.withdraw(bank, eur(WITHDRAWN), world.now, &entropy).expect("begun");
     let mut events = world.carry(&mut wallet, &mut meddle).expect("withdrawn");
-    wallet.accept_description(world.bank.description()).expect("accepted");
+    wallet.accept_description(world.bank.description(), world.now).expect("accepted");
     world.buy(&mut wallet, PRICE, BuyOptions::default()).expect("begun");
     events.extend(world.carry(&mut wallet, &mut meddle).expect("bought"));
     let distrusted = events.iter().filter(|event| matches!(event, Event::Distrusted(_) | Event::OtherGoods)).count();

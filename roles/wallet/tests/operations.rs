@@ -6,10 +6,12 @@
 mod world;
 
 use naulon_durable::fault::Faults;
+use naulon_exchange::register::RegisterRefusal;
 use naulon_exchange::{Exchange, Header, Input, LogDecision, Outcome, Record, State};
 use naulon_money::Amount;
 use naulon_purchase::{Ending, Trust, judge};
 use naulon_statement::{Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
+use naulon_tlog::{WitnessPolicy, WitnessSigner};
 use naulon_wallet::*;
 use naulon_wire::{AnyCall, AnyReply, BankCall, BankReply, CallError, Circuit, Problem, ShopReply};
 use world::*;
@@ -193,25 +195,94 @@ fn only_one_brand_a_denomination_and_time_comes_in_through_the_door() {
     let mut world = World::new();
     let (mut wallet, _, _) = world.funded("1");
     let from = START.minus(Duration::days(1));
-    let sign = |brand| Unverified::from(&Signed::sign(&world.bank.key, brand));
-    let mut accept = |brand| wallet.accept_brand(brand, BrandProof::Signature);
-    assert_eq!(accept(Unverified::from(&world.bank.brands[0])), Ok(()));
-    let own = world.bank.brand(&bank::brand_key(8), "1", from);
-    assert_eq!(accept(sign(own.clone())), Err(BrandRefusal::TwoAtOnce));
-    // A start that is a little later is the same trick.
-    let later = world.bank.brand(&bank::brand_key(8), "1", from.plus(Duration::seconds(1)));
-    assert_eq!(accept(sign(later)), Err(BrandRefusal::TwoAtOnce));
-    let same_key = world.bank.brand(&bank::brand_key(0), "50", from);
-    assert_eq!(accept(sign(same_key)), Err(BrandRefusal::KeyUsedTwice));
-    let next = world.bank.brand(&bank::brand_key(8), "1", from.plus(Duration::days(10)));
-    assert_eq!(accept(sign(next)), Ok(()));
-    let forged = Unverified::from(&Signed::sign(&SecretKey::from_seed(&[44; 32]), own.clone()));
-    assert!(matches!(accept(forged), Err(BrandRefusal::Signature(_))));
-    let stranger = naulon_blind::Brand { bank: PublicKey([4; 32]), ..own.clone() };
-    assert_eq!(accept(sign(stranger)), Err(BrandRefusal::UnknownBank(PublicKey([4; 32]))));
-    let (key, denomination) = (*bank::brand_key(9).public().spki(), eur("100"));
-    let senseless = naulon_blind::Brand { withdraw_until: Timestamp(0), denomination, key, ..own };
-    assert!(matches!(accept(sign(senseless)), Err(BrandRefusal::Brand(_))));
+    let known = world.bank.brands.len();
+    let mut offered = |brand: naulon_blind::Brand| {
+        world.bank.brands.truncate(known);
+        world.bank.brands.push(Signed::sign(&world.bank.key, brand));
+        let accepted = wallet.accept_description(world.bank.description(), START).expect("read");
+        (accepted.brands, accepted.register.is_some())
+    };
+    // A second brand for the same money and time: nothing is taken from a register that has one.
+    let own = world_brand(8, "1", from);
+    assert_eq!(offered(own.clone()), (0, true));
+    // A start that is a little later is the same trick, and so is a key for two values.
+    assert_eq!(offered(world_brand(8, "1", from.plus(Duration::seconds(1)))), (0, true));
+    assert_eq!(offered(world_brand(0, "50", from)), (0, true));
+    // One that makes no sense, or another bank's, keeps nobody from using the rest.
+    assert_eq!(
+        offered(naulon_blind::Brand { withdraw_until: Timestamp(0), ..world_brand(9, "100", from) }),
+        (known, false)
+    );
+}
+
+/// A brand of the world's bank.
+fn world_brand(key: usize, denomination: &str, from: Timestamp) -> naulon_blind::Brand {
+    World::new().bank.brand(&bank::brand_key(key), denomination, from)
+}
+
+/// A wallet that knows nothing but its peers.
+fn stranger(peers: Peers) -> Wallet<MemoryStore> {
+    let (store, goods) = (MemoryStore::new(Faults::none()), MemoryGoods::new(Faults::none()));
+    Wallet::create(store, &seed(), peers, goods).expect("created")
+}
+
+#[test]
+fn a_brand_counts_only_from_a_register_that_the_witnesses_have_seen() {
+    let world = World::new();
+    let all = world.bank.brands.len();
+    let [one, two] = [1, 2].map(|n| WitnessSigner::new(&format!("witness.example/{n}"), &[n; 32]).expect("a name"));
+    let policy = WitnessPolicy::new(vec![one.verifier().clone(), two.verifier().clone()], 2).expect("a policy");
+    let pinned = PinnedBank::new(world.bank.identity(), policy);
+    let mut wallet = stranger(Peers::new([pinned], [], []));
+    let mut shown = |brands: usize, more: bool, witnesses: &[&WitnessSigner]| {
+        let mut description = world.bank.description_of(brands);
+        if more {
+            // Signed by the bank, and not in its register.
+            description.register.brands = world.bank.register_of(all).brands;
+        }
+        let identity = world.bank.identity();
+        let checkpoint = identity.checkpoints.open(&description.register.checkpoint).expect("signed");
+        for witness in witnesses {
+            description
+                .register
+                .checkpoint
+                .push_str(witness.cosign(&checkpoint, 1_000_000_000).expect("cosigns").line());
+        }
+        wallet.accept_description(description, START).expect("read")
+    };
+    assert!(matches!(shown(2, false, &[]).register, Some(RegisterRefusal::Checkpoint(_))));
+    assert!(matches!(shown(2, false, &[&two]).register, Some(RegisterRefusal::Checkpoint(_))));
+    let accepted = shown(2, true, &[&one, &two]);
+    assert_eq!((accepted.brands, accepted.not_yet, accepted.register), (2, all - 2, None));
+    assert!(accepted.fees.expect("a table").is_free());
+    let accepted = shown(all, false, &[&one, &two]);
+    assert_eq!((accepted.brands, accepted.not_yet), (all, 0));
+    // An older register teaches nothing, and takes nothing away.
+    assert!(matches!(shown(1, false, &[&one, &two]).register, Some(RegisterRefusal::Older { .. })));
+    assert_eq!(shown(all, false, &[&one, &two]).brands, all);
+}
+
+#[test]
+fn a_bank_that_shows_another_register_than_before_is_refused_with_both_checkpoints() {
+    let mut world = World::new();
+    let (mut wallet, store, goods) = world.funded("1");
+    let peers = world.peers();
+    let seen = world.bank.description().register.checkpoint;
+    let own = world_brand(9, "5", START.minus(Duration::days(1)));
+    let place = world.bank.brands.iter().position(|brand| brand.denomination == eur("5")).expect("a brand");
+    world.bank.brands[place] = Signed::sign(&world.bank.key, own);
+    let description = world.bank.description();
+    let shown = description.register.checkpoint.clone();
+    let forked = RegisterRefusal::Forked { seen, shown };
+    for _ in 0..2 {
+        let accepted = wallet.accept_description(description.clone(), START).expect("read");
+        assert_eq!((accepted.brands, accepted.register.as_ref()), (0, Some(&forked)));
+        // It is remembered over a restart; what the wallet knew it knows still.
+        wallet = Wallet::open(store.clone(), peers.clone(), goods.clone()).expect("opens");
+        assert_eq!(world.free(&wallet), eur("1"));
+    }
+    // Somebody who has not seen the other one cannot know; that is what witnesses are for.
+    assert_eq!(stranger(peers).accept_description(description, START).expect("read").register, None);
 }
 
 #[test]
@@ -226,7 +297,7 @@ fn tokens_of_an_old_brand_are_refreshed_or_pay_exactly() {
     world.settle(&mut wallet).expect("bought");
     assert_eq!(ended(&mut wallet, op, world.now), End::Purchase(Ending::Bought));
     world.bank.issue(6, world.now);
-    wallet.accept_description(world.bank.description()).expect("accepted");
+    wallet.accept_description(world.bank.description(), world.now).expect("accepted");
     // Past the spend-until a token pays nothing, but can be exchanged.
     world.now = Timestamp(world.now.0 + 8 * DAY);
     assert_eq!(world.buy(&mut wallet, "1", BuyOptions::default()).expect_err("refused").code(), "insufficient");

@@ -21,7 +21,7 @@ const GAP: u32 = INDICES_SKIPPED + 1;
 fn empty(world: &World) -> (Wallet<MemoryStore>, MemoryStore, MemoryGoods) {
     let (store, goods) = (MemoryStore::new(Faults::none()), MemoryGoods::new(Faults::none()));
     let mut wallet = Wallet::restore(store.clone(), &seed(), world.peers(), goods.clone(), GAP).expect("made");
-    wallet.accept_description(world.bank.description()).expect("accepted");
+    wallet.accept_description(world.bank.description(), world.now).expect("accepted");
     (wallet, store, goods)
 }
 

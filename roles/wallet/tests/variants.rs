@@ -19,7 +19,7 @@ use world::*;
 fn funded(world: &mut World, amount: &str, keys: &[Keys]) -> (Wallet<MemoryStore>, MemoryStore, MemoryGoods) {
     let (store, goods) = (MemoryStore::new(Faults::none()), MemoryGoods::new(Faults::none()));
     let mut wallet = world.wallet(store.clone(), goods.clone());
-    wallet.accept_description(world.bank.description()).expect("accepted");
+    wallet.accept_description(world.bank.description(), world.now).expect("accepted");
     for keys in keys {
         let entropy = world.entropy();
         wallet.withdraw_with(world.bank.key.public(), eur(amount), *keys, world.now, &entropy).expect("begun");

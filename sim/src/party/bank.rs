@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use naulon_bank::{Authenticated, Bank, BankKeys, BankStore, MemoryStore};
 use naulon_durable::fault::Faults;
+use naulon_exchange::register::BankIdentity;
 use naulon_exchange::{AuditReport, Exchange, Input, LockLimits, LogIdentity, Output, Record, RequestId, Rules};
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Timestamp};
@@ -45,10 +46,15 @@ impl BankParty {
         keys::secret_key("bank").public()
     }
 
+    /// How others recognise the bank.
+    pub fn identity() -> BankIdentity {
+        BankIdentity { key: Self::key(), checkpoints: keys::register_signer().verifier().clone() }
+    }
+
     /// Starts the process.
     pub fn start(&mut self) {
         let (rules, store, sabotage) = (self.rules.clone(), self.store.clone(), self.sabotage);
-        let bank = BankKeys { bank: keys::secret_key("bank") };
+        let bank = BankKeys { bank: keys::secret_key("bank"), checkpoints: keys::register_signer() };
         self.process.start(|| Bank::open(bank, rules, keys::signatory(), BankBooks::new(store, sabotage)));
     }
 

@@ -6,9 +6,10 @@ use naulon_durable::fault::Faults;
 use naulon_exchange::EntryMode;
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
+use naulon_tlog::WitnessPolicy;
 use naulon_wallet::{
-    BuyOptions, DepositAmount, Entry, Keys, MemoryGoods, MemoryStore, OperationId, Peers, Seed, TokenEntry, Wallet,
-    WalletError,
+    BuyOptions, DepositAmount, Entry, Keys, MemoryGoods, MemoryStore, OperationId, Peers, PinnedBank, Seed, TokenEntry,
+    Wallet, WalletError,
 };
 use naulon_wire::{
     AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, HttpRequest, HttpResponse, ShopCall, ShopReply,
@@ -123,7 +124,8 @@ impl WalletParty {
 
     /// Starts the process; a wallet that does not exist yet is created.
     pub fn start(&mut self) {
-        let peers = Peers::new([BankParty::key()], [LogParty::identity()], (0..self.shops).map(ShopParty::key));
+        let bank = PinnedBank::new(BankParty::identity(), WitnessPolicy::unwitnessed());
+        let peers = Peers::new([bank], [LogParty::identity()], (0..self.shops).map(ShopParty::key));
         let mut seed = [0; 64];
         seed[..32].copy_from_slice(&Digest::of(&[b"naulon/sim/wallet", &[self.seed as u8]]).0);
         let (store, goods) = (self.store.clone(), self.goods.clone());
@@ -289,7 +291,7 @@ impl WalletParty {
             }
             (About::Description, Ok(AnyReply::Bank(BankReply::Description(description)))) => {
                 if let Some(wallet) = self.process.alive() {
-                    let _ = wallet.accept_description(description);
+                    let _ = wallet.accept_description(description, now);
                 }
             }
             (About::Credit, Ok(_)) => self.credited = true,

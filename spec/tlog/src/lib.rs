@@ -51,6 +51,7 @@ mod hash;
 mod note;
 mod policy;
 mod proof;
+mod public;
 mod store;
 mod tile;
 mod tree;
@@ -66,6 +67,7 @@ pub use hash::{Hash, empty_root, leaf_hash, node_hash};
 pub use note::{MAX_CHECKPOINT_LEN, MAX_NAME_LEN, MAX_SIGNATURES};
 pub use policy::{CosignedCheckpoint, CosignedError, MAX_WITNESSES, PolicyError, WitnessPolicy};
 pub use proof::{ProveError, consistency_proof, inclusion_proof, prefix_proof};
+pub use public::{PublicError, PublicPath, read_public_tile};
 pub use store::{HashStore, MAX_TREE_SIZE, MissingHash, ReadError, stored_count};
 pub use tile::{
     MAX_TILE_LEVEL, MAX_TILE_PATH_LEN, TILE_WIDTH, TileError, TileKind, TilePath, TilePathError, read_tile,

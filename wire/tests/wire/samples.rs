@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, Method, Purpose, TOKEN_LEN, Token};
+use naulon_exchange::register::{
+    Day, DaySummary, EntryKind, FeeTable, ItemPromise, Neighbour, Receipt, RegisterCopy, RegisterEntry, Side,
+};
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, Condition, Entry, EntryMode, Exchange, Header,
     Input, LockLimits, LogDecision, LogWord, OpenAccount, Outcome, Output, ProvenDecision, Record, State, TokenQuery,
@@ -164,6 +167,30 @@ fn exchange_reply(state: State, settled: bool) -> BankReply {
     }))
 }
 
+fn register(brands: Vec<Unverified<Brand>>) -> RegisterCopy {
+    let fees = Signed::sign(&key(1), FeeTable::free(key(1).public(), euros(), Timestamp(0)));
+    let entries = brands.iter().map(|brand| RegisterEntry::new(EntryKind::Brand, brand.bytes()));
+    RegisterCopy {
+        checkpoint: "a note\n".to_owned(),
+        entries: [RegisterEntry::of(&fees)].into_iter().chain(entries).collect(),
+        brands,
+        fees: vec![Unverified::from(&fees)],
+    }
+}
+
+fn receipts() -> Vec<Receipt> {
+    let (bank, brand, day) = (key(1).public(), Digest([1; 32]), Day(20_000));
+    let promise = ItemPromise { bank, brand, day, side: Side::Issued, item: Digest([7; 32]) };
+    let summary = Unverified::from(&Signed::sign(&key(1), DaySummary { bank, day, brands: vec![] }));
+    let proof = InclusionProof { index: 1, size: 3, path: vec![[4; 32], [5; 32]] };
+    let above = Some(Neighbour { item: Digest([9; 32]), proof: proof.clone() });
+    vec![
+        Receipt::Promised(Unverified::from(&Signed::sign(&key(1), promise))),
+        Receipt::Shown { summary: summary.clone(), proof },
+        Receipt::Missing { summary, below: None, above },
+    ]
+}
+
 /// Every call to a bank, with replies to it. The match names every variant, so that a new one is not forgotten.
 pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
     let open = OpenAccount { bank: key(1).public(), account: key(4).public() };
@@ -173,7 +200,7 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
     let description = |brands| BankDescription {
         bank: key(1).public(),
         currency: euros(),
-        brands,
+        register: register(brands),
         logs: vec![key(3).public(), key(6).public()],
         locks: LockLimits::default(),
     };
@@ -188,12 +215,24 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
         BankCall::Token(Unverified::from(&Signed::sign(&key(5), of_token))),
         BankCall::IssuerDirectory(Digest(brand().key_id())),
         BankCall::Issue(Box::new(IssueOrder::new(UnverifiedJoint::from(order())).expect("an order"))),
+        BankCall::Receipt { request: exchange().id(), side: Side::Issued, item: Digest([7; 32]) },
+        BankCall::Public("/checkpoint".to_owned()),
+        BankCall::Public("/checkpoint/cosigned".to_owned()),
+        BankCall::Public("/tile/entries/000.p/3".to_owned()),
+        BankCall::Public("/body/7".to_owned()),
     ];
     let with_replies = |call: BankCall| {
         let replies = match &call {
             BankCall::Describe => [vec![], vec![Unverified::from(&brand())]]
                 .map(|brands| BankReply::Description(description(brands)))
                 .into(),
+            BankCall::Receipt { .. } => {
+                receipts().into_iter().map(|receipt| BankReply::Receipt(Box::new(receipt))).collect()
+            }
+            BankCall::Public(path) => {
+                let kind = PublicKind::of(path).expect("a path of a public file");
+                vec![BankReply::Public(PublicFile { kind, bytes: vec![7; 33].into() })]
+            }
             BankCall::OpenAccount(_) => vec![BankReply::Opened],
             BankCall::IssuerDirectory(id) => {
                 let (key, issue_from) = (brand().key, Timestamp(5_000));

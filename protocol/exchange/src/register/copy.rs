@@ -243,6 +243,13 @@ fn sound<T: Registered + Clone + OfBank>(
     Ok(signed)
 }
 
+/// Whether two brands cannot both be: they stand for the same money at the same time, or have one key.
+pub(super) fn are_rivals(a: &Brand, b: &Brand) -> bool {
+    let same = a.currency == b.currency && a.denomination == b.denomination && a.purpose == b.purpose;
+    let at_once = a.issue_from < b.withdraw_until && b.issue_from < a.withdraw_until;
+    a != b && (same && at_once || a.key == b.key)
+}
+
 /// Two of these brands that stand for the same money at the same time, or have one key.
 fn rivals(brands: &[Logged<Brand>]) -> Option<Rivals> {
     let mut by_key: BTreeMap<[u8; 32], &Logged<Brand>> = BTreeMap::new();

@@ -7,7 +7,7 @@ use naulon_blind::{BlindedMessage, Token};
 use naulon_statement::{Digest, Duration, PublicKey, Statement, Timestamp};
 use naulon_tlog::{Hash, Tree, inclusion_proof, leaf_hash};
 
-use crate::request::{Input, Output};
+use crate::request::{Exchange, Input, Output};
 use crate::state::{Record, State};
 
 /// How many items share a chunk: a subtree of a day's tree, which a store can keep in one row.
@@ -69,30 +69,38 @@ pub fn redeemed_item(token: &Token) -> Digest {
     Digest::of(&[b"naulon/redeemed", &token.to_bytes()])
 }
 
+/// What an exchange issued or redeemed: the side, the brand, the item.
+pub type DayItem = (Side, Digest, Digest);
+
 /// When the record's outputs were delivered, and what it thereby issued and redeemed: side, brand, item. Nothing while it
 /// is locked, or if it was aborted.
-///
-/// A part of a token (AAT §8.3) is in no count: a token counts as redeemed only when it is given up as a whole, so that no
-/// honest bank ever counts more of a brand than it issued. What parts have redeemed, in value, is in the auditor's
-/// [`BrandPosition`](crate::BrandPosition).
-pub fn day_items(record: &Record) -> Option<(Timestamp, Vec<(Side, Digest, Digest)>)> {
+pub fn day_items(record: &Record) -> Option<(Timestamp, Vec<DayItem>)> {
     let delivered = match record.state {
         State::Done => record.accepted,
         State::Committed => record.settled?,
         State::Locked | State::Aborted => return None,
     };
-    let mut items = Vec::with_capacity(record.exchange.inputs.len() + record.exchange.outputs.len());
-    for input in &record.exchange.inputs {
+    Some((delivered, exchange_items(&record.exchange)))
+}
+
+/// What an exchange issues and redeems once it is delivered: side, brand, item.
+///
+/// A part of a token (AAT §8.3) is in no count: a token counts as redeemed only when it is given up as a whole, so that no
+/// honest bank ever counts more of a brand than it issued. What parts have redeemed, in value, is in the auditor's
+/// [`BrandPosition`](crate::BrandPosition).
+pub fn exchange_items(exchange: &Exchange) -> Vec<DayItem> {
+    let mut items = Vec::with_capacity(exchange.inputs.len() + exchange.outputs.len());
+    for input in &exchange.inputs {
         if let Input::Token { token, part: None, .. } = input {
             items.push((Side::Redeemed, Digest(*token.key_id()), redeemed_item(token)));
         }
     }
-    for output in &record.exchange.outputs {
+    for output in &exchange.outputs {
         if let Output::Blinded { brand, message } = output {
             items.push((Side::Issued, *brand, issued_item(brand, message)));
         }
     }
-    Some((delivered, items))
+    items
 }
 
 /// A brand's part in a day.

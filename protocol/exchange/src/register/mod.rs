@@ -11,14 +11,17 @@
 mod copy;
 mod day;
 mod entry;
+mod evidence;
 mod receipt;
 mod watch;
 
 pub use copy::{Logged, ReadRegister, RegisterCopy, RegisterMemory, RegisterRefusal, Rivals};
 pub use day::{
-    BrandDay, Day, DayItems, DaySummary, ITEM_CHUNK, ItemChunk, Side, day_items, issued_item, item_path, redeemed_item,
+    BrandDay, Day, DayItems, DaySummary, ITEM_CHUNK, ItemChunk, Side, day_items, exchange_items, issued_item,
+    item_path, redeemed_item,
 };
 pub use entry::{EntryKind, FeeTable, REGISTER_ENTRY_LEN, RegisterEntry, Registered};
+pub use evidence::{RegisterBreach, RegisterEvidence, RegisterJudgement};
 pub use receipt::{ItemPromise, Neighbour, Receipt, ReceiptError, Verdict};
 pub use watch::{DayFault, DayWatch};
 

@@ -367,3 +367,60 @@ fn a_record_counts_when_it_is_delivered() {
         assert_eq!(day_items(&record(state, Some(Timestamp(9)))), None);
     }
 }
+
+#[test]
+fn a_judge_convicts_a_bank_by_its_own_words_only() {
+    use std::collections::BTreeMap;
+    let banks = BTreeMap::from([(bank(), identity())]);
+    let found = |evidence: RegisterEvidence| evidence.judge(&banks);
+    let breach = |evidence| found(evidence).breaches.into_iter().map(|(_, breach)| breach).collect::<Vec<_>>();
+
+    // A promise and what came of it.
+    let mut all = items(3);
+    all.sort();
+    let (summary, place) = summary(Day(7), &[all[0], all[2]]);
+    let signed = |item| Some(Signed::sign(&key(1), promise(item)).bytes().to_vec());
+    let gap = Receipt::Missing { summary: summary.clone(), below: Some(place(&all[0])), above: Some(place(&all[2])) };
+    let shown = Receipt::Shown { summary, proof: place(&all[0]).proof };
+    let bytes = |receipt: &Receipt| Some(naulon_statement::cbor::to_vec(receipt));
+    let missing = RegisterEvidence { promise: signed(all[1]), receipt: bytes(&gap), ..RegisterEvidence::default() };
+    assert_eq!(breach(missing.clone()), [RegisterBreach::ItemMissing]);
+    let kept = RegisterEvidence { promise: signed(all[0]), receipt: bytes(&shown), ..RegisterEvidence::default() };
+    assert_eq!((found(kept.clone()).kept, found(kept.clone()).breaches), (Some(bank()), vec![]));
+    for nothing in [
+        RegisterEvidence { receipt: None, ..missing.clone() },
+        RegisterEvidence { receipt: bytes(&gap), ..kept },
+        RegisterEvidence { promise: signed(all[1]), receipt: bytes(&shown), ..RegisterEvidence::default() },
+        RegisterEvidence { promise: Some(vec![1, 2]), ..missing.clone() },
+    ] {
+        let judged = found(nothing);
+        assert_eq!((judged.breaches.len(), judged.kept, judged.dismissed.len()), (0, None, 1));
+    }
+    assert_eq!(missing.judge(&BTreeMap::new()).breaches, [], "a bank that the judge does not know");
+
+    // Two brands for one place.
+    let stated = |brand: Brand| Signed::sign(&key(1), brand).bytes().to_vec();
+    let brands = |a, b| RegisterEvidence { brands: vec![a, b], ..RegisterEvidence::default() };
+    assert_eq!(breach(brands(stated(brand(0, 1, 0)), stated(brand(1, 1, 5)))), [RegisterBreach::RivalBrands]);
+    assert_eq!(breach(brands(stated(brand(0, 1, 0)), stated(brand(1, 1, 10)))), []);
+    assert_eq!(breach(brands(stated(brand(0, 1, 0)), stated(brand(0, 1, 0)))), []);
+    let forged = Signed::sign(&key(9), brand(1, 1, 5)).bytes().to_vec();
+    assert_eq!(breach(brands(stated(brand(0, 1, 0)), forged)), []);
+
+    // Two registers.
+    let one = Register::of([brand(0, 1, 0)]);
+    let mut other = Register::of([brand(1, 1, 0)]);
+    let both = |a: &Register, b: &Register, entries: &Register| RegisterEvidence {
+        checkpoints: vec![a.copy(&[]).checkpoint, b.copy(&[]).checkpoint],
+        entries: entries.entries.clone(),
+        ..RegisterEvidence::default()
+    };
+    assert_eq!(breach(both(&one, &other, &Register::default())), [RegisterBreach::TwoRegisters]);
+    other.state(brand(2, 5, 0));
+    assert_eq!(breach(both(&one, &other, &other)), [RegisterBreach::TwoRegisters]);
+    assert_eq!(breach(both(&one, &other, &one)), [], "others' entries prove nothing");
+    let mut longer = one.clone();
+    longer.state(brand(2, 5, 0));
+    assert_eq!(breach(both(&one, &longer, &longer)), []);
+    assert_eq!(breach(both(&longer, &one, &longer)), []);
+}

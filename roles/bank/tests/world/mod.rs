@@ -97,8 +97,13 @@ pub fn signatory() -> Arc<KeyRing> {
     Arc::new(KeyRing::new(issuer_secrets().iter().cloned()))
 }
 
+pub fn keys() -> BankKeys {
+    let checkpoints = CheckpointSigner::new("bank.example/register", &[8; 32]).expect("an origin");
+    BankKeys { bank: key("bank"), checkpoints }
+}
+
 pub fn open<S: BankStore>(store: S) -> Bank<S> {
-    Bank::open(BankKeys { bank: key("bank") }, rules(), signatory(), store).expect("the bank opens")
+    Bank::open(keys(), rules(), signatory(), store).expect("the bank opens")
 }
 
 /// A log that decides what it is told to.

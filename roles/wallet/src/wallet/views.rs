@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use naulon_exchange::register::{Side, exchange_items};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{Ending, Evidence, GoodsM, Step, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Timestamp};
+use naulon_wire::BankCall;
 
 use super::purchases::payment_of;
 use super::{Wallet, read_operation};
@@ -201,6 +203,24 @@ impl<S: WalletStore> Wallet<S> {
     pub fn payment(&self, op: OperationId, now: Timestamp) -> Option<UnverifiedPayment> {
         let purchase = self.operations.get(&op)?.purchase()?;
         if purchase.buyer.next(now) == Step::Pay { payment_of(&purchase.buyer) } else { None }
+    }
+
+    /// Whom to ask for receipts of what an operation was given and gave up, and how. Nothing if it changed no tokens.
+    pub fn receipt_calls(&mut self, op: OperationId) -> Result<(PublicKey, Vec<(Side, BankCall)>), WalletError> {
+        let operation = match self.operations.get(&op) {
+            Some(operation) => operation.clone(),
+            None => self.past(op)?.ok_or(WalletError::UnknownOperation(op))?,
+        };
+        let (request, items) = match &operation.work {
+            Work::OpenAccount(_) | Work::Recovery(_) => return Ok((operation.bank, Vec::new())),
+            Work::Exchange(exchanging) => (exchanging.request.id(), exchange_items(exchanging.request.claimed_body())),
+            Work::Purchase(purchase) => {
+                let authorization = purchase.buyer.authorization_q().ok_or(WalletError::NotNow(op))?;
+                (authorization.id(), exchange_items(authorization))
+            }
+        };
+        let call = |(side, _brand, item)| (side, BankCall::Receipt { request, side, item });
+        Ok((operation.bank, items.into_iter().map(call).collect()))
     }
 
     fn entry(&self, operation: &Operation, now: Timestamp) -> Entry {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use naulon_blind::{BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose};
+use naulon_exchange::register::{BankIdentity, FeeTable, RegisterCopy, RegisterEntry};
 use naulon_exchange::*;
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_tlog::{Checkpoint, CheckpointSigner, Hash, Tree};
 use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate, Problem};
 
 use super::{DAY, eur};
@@ -60,9 +62,9 @@ impl Bank {
         bank
     }
 
-    /// Makes a period's brands with the keys from `first` on.
+    /// Makes a period's brands with the keys from `first` on, the largest first.
     pub fn issue(&mut self, first: usize, from: Timestamp) {
-        for (n, denomination) in DENOMINATIONS.iter().enumerate() {
+        for (n, denomination) in DENOMINATIONS.iter().enumerate().rev() {
             let secret = brand_key(first + n);
             let brand = self.brand(&secret, denomination, from);
             self.secrets.insert(Digest(brand.key_id()), secret);
@@ -88,10 +90,43 @@ impl Bank {
     }
 
     pub fn description(&self) -> BankDescription {
+        self.description_of(self.brands.len())
+    }
+
+    /// What the bank signs its register's checkpoints with.
+    pub fn signer() -> CheckpointSigner {
+        CheckpointSigner::new("bank.example/register", &[77; 32]).expect("an origin")
+    }
+
+    pub fn identity(&self) -> BankIdentity {
+        BankIdentity { key: self.key.public(), checkpoints: Self::signer().verifier().clone() }
+    }
+
+    /// The register when it had so many brands.
+    pub fn register_of(&self, brands: usize) -> RegisterCopy {
+        let fees = FeeTable::free(self.key.public(), self.rules.currency.clone(), Timestamp(0));
+        let fees = Signed::sign(&self.key, fees);
+        let brands = &self.brands[..brands];
+        let entries: Vec<RegisterEntry> =
+            std::iter::once(RegisterEntry::of(&fees)).chain(brands.iter().map(RegisterEntry::of)).collect();
+        let mut tree = Tree::default();
+        tree.append(&entries.iter().map(RegisterEntry::leaf).collect::<Vec<Hash>>());
+        let origin = Self::signer().verifier().origin().to_owned();
+        let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
+        RegisterCopy {
+            checkpoint: Self::signer().sign(&checkpoint).expect("signs").into_string(),
+            entries,
+            brands: brands.iter().map(Unverified::from).collect(),
+            fees: vec![Unverified::from(&fees)],
+        }
+    }
+
+    /// The description when there were so many brands.
+    pub fn description_of(&self, brands: usize) -> BankDescription {
         BankDescription {
             bank: self.key.public(),
             currency: self.rules.currency.clone(),
-            brands: self.brands.iter().map(Unverified::from).collect(),
+            register: self.register_of(brands),
             logs: self.rules.logs.keys().copied().collect(),
             locks: self.rules.locks,
         }
@@ -149,6 +184,8 @@ impl Bank {
             BankCall::Exchange(request) => authenticate(&self.rules, request.clone())?,
             BankCall::Settle(decision) => authenticate_decision(&self.rules, decision.clone())?,
             BankCall::IssuerDirectory(_) | BankCall::Issue(_) => return Err(Problem::new("not_found", "")),
+            BankCall::Receipt { .. } => return Err(Problem::new("unknown_purchase", "")),
+            BankCall::Public(_) => return Err(Problem::new("not_found", "")),
         };
         let view = self.view(&request.needs());
         let record = match decide(&self.rules, &view, &request, now)? {

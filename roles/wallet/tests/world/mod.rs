@@ -9,6 +9,7 @@ use bytes::Bytes;
 use naulon_durable::fault::Faults;
 use naulon_money::Amount;
 use naulon_statement::{PublicKey, SecretKey, Timestamp, Unverified};
+use naulon_tlog::WitnessPolicy;
 use naulon_wallet::*;
 use naulon_wire::{AnyCall, AnyReply, Ask, CallError, Circuit, Piece, Problem, Range, ShopCall, ShopReply};
 
@@ -53,7 +54,8 @@ impl World {
     }
 
     pub fn peers(&self) -> Peers {
-        Peers::new([self.bank.key.public()], [self.log.identity()], [self.shop.key.public()])
+        let bank = PinnedBank::new(self.bank.identity(), WitnessPolicy::unwitnessed());
+        Peers::new([bank], [self.log.identity()], [self.shop.key.public()])
     }
 
     pub fn entropy(&mut self) -> Entropy {
@@ -115,16 +117,14 @@ impl World {
     /// A wallet with an account that money was paid into, and the bank's description.
     pub fn wallet<S: WalletStore>(&mut self, store: S, goods: impl GoodsDir + 'static) -> Wallet<S> {
         let mut wallet = Wallet::create(store, &seed(), self.peers(), goods).expect("created");
-        wallet.accept_description(self.bank.description()).expect("accepted");
+        wallet.accept_description(self.bank.description(), self.now).expect("accepted");
         self.provide(&mut wallet).expect("provided");
         wallet
     }
 
     /// An account with money in it, and the bank's largest brand alone.
     pub fn provide<S: WalletStore>(&mut self, wallet: &mut Wallet<S>) -> Result<(), WalletError> {
-        let mut description = self.bank.description();
-        description.brands.retain(|brand| brand.claimed_body().denomination == eur("20"));
-        wallet.accept_description(description)?;
+        wallet.accept_description(self.bank.description_of(1), self.now)?;
         let bank = self.bank.key.public();
         if self.bank.balance(&wallet.account(&bank)).is_none_or(|balance| balance.is_zero()) {
             if wallet.history(self.now)?.is_empty() {
@@ -188,6 +188,8 @@ pub fn name(call: &AnyCall) -> &'static str {
         AnyCall::Bank(BankCall::Output { .. }) => "output",
         AnyCall::Bank(BankCall::Token(_)) => "token",
         AnyCall::Bank(BankCall::IssuerDirectory(_) | BankCall::Issue(_)) => "issue",
+        AnyCall::Bank(BankCall::Receipt { .. }) => "receipt",
+        AnyCall::Bank(BankCall::Public(_)) => "register",
         AnyCall::Log(LogCall::Abort { .. }) => "abort",
         AnyCall::Log(LogCall::Decision(_)) => "decision",
         AnyCall::Log(_) => "log",
