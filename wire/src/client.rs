@@ -16,12 +16,15 @@ use crate::http::{
     BYTES, Call, CallError, HttpRequest, HttpResponse, JSON, MAX_BODY_LEN, Method, PROBLEM_JSON, Part, TEXT,
 };
 use crate::payment::{Challenge, ChallengeError};
+use crate::proxy::Proxy;
 use crate::serve::PAYMENT_RECEIPT;
 use crate::shop::{ShopCall, ShopReply};
 use crate::tls::{self, Authorities};
 
 /// How long it may take until there is a connection, with TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same through a proxy, behind which a circuit may have to be built first.
+pub const PROXIED_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take from the beginning of an attempt until its answer begins.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an answer that has begun may stand still.
@@ -98,18 +101,27 @@ pub enum ClientError {
     /// Whom to believe cannot be found out.
     #[error("{0}")]
     Tls(String),
+    /// The proxy's name or password cannot be used.
+    #[error("the proxy cannot be used: check its host, user and password")]
+    Proxy,
 }
 
 /// The connections of all circuits.
 #[derive(Clone, Default)]
 pub struct Clients {
     circuits: Arc<Mutex<BTreeMap<(Circuit, Trust), reqwest::Client>>>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 /// Whom a client believes: nobody where there is no TLS.
 type Trust = Option<Authorities>;
 
 impl Clients {
+    /// Clients that go through this proxy with everything, and nowhere without it.
+    pub fn through(proxy: Proxy) -> Self {
+        Clients { circuits: Arc::default(), proxy: Some(Arc::new(proxy)) }
+    }
+
     /// A client of the party at this address, on this circuit.
     pub fn on(&self, circuit: Circuit, address: impl Into<Address>) -> Result<Client, ClientError> {
         let address = address.into();
@@ -119,7 +131,7 @@ impl Clients {
         let http = match circuits.entry((circuit, trust)) {
             Entry::Occupied(client) => client.get().clone(),
             Entry::Vacant(place) => {
-                let client = connections(&place.key().1)?;
+                let client = connections(&place.key().1, self.proxy.as_deref(), circuit)?;
                 place.insert(client).clone()
             }
         };
@@ -132,17 +144,23 @@ impl Clients {
     }
 }
 
-fn connections(trust: &Trust) -> Result<reqwest::Client, ClientError> {
+fn connections(trust: &Trust, proxy: Option<&Proxy>, circuit: Circuit) -> Result<reqwest::Client, ClientError> {
     let tls = trust.as_ref().map_or_else(tls::nobody, Authorities::client_config);
     let tls = tls.map_err(|error| ClientError::Tls(error.to_string()))?;
     // No cookies, no referrer, no user agent, no redirects, no TLS sessions to resume: nothing that could be told apart from
-    // another circuit's, and nothing that ties one connection to the next.
-    let builder = reqwest::Client::builder()
+    // another circuit's, and nothing that ties one connection to the next. And no proxy of the environment's.
+    let plain = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(ATTEMPT_TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT);
+        .timeout(ATTEMPT_TIMEOUT);
+    let builder = match proxy {
+        None => plain.connect_timeout(CONNECT_TIMEOUT),
+        Some(proxy) => {
+            let through = reqwest::Proxy::all(proxy.url_on(circuit)).map_err(|_| ClientError::Proxy)?;
+            plain.proxy(through).connect_timeout(PROXIED_TIMEOUT)
+        }
+    };
     builder.build().map_err(|error| ClientError::Tls(error.to_string()))
 }
 

@@ -22,6 +22,7 @@ mod log_evidence;
 pub mod openapi;
 pub mod payment;
 mod problem;
+mod proxy;
 pub mod publish;
 mod register_evidence;
 pub mod route;
@@ -43,6 +44,7 @@ pub use issuance::{
 pub use log::{LogCall, LogDescription, LogReply, PublicFile, PublicKind};
 pub use log_evidence::LogEvidenceFile;
 pub use problem::Problem;
+pub use proxy::{Proxy, ProxyError};
 pub use register_evidence::RegisterEvidenceFile;
 pub use route::{Answer, Listener, Route};
 pub use shop::{Item, MAX_GOODS_PIECE, Piece, ShopCall, ShopDescription, ShopReply};

@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("softhsm2-util", "softhsm2"),
     ("faketime", "faketime"),
+    ("microsocks", "microsocks"),
     // Stock clients from npm.
     ("node", "nodejs"),
     ("npm", "npm"),

@@ -365,6 +365,8 @@ pub struct WalletSettings {
     pub lock: Span,
     /// Whether purchases are two-sided.
     pub two_sided: bool,
+    /// The proxy that everything goes through.
+    pub proxy: String,
 }
 
 impl Default for WalletSettings {
@@ -379,6 +381,7 @@ impl Default for WalletSettings {
             goods: "goods".to_owned(),
             lock: Span(Duration::seconds(600)),
             two_sided: false,
+            proxy: String::new(),
         }
     }
 }
@@ -402,6 +405,11 @@ impl Settings for WalletSettings {
         ("goods", "Where bought files go; a relative path is inside of this folder."),
         ("lock", "How long tokens are locked for a purchase, at most: if the shop fails, they are free after it."),
         ("two_sided", "Whether to sign what was delivered (two-sided delivery) even where the shop does not ask."),
+        (
+            "proxy",
+            "A SOCKS5 proxy, such as Tor's, for all connections: socks5h://HOST:PORT, or socks5h://USER:PASSWORD@HOST:PORT if\n\
+             it asks for that. Nothing goes out beside it, whatever happens. Each purchase has a SOCKS user name of its own.",
+        ),
     ];
 }
 

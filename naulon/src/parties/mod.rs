@@ -21,6 +21,7 @@ mod wallet_fetch;
 mod wallet_lines;
 mod wallet_order;
 mod wallet_receipts;
+mod wallet_restore;
 pub mod wallet_room;
 mod witness;
 

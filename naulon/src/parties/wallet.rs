@@ -10,13 +10,14 @@ use clap::{Args, Subcommand};
 use naulon_exchange::{Carrier, EntryMode};
 use naulon_money::Amount;
 use naulon_wallet::{BuyOptions, DepositAmount, Keys, OperationId, OperationKind};
-use naulon_wire::EvidenceFile;
+use naulon_wire::{EvidenceFile, Proxy};
 
 use super::PartyFolder;
 use super::wallet_fetch::{Authorize, Fetch};
 use super::wallet_lines::{Line, exit_of, line, listing, sentence, show_words};
 use super::wallet_order::OrderToken;
 use super::wallet_receipts;
+use super::wallet_restore::{Backup, Restore};
 use super::wallet_room::{self, InAccount, Room, Went};
 use crate::clock::now;
 use crate::config::{Span, WalletSettings, add_to_list};
@@ -72,6 +73,11 @@ pub enum WalletCommand {
     Receipts(Receipts),
     /// Print whom the wallet deals with
     Show(Show),
+    /// Bring a lost wallet back from its 24 words: balance, tokens, and purchases under way
+    Restore(Restore),
+    /// Check the 24 words before they are needed
+    #[command(subcommand)]
+    Backup(Backup),
 }
 
 /// The folder of a wallet, and how long it tries.
@@ -82,7 +88,46 @@ pub struct Folder {
     pub(super) dir: PathBuf,
     /// How long to try on while nothing moves; then what is under way is left for `resume`.
     #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub(super) patience: Span,
+    patience: Span,
+    /// The SOCKS5 proxy that everything goes through, such as socks5h://127.0.0.1:9050; over the setting proxy.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+}
+
+impl Folder {
+    /// The wallet's folder.
+    pub(super) fn party(&self) -> PartyFolder {
+        PartyFolder::open(&self.dir)
+    }
+
+    /// How long to try on.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience.0.0)
+    }
+
+    /// The settings in force, with the options over them.
+    pub(super) fn settings(&self) -> anyhow::Result<WalletSettings> {
+        let settings: WalletSettings = self.party().settings()?;
+        with_proxy(settings, self.proxy.as_deref())
+    }
+
+    /// Where the wallet is.
+    pub(super) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// The proxy of the option.
+    pub(super) fn proxy(&self) -> Option<&str> {
+        self.proxy.as_deref()
+    }
+}
+
+/// The settings with this proxy. A password belongs into the settings, where other users do not see it.
+pub(super) fn with_proxy(settings: WalletSettings, proxy: Option<&str>) -> anyhow::Result<WalletSettings> {
+    let Some(proxy) = proxy else { return Ok(settings) };
+    let has_login = Proxy::parse(proxy, [0; 32])?.has_login();
+    ensure!(!has_login, "write a proxy with a password into the setting proxy: everybody can read a command line");
+    Ok(WalletSettings { proxy: proxy.to_owned(), ..settings })
 }
 
 /// A command without arguments of its own.
@@ -262,6 +307,8 @@ impl WalletCommand {
             WalletCommand::Show(show) => return show.run(output),
             WalletCommand::Fetch(fetch) => return fetch.run(passphrase, output),
             WalletCommand::Authorize(authorize) => return authorize.run(passphrase, output),
+            WalletCommand::Restore(restore) => return restore.run(passphrase, output),
+            WalletCommand::Backup(Backup::Verify(verify)) => return verify.run(passphrase, output),
             WalletCommand::OpenAccount(Plain { folder })
             | WalletCommand::Balance(Plain { folder })
             | WalletCommand::Refresh(Refresh { folder, .. })
@@ -281,8 +328,7 @@ impl WalletCommand {
             _ => None,
         };
         let shop = shop.map(|shop| learn_shop(folder, shop)).transpose()?;
-        let party = PartyFolder::open(&folder.dir);
-        let settings: WalletSettings = party.settings()?;
+        let (party, settings) = (folder.party(), folder.settings()?);
         let passphrase = passphrase.open("the wallet")?;
         let mut room = wallet_room::open(&party, settings, &passphrase, output)?;
         super::serving::runtime()?.block_on(self.run_in(&mut room, shop, folder.patience, output))
@@ -342,7 +388,9 @@ impl WalletCommand {
             | WalletCommand::Show(_)
             | WalletCommand::Fetch(_)
             | WalletCommand::Authorize(_)
-            | WalletCommand::Resume(_) => {
+            | WalletCommand::Resume(_)
+            | WalletCommand::Restore(_)
+            | WalletCommand::Backup(_) => {
                 unreachable!("these are handled without a way through here")
             }
         };

@@ -1,7 +1,6 @@
 //! `naulon wallet fetch` and `authorize`: items by their URLs, by HTTP 402 and the `Payment` scheme.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -80,7 +79,7 @@ impl Fetch {
         let mut room = self.what.open(&passphrase, output)?;
         let fetched = runtime.block_on(async {
             let operation = self.what.begin(&mut room, shop, &buy).await?;
-            let patience = Duration::from_millis(self.what.folder.patience.0.0);
+            let patience = self.what.folder.patience();
             let went = room.see_through(Some(operation), patience).await?;
             let place = room.wallet().operation(operation, now())?.and_then(|entry| entry.place);
             Ok::<_, anyhow::Error>((report(&mut room, operation, went, output)?, place))
@@ -98,7 +97,7 @@ impl Authorize {
         let runtime = serving::runtime()?;
         let (shop, buy) = runtime.block_on(self.what.look(false))?;
         let mut room = self.what.open(&passphrase, output)?;
-        let patience = Duration::from_millis(self.what.folder.patience.0.0);
+        let patience = self.what.folder.patience();
         let operation = runtime.block_on(async {
             let operation = self.what.begin(&mut room, shop, &buy).await?;
             room.run_to_payment(operation, patience).await?;

@@ -16,10 +16,10 @@ use naulon_statement::{PublicKey, Timestamp, Unverified};
 use naulon_tlog::{WitnessPolicy, WitnessVerifier};
 use naulon_wallet::driver::Clock;
 use naulon_wallet::{
-    Driver, DriverError, Event, FolderGoods, OperationId, OperationKind, Outcome, Peers, PinnedBank, SealedStore,
-    Wallet, WalletError, Words,
+    Driver, DriverError, Event, FolderGoods, MemoryGoods, MemoryStore, OperationId, OperationKind, Outcome, Peers,
+    PinnedBank, Restored, SealedStore, Wallet, WalletError, WalletStore, Words,
 };
-use naulon_wire::{Address, CallError, Clients, Item};
+use naulon_wire::{Address, CallError, Clients, Item, Proxy};
 use tokio::time::Instant;
 
 use super::PartyFolder;
@@ -41,6 +41,7 @@ pub struct Room {
     pub bank: Identity,
     logs: Vec<PublicKey>,
     shops: Vec<Identity>,
+    addresses: BTreeMap<PublicKey, Address>,
     /// How many steps were taken.
     steps: Arc<AtomicU64>,
     why_stuck: Option<String>,
@@ -75,6 +76,19 @@ pub fn make(folder: &PartyFolder, settings: &WalletSettings, passphrase: &Passph
     Ok(words)
 }
 
+/// Makes a wallet of these words in a folder, to be restored.
+pub fn make_to_restore(
+    folder: &PartyFolder,
+    settings: &WalletSettings,
+    passphrase: &Passphrase,
+    words: &Words,
+    gap: u32,
+) -> anyhow::Result<()> {
+    let store = SealedStore::create(&folder.path(STORE_FILE), passphrase, Cost::default())?;
+    Wallet::restore(store, &words.seed(), peers(settings)?, goods(folder, settings)?, gap)?;
+    folder.write_settings(settings)
+}
+
 /// Opens the wallet of a folder.
 pub fn open(
     folder: &PartyFolder,
@@ -96,9 +110,9 @@ pub fn open(
     let all = std::iter::once(&bank).chain(&logs).chain(&shops);
     let addresses: BTreeMap<_, Address> =
         all.map(|party| Ok((party.key, party.address()?))).collect::<anyhow::Result<_>>()?;
-    let driver = Driver::new(wallet, Clients::default(), addresses);
+    let driver = Driver::new(wallet, clients(&settings)?, addresses.clone());
     let logs = logs.iter().map(|log| log.key).collect();
-    Ok(Room { driver, settings, bank, logs, shops, steps, why_stuck: None })
+    Ok(Room { driver, settings, bank, logs, shops, addresses, steps, why_stuck: None })
 }
 
 impl Room {
@@ -196,6 +210,28 @@ impl Room {
         }
     }
 
+    /// Asks what became of everything, and says how far it is.
+    pub async fn restore(&self, over: Duration, output: Output) -> anyhow::Result<Restored> {
+        restore_with(&self.driver, over, output).await
+    }
+
+    /// A wallet of these words in memory, restored, for a comparison. It asks what a restoration asks, and does nothing.
+    pub async fn rehearse(
+        &self,
+        words: &Words,
+        gap: u32,
+        over: Duration,
+        output: Output,
+    ) -> anyhow::Result<(Wallet<MemoryStore>, Restored)> {
+        let (store, goods) = (MemoryStore::default(), MemoryGoods::default());
+        let scratch = Wallet::restore(store.clone(), &words.seed(), peers(&self.settings)?, goods.clone(), gap)?;
+        let driver = Driver::new(scratch, clients(&self.settings)?, self.addresses.clone());
+        driver.learn(self.bank.key).await?;
+        let restored = restore_with(&driver, over, output).await?;
+        drop(driver);
+        Ok((Wallet::open(store, peers(&self.settings)?, goods)?, restored))
+    }
+
     /// The shop that is meant: this one, or the only one that is known.
     pub fn shop(&self, named: Option<Identity>) -> anyhow::Result<Identity> {
         match (named, &self.shops[..]) {
@@ -288,6 +324,30 @@ impl Room {
         self.why_stuck = Some(why.unwrap_or_else(|| format!("it stands at {:?}", entry.step)));
         Ok(false)
     }
+}
+
+async fn restore_with<S: WalletStore + 'static>(
+    driver: &Driver<S>,
+    over: Duration,
+    output: Output,
+) -> anyhow::Result<Restored> {
+    let bar = output.bar(0, "asking", Unit::Steps);
+    let restored = driver
+        .restore(over, |found| {
+            bar.set_length((found.answered + found.open) as u64);
+            bar.set_position(found.answered as u64);
+        })
+        .await;
+    bar.finish_and_clear();
+    Ok(restored?)
+}
+
+/// The ways out: through the proxy, if there is one in the settings, and else straight.
+fn clients(settings: &WalletSettings) -> anyhow::Result<Clients> {
+    if settings.proxy.is_empty() {
+        return Ok(Clients::default());
+    }
+    Ok(Clients::through(Proxy::parse(&settings.proxy, *random::<32>()?)?))
 }
 
 fn peers(settings: &WalletSettings) -> anyhow::Result<Peers> {

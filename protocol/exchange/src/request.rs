@@ -288,6 +288,17 @@ pub struct TokenQuery {
     /// does not tell it apart from others.
     #[n(4)]
     pub at: Timestamp,
+    /// The serial number of a token that shares its key with others (AAT §8.1).
+    #[n(5)]
+    #[cbor(with = "minicbor::bytes")]
+    pub s: Option<[u8; 32]>,
+}
+
+impl TokenQuery {
+    /// The nonce of the token that is asked about.
+    pub fn nonce(&self) -> [u8; 32] {
+        self.s.map_or(self.q.0, |s| ReusedKey { q: self.q, s }.nonce())
+    }
 }
 
 impl Statement for TokenQuery {

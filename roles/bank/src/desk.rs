@@ -378,7 +378,7 @@ fn check_token_query(rules: &Rules, query: Unverified<TokenQuery>, now: Timestam
     }
     let query = query.verify(&q)?;
     check_fresh(query.at, now)?;
-    Ok(nonce_mark(&query.brand.0, &query.q.0))
+    Ok(nonce_mark(&query.brand.0, &query.nonce()))
 }
 
 fn check_fresh(at: Timestamp, now: Timestamp) -> Result<(), Problem> {

@@ -21,7 +21,7 @@ fn fate(bank: &mut Bank<MemoryStore>, blind: &Blind) -> OutputFate {
 
 fn query(signer: &SecretKey, coin: &Coin, at: Timestamp) -> BankCall {
     let (bank, q) = (key("bank").public(), coin.q.public());
-    let query = TokenQuery { bank, brand: naulon_statement::Digest(*coin.token.key_id()), q, at };
+    let query = TokenQuery { bank, brand: naulon_statement::Digest(*coin.token.key_id()), q, at, s: None };
     BankCall::Token(Unverified::from(&Signed::sign(signer, query)))
 }
 

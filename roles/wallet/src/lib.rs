@@ -70,6 +70,6 @@ pub use seed::{Seed, WORD_COUNT, Words, WordsError};
 pub use store::{Kind, MemoryStore, Row, SealedStore, SealedStoreError, WalletStore, Write};
 pub use token::TokenState;
 pub use wallet::{
-    Accepted, Balance, BrandRefusal, BuyOptions, DEFAULT_LOCK, DepositAmount, Entropy, Entry, Found, Keys, MAX_FETCHES,
-    Question, Restored, Taken, TokenEntry, Wallet,
+    Accepted, Balance, BrandRefusal, BuyOptions, Contents, DEFAULT_LOCK, DepositAmount, Differences, Entropy, Entry,
+    Found, Keys, MAX_FETCHES, Question, Restored, Taken, TokenEntry, Wallet,
 };

@@ -20,33 +20,56 @@ pub const INDICES_SKIPPED: u32 = 40;
 /// The state of at least so many tokens that never were is asked for among those that are; and of as many as there are.
 pub const DECOYS_AT_LEAST: usize = 8;
 
-/// What was found out about an index.
+/// What was found out about an index. A key's index says which shared key the token has, if it shares one (AAT §8.1).
 #[derive(Clone, Encode, Decode)]
 pub(crate) enum Probe {
-    /// The bank does not know it. `true`: the state of its key was asked for all the same, as a decoy.
+    /// The bank does not know it, neither with a key of its own nor with the first so many shared ones. `true`: the state of
+    /// its own key was asked for all the same, as a decoy.
     #[n(0)]
-    Unknown(#[n(0)] bool),
+    Unknown(#[n(0)] bool, #[n(1)] u32),
     /// The bank knows it, and nothing came of it.
     #[n(1)]
-    Void,
+    Void(#[n(0)] Option<u32>),
     /// It is an output of a purchase that is not settled.
     #[n(2)]
-    Pending,
+    Pending(#[n(0)] Option<u32>),
     /// It is a token. What became of that is not known yet.
     #[n(3)]
-    Issued(#[n(0)] Token),
+    Issued(#[n(0)] Token, #[n(1)] Option<u32>),
     /// It is a token, and free.
     #[n(4)]
-    Free(#[n(0)] Token),
+    Free(#[n(0)] Token, #[n(1)] Option<u32>),
     /// It is a token, and an exchange has used it up.
     #[n(5)]
-    Spent,
+    Spent(#[n(0)] Option<u32>),
     /// It is a token, and this purchase holds it.
     #[n(6)]
-    Held(#[n(0)] Token, #[n(1)] RequestId),
+    Held(#[n(0)] Token, #[n(1)] Option<u32>, #[n(2)] RequestId),
     /// It is a token that is spent in parts; how much is left is not known yet.
     #[n(7)]
-    InParts(#[n(0)] Token),
+    InParts(#[n(0)] Token, #[n(1)] Option<u32>),
+}
+
+impl Probe {
+    /// The token, and the index of the key that it shares.
+    pub fn token(&self) -> Option<(&Token, Option<u32>)> {
+        match self {
+            Probe::Issued(token, key)
+            | Probe::Free(token, key)
+            | Probe::Held(token, key, _)
+            | Probe::InParts(token, key) => Some((token, *key)),
+            Probe::Unknown(..) | Probe::Void(_) | Probe::Pending(_) | Probe::Spent(_) => None,
+        }
+    }
+
+    /// The index of the shared key, if it has one.
+    pub fn key(&self) -> Option<u32> {
+        match self {
+            Probe::Unknown(..) => None,
+            Probe::Void(key) | Probe::Pending(key) | Probe::Spent(key) => *key,
+            Probe::Issued(_, key) | Probe::Free(_, key) | Probe::Held(_, key, _) | Probe::InParts(_, key) => *key,
+        }
+    }
 }
 
 /// How a restoration goes about it.
@@ -96,7 +119,7 @@ impl Restoring {
             self.probes.remove(&(brand, index));
             return;
         };
-        if !matches!(probe, Probe::Unknown(_)) {
+        if !matches!(probe, Probe::Unknown(..)) {
             let reached = self.reached.entry(brand).or_default();
             *reached = (*reached).max(index.saturating_add(1));
         }
@@ -111,6 +134,11 @@ impl Restoring {
     /// The highest index of this brand that the bank knows, plus one.
     pub fn reached(&self, brand: &Digest) -> u32 {
         self.reached.get(brand).copied().unwrap_or_default()
+    }
+
+    /// How many keys that tokens share are known to the bank. They are used without a gap.
+    pub fn shared_keys(&self) -> u32 {
+        self.probes.values().filter_map(Probe::key).max().map_or(0, |key| key.saturating_add(1))
     }
 
     /// The keys of its rows.

@@ -1,6 +1,7 @@
 //! The engine: what is known, what is written, what is to be asked.
 
 mod brands;
+mod comparison;
 mod delivery;
 mod exchanges;
 mod orders;
@@ -11,13 +12,14 @@ mod restore;
 mod views;
 
 pub use brands::{Accepted, BrandRefusal};
+pub use comparison::{Contents, Differences};
 pub use exchanges::{DepositAmount, Keys};
 pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
 pub use restore::{Found, Question, Restored, Taken};
 pub(crate) use views::PAYING;
 pub use views::{Balance, Entry, TokenEntry};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
@@ -460,6 +462,7 @@ impl<S: WalletStore> Wallet<S> {
 
     /// Plans blinded outputs of these values under the current brands.
     fn plan(&self, bank: &PublicKey, values: &[Amount], keys: Keys, now: Timestamp) -> Result<Plan, WalletError> {
+        // The key counts as used once tokens of it are here: so keys are used without a gap, and found again.
         let next_key = self.keys.get(bank).copied().unwrap_or_default();
         let key = (keys == Keys::Shared).then_some(next_key);
         let current = self.current_brands(bank, now);
@@ -485,10 +488,7 @@ impl<S: WalletStore> Wallet<S> {
             outputs.push(output);
             planned.push(Planned { brand, index, key });
         }
-        let mut changes: Vec<Change> = indices.into_iter().map(|(brand, next)| Change::Index(brand, next)).collect();
-        if let Some(key) = key {
-            changes.push(Change::Key(*bank, key.checked_add(1).ok_or(WalletError::IndicesUsedUp)?));
-        }
+        let changes = indices.into_iter().map(|(brand, next)| Change::Index(brand, next)).collect();
         Ok(Plan { outputs, planned, changes })
     }
 
@@ -536,7 +536,17 @@ impl<S: WalletStore> Wallet<S> {
             *next = (*next).max(held.index.saturating_add(1));
         }
         highest.retain(|brand, next| self.known.get(brand).is_none_or(|known| known < next));
-        highest.into_iter().map(|(brand, next)| Change::Known(brand, next)).collect()
+        let mut changes: Vec<Change> = highest.into_iter().map(|(brand, next)| Change::Known(brand, next)).collect();
+        let shared = tokens.iter().filter_map(|held| {
+            let bank = self.brands.get(&held.brand())?.brand().bank;
+            Some((bank, held.key?.saturating_add(1)))
+        });
+        for (bank, next) in shared.collect::<BTreeSet<_>>() {
+            if self.keys.get(&bank).is_none_or(|known| *known < next) {
+                changes.push(Change::Key(bank, next));
+            }
+        }
+        changes
     }
 
     /// Signs an exchange with the keys of its tokens and, if an account gives money, with the account's.

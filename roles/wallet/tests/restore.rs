@@ -85,6 +85,31 @@ fn tokens_come_back_and_are_spent_and_no_index_is_used_twice() {
     assert_eq!((world.free(&wallet), world.bank.outstanding()), (eur("0.50"), eur("0.50")));
 }
 
+/// Tokens that share a key (AAT §8.1), of two withdrawals, beside some that do not; one of them spent in parts.
+#[test]
+fn tokens_that_share_a_key_come_back() {
+    let mut world = World::new();
+    let (mut old, _, _) = world.funded("20");
+    let bank = world.bank.key.public();
+    for amount in ["10", "3.50"] {
+        let entropy = world.entropy();
+        old.withdraw_with(bank, eur(amount), Keys::Shared, world.now, &entropy).expect("begun");
+        world.settle(&mut old).expect("withdrawn");
+    }
+    world.buy(&mut old, "31", BuyOptions::default()).expect("begun");
+    world.settle(&mut old).expect("bought");
+    let (free, outstanding) = (values(&old), world.bank.outstanding());
+    drop(old);
+    let (mut wallet, restored, _) = restored(&mut world);
+    assert_eq!((values(&wallet), restored.free), (free, eur("2.50")));
+    world.settle(&mut wallet).expect("delivered again");
+    assert_eq!(world.bank.outstanding(), outstanding);
+    let entropy = world.entropy();
+    wallet.deposit(bank, DepositAmount::All, world.now, &entropy).expect("begun");
+    world.settle(&mut wallet).expect("deposited");
+    assert_eq!(world.bank.outstanding(), Amount::ZERO, "they are spent as any");
+}
+
 #[test]
 fn it_may_be_restored_again_and_again() {
     let mut world = World::new();

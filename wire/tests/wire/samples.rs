@@ -196,7 +196,7 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
     let open = OpenAccount { bank: key(1).public(), account: key(4).public() };
     let query = BalanceQuery { bank: key(1).public(), account: key(4).public(), at: Timestamp(5) };
     let (bank, q) = (key(1).public(), key(5).public());
-    let of_token = TokenQuery { bank, brand: Digest([3; 32]), q, at: Timestamp(60_000) };
+    let of_token = TokenQuery { bank, brand: Digest([3; 32]), q, at: Timestamp(60_000), s: Some([7; 32]) };
     let description = |brands| BankDescription {
         bank: key(1).public(),
         currency: euros(),

@@ -17,7 +17,7 @@ mod watch;
 
 pub use copy::{Logged, ReadRegister, RegisterCopy, RegisterMemory, RegisterRefusal, Rivals};
 pub use day::{
-    BrandDay, Day, DayItems, DaySummary, ITEM_CHUNK, ItemChunk, Side, day_items, exchange_items, issued_item,
+    BrandDay, Day, DayItem, DayItems, DaySummary, ITEM_CHUNK, ItemChunk, Side, day_items, exchange_items, issued_item,
     item_path, redeemed_item,
 };
 pub use entry::{EntryKind, FeeTable, REGISTER_ENTRY_LEN, RegisterEntry, Registered};

@@ -209,7 +209,8 @@ impl<S: WalletStore> Wallet<S> {
         let goods_q = match condition.q {
             Some(_) => {
                 let at = recovery.q?;
-                Some(Signed::sign(&self.seed.token(&at.brand, at.index).secret_key(), GoodsQ::to(&offer)))
+                let key = self.seed.spending_key(&joint.bank, &at.brand, at.index, at.key);
+                Some(Signed::sign(&key, GoodsQ::to(&offer)))
             }
             None => None,
         };

@@ -36,6 +36,8 @@ pub enum Question {
         brand: Digest,
         /// The index.
         index: u32,
+        /// The index of the shared key that it may have been made with; none: with a key of its own.
+        key: Option<u32>,
     },
     /// What became of the token of this index; it may be one that never was.
     Token {
@@ -111,12 +113,14 @@ impl<S: WalletStore> Wallet<S> {
     /// How far it is.
     pub fn restore_progress(&self, now: Timestamp) -> Found {
         let Some(restoring) = &self.restoring else { return Found::default() };
-        let asked_twice = |probe: &&Probe| !matches!(probe, Probe::Unknown(false) | Probe::Void | Probe::Pending);
-        let twice = restoring.probes.values().filter(asked_twice);
+        let questions = |probe: &Probe| match probe {
+            Probe::Unknown(decoy, keys) => 1 + usize::from(*decoy) + *keys as usize,
+            Probe::Issued(..) | Probe::Void(_) | Probe::Pending(_) => 1,
+            Probe::Free(..) | Probe::Spent(_) | Probe::Held(..) | Probe::InParts(..) => 2,
+        };
         let issued = restoring.probes.values().filter(|probe| is_token(probe)).count();
-        let unasked = restoring.probes.values().filter(|probe| matches!(probe, Probe::Issued(_))).count();
         Found {
-            answered: restoring.probes.len() + twice.count() - unasked,
+            answered: restoring.probes.values().map(questions).sum(),
             open: self.open_questions(now).len(),
             tokens: issued,
             purchases: restoring.found.len(),
@@ -137,22 +141,28 @@ impl<S: WalletStore> Wallet<S> {
         let [place, circuit] = [place, circuit].map(|bytes| bytes.iter().fold(0, |sum, b| sum << 8 | u64::from(*b)));
         let Some(place) = place.checked_rem(open.len() as u64) else { return Ok(None) };
         let Some(question) = open.get(usize::try_from(place).unwrap_or_default()).copied() else { return Ok(None) };
-        let (Question::Output { brand, index } | Question::Token { brand, index }) = question;
+        let (Question::Output { brand, index, .. } | Question::Token { brand, index }) = question;
         let known = self.brands.get(&brand).cloned().ok_or(WalletError::NoTerms)?;
         let bank = known.brand().bank;
         let call = match question {
-            Question::Output { .. } => match self.blind(&known, Planned { brand, index, key: None }) {
+            Question::Output { key, .. } => match self.blind(&known, Planned { brand, index, key }) {
                 Some((message, _)) => BankCall::Output { brand, message: Box::new(message) },
                 // An index whose numbers cannot be blinded was never used.
                 None => {
-                    self.commit(vec![Change::Probe(brand, index, Some(Probe::Void))])?;
+                    self.commit(vec![Change::Probe(
+                        brand,
+                        index,
+                        Some(Probe::Unknown(false, key.map_or(0, |key| key + 1))),
+                    )])?;
                     return self.restore_question(now, entropy);
                 }
             },
             Question::Token { .. } => {
-                let key = self.seed.token(&brand, index).secret_key();
+                let shared = self.restoring.as_ref().and_then(|r| r.probes.get(&(brand, index))?.key());
+                let key = self.seed.spending_key(&bank, &brand, index, shared);
+                let s = shared.map(|shared| self.seed.reused_key(&bank, &brand, index, shared).s);
                 let at = Timestamp(now.0 - now.0 % MINUTE);
-                let query = TokenQuery { bank, brand, q: key.public(), at };
+                let query = TokenQuery { bank, brand, q: key.public(), at, s };
                 BankCall::Token(Unverified::from(&Signed::sign(&key, query)))
             }
         };
@@ -167,19 +177,19 @@ impl<S: WalletStore> Wallet<S> {
         answer: Result<AnyReply, CallError>,
     ) -> Result<Taken, WalletError> {
         self.check_usable()?;
-        let (Question::Output { brand, index } | Question::Token { brand, index }) = question;
+        let (Question::Output { brand, index, .. } | Question::Token { brand, index }) = question;
         let reply = match answer {
             Ok(AnyReply::Bank(reply)) => reply,
             Ok(_) => return Ok(Taken::No("an answer to something that was not asked".to_owned())),
             // The brand has been closed meanwhile.
             Err(CallError::Problem(problem)) if problem.code == "brand_closed" => {
-                self.commit(vec![Change::Probe(brand, index, Some(Probe::Void))])?;
+                self.commit(vec![Change::Probe(brand, index, Some(Probe::Void(None)))])?;
                 return Ok(Taken::Yes);
             }
             Err(error) => return Ok(Taken::No(error.to_string())),
         };
         let read = match (question, reply) {
-            (Question::Output { .. }, BankReply::Output(fate)) => self.read_fate(brand, index, fate),
+            (Question::Output { key, .. }, BankReply::Output(fate)) => self.read_fate(brand, index, key, fate),
             (Question::Token { .. }, BankReply::Token(holder)) => self.read_holder(brand, index, holder),
             _ => Err("an answer to something that was not asked"),
         };
@@ -214,38 +224,56 @@ impl<S: WalletStore> Wallet<S> {
         for brand in self.open_brands(now) {
             let unasked =
                 (0..restoring.window(&brand)).filter(|index| !restoring.probes.contains_key(&(brand, *index)));
-            open.extend(unasked.map(|index| Question::Output { brand, index }));
+            open.extend(unasked.map(|index| Question::Output { brand, index, key: None }));
+        }
+        if !open.is_empty() {
+            return open;
+        }
+        // What is unknown may have been made with a shared key: one more than those that were found so far.
+        let keys = restoring.shared_keys().saturating_add(1);
+        for ((brand, index), probe) in &restoring.probes {
+            if let Probe::Unknown(_, tried) = probe
+                && *tried < keys
+            {
+                open.push(Question::Output { brand: *brand, index: *index, key: Some(*tried) });
+            }
         }
         if !open.is_empty() {
             return open;
         }
         let token = |(brand, index): &(Digest, u32)| Question::Token { brand: *brand, index: *index };
         let of = |wanted: fn(&Probe) -> bool| restoring.probes.iter().filter(move |(_, probe)| wanted(probe));
-        open.extend(of(|probe| matches!(probe, Probe::Issued(_))).map(|(at, _)| token(at)));
+        open.extend(of(|probe| matches!(probe, Probe::Issued(..))).map(|(at, _)| token(at)));
         let tokens = of(is_token).count();
         if tokens > 0 {
-            let asked = of(|probe| matches!(probe, Probe::Unknown(true))).count();
-            let decoys = of(|probe| matches!(probe, Probe::Unknown(false))).map(|(at, _)| token(at));
+            let asked = of(|probe| matches!(probe, Probe::Unknown(true, _))).count();
+            let decoys = of(|probe| matches!(probe, Probe::Unknown(false, _))).map(|(at, _)| token(at));
             open.extend(decoys.take(tokens.max(DECOYS_AT_LEAST).saturating_sub(asked)));
         }
         open
     }
 
-    /// The brands of pinned banks whose tokens are worth something still.
+    /// The brands of pinned banks that were issued by now, and whose tokens are worth something still.
     fn open_brands(&self, now: Timestamp) -> Vec<Digest> {
-        let open = self.brands.iter().filter(|(_, known)| now < known.brand().redeem_until);
+        let open = self.brands.iter().filter(|(_, known)| known.redeemable_at(now));
         open.map(|(brand, _)| *brand).collect()
     }
 
-    fn read_fate(&self, brand: Digest, index: u32, fate: OutputFate) -> Result<Vec<Change>, &'static str> {
+    fn read_fate(
+        &self,
+        brand: Digest,
+        index: u32,
+        key: Option<u32>,
+        fate: OutputFate,
+    ) -> Result<Vec<Change>, &'static str> {
         let probe = match fate {
-            OutputFate::Unknown => Probe::Unknown(false),
-            OutputFate::Pending => Probe::Pending,
-            OutputFate::Void => Probe::Void,
+            OutputFate::Unknown => Probe::Unknown(false, key.map_or(0, |key| key.saturating_add(1))),
+            OutputFate::Pending => Probe::Pending(key),
+            OutputFate::Void => Probe::Void(key),
             OutputFate::Issued(signature) => {
-                let tokens = self.unblind(&[Planned { brand, index, key: None }], &[*signature]).unwrap_or_default();
+                let tokens = self.unblind(&[Planned { brand, index, key }], &[*signature]).unwrap_or_default();
                 let held = tokens.first().ok_or("the bank's blind signature does not hold")?;
-                Probe::Issued(held.token)
+                Probe::Issued(held.token, key)
             }
         };
         Ok(vec![Change::Probe(brand, index, Some(probe))])
@@ -259,14 +287,14 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<Vec<Change>, &'static str> {
         let note = |probe| Change::Probe(brand, index, Some(probe));
         let restoring = self.restoring.as_ref().ok_or("no restoration is under way")?;
-        let token = match restoring.probes.get(&(brand, index)) {
-            Some(Probe::Issued(token)) => *token,
-            Some(Probe::Unknown(_)) => return Ok(vec![note(Probe::Unknown(true))]),
+        let (token, key) = match restoring.probes.get(&(brand, index)) {
+            Some(Probe::Issued(token, key)) => (*token, *key),
+            Some(Probe::Unknown(_, tried)) => return Ok(vec![note(Probe::Unknown(true, *tried))]),
             _ => return Ok(Vec::new()),
         };
-        let Some(record) = holder else { return Ok(vec![note(Probe::Free(token))]) };
-        let q = PublicKey(*token.nonce());
+        let Some(record) = holder else { return Ok(vec![note(Probe::Free(token, key))]) };
         let bank = self.brands.get(&brand).ok_or("a brand that is not known")?.brand().bank;
+        let q = self.seed.spending_key(&bank, &brand, index, key).public();
         let exchange = record.exchange.clone().verify().map_err(|_| "a request that its inputs have not signed")?;
         let names_it = exchange.bank == bank && exchange.tokens().any(|held| *held == token);
         if !names_it || !exchange.is_signed_by(&q) {
@@ -280,18 +308,18 @@ impl<S: WalletStore> Wallet<S> {
         if in_parts {
             let is_purchase = matches!(record.state, State::Locked | State::Committed);
             let found = is_purchase.then(|| Change::Found(exchange.id(), record));
-            return Ok(std::iter::once(note(Probe::InParts(token))).chain(found).collect());
+            return Ok(std::iter::once(note(Probe::InParts(token, key))).chain(found).collect());
         }
         match record.state {
-            State::Done if exchange.condition.is_none() => Ok(vec![note(Probe::Spent)]),
+            State::Done if exchange.condition.is_none() => Ok(vec![note(Probe::Spent(key))]),
             State::Locked if exchange.condition.is_some() => {
                 let a = exchange.id();
-                Ok(vec![note(Probe::Held(token, a)), Change::Found(a, record)])
+                Ok(vec![note(Probe::Held(token, key, a)), Change::Found(a, record)])
             }
             State::Committed if self.proven(&bank, (*record).clone()).is_some_and(|(_, (is_final, _))| is_final) => {
                 let a = exchange.id();
                 // Its change may have been asked about before it was settled.
-                let mut changes = vec![note(Probe::Held(token, a))];
+                let mut changes = vec![note(Probe::Held(token, key, a))];
                 changes.extend(self.pending_of(restoring, &exchange).map(|(b, i)| Change::Probe(b, i, None)));
                 changes.push(Change::Found(a, record));
                 Ok(changes)
@@ -306,15 +334,13 @@ impl<S: WalletStore> Wallet<S> {
         restoring: &'a Restoring,
         exchange: &'a Exchange,
     ) -> impl Iterator<Item = (Digest, u32)> + 'a {
-        let pending = restoring.probes.iter().filter(|(_, probe)| matches!(probe, Probe::Pending));
-        let its = move |(brand, index): &(Digest, u32)| {
-            let message = self
-                .brands
-                .get(brand)
-                .and_then(|known| Some(self.blind(known, Planned { brand: *brand, index: *index, key: None })?.0));
+        let pending = restoring.probes.iter().filter(|(_, probe)| matches!(probe, Probe::Pending(_)));
+        let its = move |((brand, index), probe): &(&(Digest, u32), &Probe)| {
+            let planned = Planned { brand: *brand, index: *index, key: probe.key() };
+            let message = self.brands.get(brand).and_then(|known| Some(self.blind(known, planned)?.0));
             exchange.blinded().any(|(of, wanted)| of == brand && message.as_ref() == Some(wanted))
         };
-        pending.map(|(at, _)| *at).filter(its)
+        pending.filter(its).map(|(at, _)| *at)
     }
 
     fn plan_restored(&self, restoring: &Restoring, now: Timestamp, entropy: &Entropy) -> (Vec<Change>, Restored) {
@@ -340,31 +366,37 @@ impl<S: WalletStore> Wallet<S> {
         changes.push(Change::Counter(next));
         let (mut free, mut held_by_purchases) = (Vec::new(), Vec::new());
         for ((brand, index), probe) in &restoring.probes {
-            let held = |token: &Token, state| Held { token: *token, index: *index, state, key: None, left: None };
+            let held =
+                |token: &Token, state| Held { token: *token, index: *index, state, key: probe.key(), left: None };
             match probe {
-                Probe::Free(token) => free.push(held(token, TokenState::Free)),
+                Probe::Free(token, _) => free.push(held(token, TokenState::Free)),
                 // How much is left the bank says when more than that is asked for.
-                Probe::InParts(token) => {
+                Probe::InParts(token, _) => {
                     let left = self.brands.get(brand).map(|known| known.brand().denomination);
                     free.push(Held { left, ..held(token, TokenState::Free) });
                 }
-                Probe::Spent => restored.spent += 1,
-                Probe::Held(token, a) => match (numbers.get(a), restoring.found.get(a).map(|record| record.state)) {
+                Probe::Spent(_) => restored.spent += 1,
+                Probe::Held(token, _, a) => match (numbers.get(a), restoring.found.get(a).map(|record| record.state)) {
                     (Some(id), Some(State::Locked)) => held_by_purchases.push(held(token, TokenState::Reserved(*id))),
                     _ => restored.spent += 1,
                 },
-                Probe::Pending if !explained.contains(&(*brand, *index)) => restored.unexplained += 1,
-                Probe::Unknown(_) | Probe::Void | Probe::Pending | Probe::Issued(_) => {}
+                Probe::Pending(_) if !explained.contains(&(*brand, *index)) => restored.unexplained += 1,
+                Probe::Unknown(..) | Probe::Void(_) | Probe::Pending(_) | Probe::Issued(..) => {}
             }
         }
         (restored.tokens, restored.free) = (free.len(), self.sum(&free));
         restored.held = self.sum(&held_by_purchases);
         changes.extend(free.into_iter().chain(held_by_purchases).map(Change::Token));
-        for brand in self.brands.keys() {
-            let reached = restoring.reached(brand);
-            let stored = self.indices.get(brand).copied().unwrap_or_default();
-            changes.push(Change::Index(*brand, stored.max(reached.saturating_add(INDICES_SKIPPED))));
-            changes.push(Change::Known(*brand, reached));
+        for brand in self.open_brands(now) {
+            let reached = restoring.reached(&brand);
+            let stored = self.indices.get(&brand).copied().unwrap_or_default();
+            changes.push(Change::Index(brand, stored.max(reached.saturating_add(INDICES_SKIPPED))));
+            changes.push(Change::Known(brand, reached));
+        }
+        let shared = restoring.shared_keys();
+        if shared > 0 {
+            let banks: BTreeSet<PublicKey> = self.brands.values().map(|known| known.brand().bank).collect();
+            changes.extend(banks.into_iter().map(|bank| Change::Key(bank, shared)));
         }
         changes.push(Change::Restored(restoring.keys()));
         (changes, restored)
@@ -385,7 +417,8 @@ impl<S: WalletStore> Wallet<S> {
         let planned = |(brand, message): (&Digest, &naulon_blind::BlindedMessage)| {
             let known = self.brands.get(brand)?;
             let all = pending.iter().filter(|(of, _)| of == brand);
-            let planned = all.map(|(brand, index)| Planned { brand: *brand, index: *index, key: None });
+            let planned =
+                all.map(|at| Planned { brand: at.0, index: at.1, key: restoring.probes.get(at).and_then(Probe::key) });
             planned.into_iter().find(|planned| self.blind(known, *planned).is_some_and(|(own, _)| own == *message))
         };
         let outputs: Vec<Planned> = exchange.blinded().filter_map(planned).collect();
@@ -399,14 +432,14 @@ impl<S: WalletStore> Wallet<S> {
             decision: record.decision.clone(),
             unknown_to_shop: false,
             q: exchange.condition.as_ref().and_then(|condition| condition.q).and_then(|q| {
-                let its_token = |probe: &Probe| matches!(probe, Probe::Held(token, _) | Probe::InParts(token) if *token.nonce() == q.0);
-                let (at, _) = restoring.probes.iter().find(|(_, probe)| its_token(probe))?;
-                Some(Planned { brand: at.0, index: at.1, key: None })
+                let tokens = restoring.probes.iter().filter_map(|(at, probe)| Some((at, probe.token()?.1)));
+                let mut tokens = tokens.map(|(at, key)| Planned { brand: at.0, index: at.1, key });
+                tokens.find(|at| self.seed.spending_key(&exchange.bank, &at.brand, at.index, at.key).public() == q)
             }),
         })
     }
 }
 
 fn is_token(probe: &Probe) -> bool {
-    matches!(probe, Probe::Issued(_) | Probe::Free(_) | Probe::InParts(_) | Probe::Spent | Probe::Held(..))
+    probe.token().is_some() || matches!(probe, Probe::Spent(_))
 }

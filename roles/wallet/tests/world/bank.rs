@@ -176,7 +176,7 @@ impl Bank {
             BankCall::Output { brand, message } => return Ok(BankReply::Output(self.fate(brand, message))),
             BankCall::Token(query) => {
                 let query = query.clone().verify(&query.claimed_body().q)?;
-                let holder = self.holders.get(&nonce_mark(&query.brand.0, &query.q.0));
+                let holder = self.holders.get(&nonce_mark(&query.brand.0, &query.nonce()));
                 let record = holder.and_then(|id| self.records.get(id));
                 return Ok(BankReply::Token(record.map(|record| Box::new(UnverifiedRecord::from(&**record)))));
             }
