@@ -218,11 +218,14 @@ impl Serve {
             }
             let owner = front.clone();
             let asking = tokio::spawn(async move { publisher.run(&witnesses, &owner).await });
+            let forgetting = front.clone();
+            let forgetting = tokio::spawn(async move { forgetting.forget().await });
             let doors = serving::doors(&folder, &settings.listen).await?;
             let identity = folder.identity()?;
             let (service, how) = (Arc::new(front.clone()), (self.serving, output));
             let served = serving::serve_until_stopped(doors, service, &identity, how, std::future::pending()).await;
             asking.abort();
+            forgetting.abort();
             served
         })?;
         front.stop().context("the log's store")?;

@@ -755,8 +755,11 @@ fn the_register_grows_by_one_writer_at_a_time<D: Disk>() {
 }
 
 fn what_a_day_delivered_is_read_once_and_whole<D: Disk>() {
-    let mut store = with_account(D::default().open(), 0, 100);
     let at = |ms: u64| Timestamp(NOW.0 + ms);
+    // A bank that has accepted nothing has delivered nothing.
+    let of_nothing = D::default().open().delivered(at(0)..at(9), None, 9).expect("reads");
+    assert!(of_nothing.is_empty());
+    let mut store = with_account(D::default().open(), 0, 100);
     let inserted = |n: u8, state, accepted| {
         let record = Record { accepted, ..Record::clone(&record(n, state)) };
         plan(RecordWrite::Insert(Arc::new(record)))

@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use naulon_durable::Refused;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
@@ -23,6 +23,10 @@ pub const LIMITS: Limits = Limits { queue: 4096, batch: 256 };
 /// Calls that a thread checks before it takes them to the log's thread, together.
 const SHARE: usize = 16;
 
+/// How often the log looks for what it may forget, and how much of that it does at once: a decision must not wait for it.
+const PRUNE_EVERY: Duration = Duration::from_secs(10);
+const PRUNE_BATCH: usize = 1_000;
+
 /// A log as a service. Clones are handles on the same log.
 ///
 /// A call goes to the pool, if it has signatures, from there to the log's thread, and to its caller.
@@ -42,6 +46,8 @@ enum Job {
     Other(LogCall, Caller),
     /// For the publisher: a consistency proof from the first size to the second.
     Prove(u64, u64, oneshot::Sender<Result<Vec<Hash>, String>>),
+    /// Forget what is past its retention.
+    Prune,
     /// For the publisher: keep a cosigned note.
     Keep(String, oneshot::Sender<Result<(), String>>),
 }
@@ -68,6 +74,13 @@ impl LogFront {
         let (decided, limits) = (log.clone(), Limits { batch: SHARE, ..limits });
         let checks = Pool::spawn("log-desk", threads, limits, move |calls| check(&rules, calls, &decided));
         LogFront { checks, log }
+    }
+
+    /// Forgets what is past its retention (AAT §5), for as long as it is polled.
+    pub async fn forget(&self) {
+        while !matches!(self.log.hand_in([Job::Prune]), Err(Refused { why: ExecutorError::Stopped, .. })) {
+            tokio::time::sleep(PRUNE_EVERY).await;
+        }
     }
 
     /// Takes no more calls, finishes those that queue, and gives the store up. It blocks until then.
@@ -168,6 +181,11 @@ fn work<S: LogStore>(log: &mut Log<S>, jobs: Vec<Job>, now: Timestamp) {
             Job::Prove(old, new, caller) => {
                 drop(caller.send(log.prove_growth(old, new).map_err(|error| error.to_string())));
             }
+            Job::Prune => match log.prune(now, PRUNE_BATCH) {
+                Ok(0) => {}
+                Ok(pruned) => tracing::info!(pruned, "decisions past their retention were forgotten"),
+                Err(error) => tracing::warn!(%error, "what is past its retention could not be forgotten"),
+            },
             Job::Keep(note, caller) => drop(caller.send(log.keep_cosigned(&note).map_err(|error| error.to_string()))),
             Job::Other(call, caller) => others.push((call, caller)),
         }

@@ -9,6 +9,7 @@ mod codes;
 mod listeners;
 mod loopback;
 mod openapi;
+mod payment;
 mod publish;
 mod rubbish;
 mod samples;

@@ -153,7 +153,9 @@ fn first_number(connection: &Connection, time: Timestamp) -> Result<i64, StoreEr
     let last: Option<i64> = connection.query_row("SELECT max(number) FROM record", [], |row| row.get(0))?;
     let mut at =
         connection.prepare_cached("SELECT number, accepted FROM record WHERE number >= ?1 ORDER BY number LIMIT 1")?;
-    let (mut low, mut high) = (0, last.unwrap_or(0) + 1);
+    // A bank that has accepted nothing yet has no first one either.
+    let Some(last) = last else { return Ok(0) };
+    let (mut low, mut high) = (0, last + 1);
     while low < high {
         let middle = low + (high - low) / 2;
         let (number, accepted): (i64, i64) = at.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))?;
