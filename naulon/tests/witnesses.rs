@@ -55,6 +55,10 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for file in std::fs::read_dir(from).expect("reads") {
         let file = file.expect("a file").path();
+        // The operator's socket is the server's that made it.
+        if !file.is_file() {
+            continue;
+        }
         std::fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("copies");
     }
 }

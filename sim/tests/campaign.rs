@@ -30,7 +30,7 @@ fn a_store_without_guards_is_found() {
 
 #[test]
 fn a_reply_before_the_commit_is_found() {
-    assert!(violated(Some(Sabotage::EarlyReply), 100).0 > 0);
+    assert!(violated(Some(Sabotage::EarlyReply), 600).0 > 0);
 }
 
 #[test]

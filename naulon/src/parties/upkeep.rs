@@ -101,7 +101,7 @@ fn copy_files(from: &Path, to: &Path, depth: usize) -> anyhow::Result<u64> {
             ensure!(depth > 0, "{} lies too deep", path.display());
             fs::create_dir(&copy).with_context(failed)?;
             files += copy_files(&path, &copy, depth - 1)?;
-        } else {
+        } else if entry.file_type()?.is_file() {
             fs::copy(&path, &copy).and_then(|_| fs::File::open(&copy)?.sync_all()).with_context(failed)?;
             files += 1;
         }

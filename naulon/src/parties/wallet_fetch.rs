@@ -12,10 +12,9 @@ use naulon_wire::{Address, CallError, Circuit, Clients, ShopCall};
 
 use super::wallet::{Buy, Folder, learn_shop, report};
 use super::wallet_room::{self, Room};
-use super::{PartyFolder, folder, serving};
+use super::{folder, serving};
 use crate::clock::now;
-use crate::config::WalletSettings;
-use crate::exit::Exit;
+use crate::exit::{Ends, Exit};
 use crate::identity::{Identity, Role};
 use crate::output::Output;
 use crate::passphrase::PassphraseFrom;
@@ -123,14 +122,15 @@ impl What {
     async fn look(&self, another: bool) -> anyhow::Result<(Identity, Buy)> {
         let (server, item) = item_of_url(&self.url)
             .with_context(|| format!("{} is not the URL of an item (http://SHOP/v1/items/NAME)", self.url))?;
-        let settings: WalletSettings = PartyFolder::open(&self.folder.dir).settings()?;
+        let settings = self.folder.settings()?;
         let known = crate::identity::pinned(&settings.shops, Role::Shop, "shops")?;
         let there = known.iter().find(|shop| shop.url == server);
         let address = there.map_or_else(|| Ok(Address::new(server)), Identity::address)?;
-        let charge = price(address, &item).await?;
+        let charge = price(&wallet_room::clients(&settings)?, address, &item).await?;
         ensure!(charge.item == item, "the shop names another item than the URL: {}", charge.item);
         if let Some(most) = self.max_price {
-            ensure!(charge.amount <= most, "it costs {} {}, which is more than {most}", charge.amount, charge.currency);
+            let too_dear = || format!("it costs {} {}, which is more than {most}", charge.amount, charge.currency);
+            ensure!(charge.amount <= most, Ends(Exit::Refused, too_dear()));
         }
         let line = match there {
             Some(shop) => {
@@ -158,8 +158,7 @@ impl What {
     }
 
     fn open(&self, passphrase: &PassphraseFrom, output: Output) -> anyhow::Result<Room> {
-        let party = PartyFolder::open(&self.folder.dir);
-        wallet_room::open(&party, party.settings()?, &passphrase.open("the wallet")?, output)
+        wallet_room::open(&self.folder.party(), self.folder.settings()?, &passphrase.open("the wallet")?, output)
     }
 
     /// The purchase of this that is under way, or a new one. Either way it is paid at the item's own path.
@@ -175,8 +174,7 @@ impl What {
 }
 
 /// What an item costs, as its server's 402 says.
-async fn price(address: Address, item: &str) -> anyhow::Result<Charge> {
-    let clients = Clients::default();
+async fn price(clients: &Clients, address: Address, item: &str) -> anyhow::Result<Charge> {
     let circuit = Circuit::Anonymous(u64::from_be_bytes(*folder::random::<8>()?));
     let call = ShopCall::Item { item: item.to_owned(), authorization: None };
     match clients.on(circuit, address)?.call(&call).await {

@@ -343,7 +343,8 @@ async fn restore_with<S: WalletStore + 'static>(
 }
 
 /// The ways out: through the proxy, if there is one in the settings, and else straight.
-fn clients(settings: &WalletSettings) -> anyhow::Result<Clients> {
+/// The ways out of this wallet: through its proxy, if it has one.
+pub fn clients(settings: &WalletSettings) -> anyhow::Result<Clients> {
     if settings.proxy.is_empty() {
         return Ok(Clients::default());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use naulon_blind::ReusedKey;
 use naulon_exchange::{AuthorizationB, EntryMode, Exchange, Header, Input, LogDecision, Outcome, UnverifiedDecision};
-use naulon_purchase::{Breach, Claim, Evidence, GoodsM, JointBytes, Judgement, Party, Standing, Trust, judge};
+use naulon_purchase::{Breach, Claim, Evidence, GoodsM, JointBytes, Judgement, Party, Ruling, Standing, Trust, judge};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Signed, Timestamp, cbor};
 
 use super::cast::*;
@@ -349,10 +349,12 @@ fn tokens_that_share_a_key_are_spent_by_its_signature() {
         let authorization_q = Joint::sign(body, [by]);
         let header = Header::of(&authorization_q, authorization_q.id()).expect("a purchase");
         let commit = LogDecision::on(&header, Timestamp(header.expiry.0 - 1), Outcome::Commit { k: deal.k });
+        let header = Signed::sign(&bank(), header);
+        let ruling = Ruling::Open { header: Header::clone(&header), decision: commit };
         let evidence = Evidence {
             authorization_q: Some(JointBytes::of(&authorization_q)),
-            header: Some(Signed::sign(&bank(), header).bytes().to_vec()),
-            decisions: vec![cbor::to_vec(&deal.prove(commit))],
+            header: Some(header.bytes().to_vec()),
+            decisions: vec![cbor::to_vec(&prove_ruling(deal.log, ruling).with(&header))],
             ..Evidence::default()
         };
         judge_with(&evidence, &deal.sealed).claims.contains(&spent())
