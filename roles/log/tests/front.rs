@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use naulon_durable::executor::Limits;
 use naulon_durable::fault::{Faults, When};
-use naulon_log::{LogFront, MemoryStore, SqliteStore};
+use naulon_log::{LIMITS, LogFront, MemoryStore, SqliteStore};
 use naulon_statement::Timestamp;
 use naulon_wire::{Circuit, Clients, LogCall, LogReply, Service, serve};
 use world::*;
@@ -57,6 +57,27 @@ async fn many_at_once_get_one_decision() {
         assert_eq!(code(front.call(LogCall::Describe).await), "unavailable");
     }
     assert!(commits > 0 && aborts > 0, "the expiry was in between: {commits} commits, {aborts} aborts");
+}
+
+/// The server's job forgets what is past its retention, and nothing before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_log_forgets_what_is_past_its_retention() {
+    let ticks = Arc::new(AtomicU64::new(BEFORE.0));
+    let clock = Arc::clone(&ticks);
+    let log = open(MemoryStore::new(Faults::none())).unwrap();
+    let front = LogFront::start_with(log, LIMITS, move || Timestamp(clock.load(Ordering::Relaxed)));
+    front.call(Purchase::new(1, EXPIRY).commit()).await.unwrap();
+    let body = || LogCall::Public("/body/0".to_owned());
+    let a_round = async |front: &LogFront| {
+        let forgetting = tokio::time::timeout(std::time::Duration::from_millis(100), front.forget());
+        assert!(forgetting.await.is_err(), "it goes on for as long as it is polled");
+    };
+    a_round(&front).await;
+    assert!(front.call(body()).await.is_ok(), "its retention is not over");
+    ticks.store(EXPIRY.0 + RETENTION.0 + 1, Ordering::Relaxed);
+    a_round(&front).await;
+    assert_eq!(code(front.call(body()).await), "not_found");
+    assert!(front.call(LogCall::Public("/tile/0/000.p/1".to_owned())).await.is_ok(), "the tree stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
