@@ -414,12 +414,12 @@ impl Call for BankCall {
     /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody.
     fn belongs_on(&self) -> Option<Listener> {
         let names_somebody = |input: &Input| matches!(input, Input::Account { .. } | Input::Outside { .. });
-        match self {
-            BankCall::Exchange(joint) if joint.claimed_body().inputs.iter().any(names_somebody) => {
-                Some(Listener::Account)
-            }
-            _ => None,
-        }
+        let exchange = match self {
+            BankCall::Exchange(joint) => joint,
+            BankCall::Issue(order) => order.exchange(),
+            _ => return None,
+        };
+        exchange.claimed_body().inputs.iter().any(names_somebody).then_some(Listener::Account)
     }
 
     fn to_http(&self) -> HttpRequest {

@@ -58,6 +58,11 @@ impl IssueOrder {
         }
     }
 
+    /// The exchange.
+    pub fn exchange(&self) -> &UnverifiedJoint<Exchange> {
+        &self.exchange
+    }
+
     /// The exchange, as a bank decides it.
     pub fn into_exchange(self) -> UnverifiedJoint<Exchange> {
         self.exchange

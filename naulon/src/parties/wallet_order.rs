@@ -15,9 +15,10 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A Privacy Pass client (RFC 9578) makes a request for a token and sends it to its brand's URL at the bank; tokens cost money,
-so the bank wants an order with it. This prints the value of the client's `Authorization` header. It names your account: send
-it where you would send your account's other orders. The token is the client's alone; it can be spent here only if the client
-chose the public half of a key as its nonce. Ordering the same request again costs nothing more.
+so the bank wants an order with it, on its account listener. This prints the value of the client's `Authorization` header.
+It names your account: send it where you would send your account's other orders. The token is the client's alone; it can be
+spent here only if the client chose the public half of a key as its nonce. Ordering the same request again costs nothing
+more.
 
 Example:
   naulon wallet order-token URL-OF-THE-BRAND \"$(basenc --base64url -w0 request.bin)\"")]

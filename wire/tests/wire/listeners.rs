@@ -61,6 +61,12 @@ async fn orders_of_accounts_are_taken_on_their_listener_alone() {
         assert_eq!(code(nobody, &address, &call).await, "wrong_listener");
         assert_eq!(code(somebody, &address, &call).await, "unbalanced");
     }
+    // In the clothes of a Privacy Pass request it is the same order.
+    let issues = samples::bank().into_iter().map(|(call, _)| call).filter(|call| matches!(call, BankCall::Issue(_)));
+    for call in issues {
+        assert_eq!(code(nobody, &address, &call).await, "wrong_listener");
+        assert_eq!(code(somebody, &address, &call).await, "unbalanced");
+    }
     // Tokens alone name nobody: they are taken on both.
     let tokens = BankCall::Exchange(UnverifiedJoint::from(samples::exchange()));
     assert_eq!(code(nobody, &address, &tokens).await, "unbalanced");
