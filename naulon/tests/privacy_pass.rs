@@ -80,7 +80,8 @@ impl Bank {
     fn at(server: &Server, runtime: &tokio::runtime::Runtime) -> Self {
         // Orders on accounts are taken where accounts are named.
         let identity = server.ready["identity"].as_str().expect("an identity");
-        let account = identity.split(';').find_map(|part| part.strip_prefix("account=")).expect("an account listener");
+        let account =
+            identity.split([';', '#']).find_map(|part| part.strip_prefix("account=")).expect("an account listener");
         let url = account.to_owned();
         let client = Clients::default().on(Circuit::Anonymous(1), &url).expect("loopback");
         match runtime.block_on(client.call(&BankCall::Describe)).expect("describes") {

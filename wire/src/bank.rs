@@ -402,13 +402,16 @@ impl Call for BankCall {
             .gives(&[Answer::text()]),
         Route::get("cosigned", "/register/checkpoint/cosigned", "The newest that enough witnesses have cosigned.")
             .on(EXCHANGES)
-            .gives(&[Answer::text()]),
+            .gives(&[Answer::text()])
+            .refuses(&[&["not_found"]]),
         Route::get("tile", "/register/tile/{+tile}", "The register's hashes and entries (C2SP tlog-tiles).")
             .on(EXCHANGES)
-            .gives(&[Answer::bytes()]),
+            .gives(&[Answer::bytes()])
+            .refuses(&[&["not_found"]]),
         Route::get("body", "/register/body/{index}", "The statement whose digest stands in the entry of that index.")
             .on(EXCHANGES)
-            .gives(&[Answer::bytes()]),
+            .gives(&[Answer::bytes()])
+            .refuses(&[&["not_found"]]),
     ];
 
     /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody.
