@@ -1,6 +1,8 @@
 //! Witnesses as settings and options name them: a verifier key (C2SP) and an address, in one line.
 //!
-//!     witness.example/w1+8b2ee2ca+BKx… http://127.0.0.1:21005
+//! ```text
+//! witness.example/w1+8b2ee2ca+BKx… http://127.0.0.1:21005
+//! ```
 
 use std::fmt;
 use std::path::{Path, PathBuf};

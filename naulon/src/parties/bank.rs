@@ -72,7 +72,7 @@ pub struct Init {
     listen_account: Option<String>,
     #[command(flatten)]
     known: KnownAs,
-    /// The URL for owners of accounts, if that is not the address: https://accounts.bank.example
+    /// The URL for owners of accounts, if that is not the address: `https://accounts.bank.example`
     #[arg(long, value_name = "URL")]
     account_url: Option<String>,
     /// Where the books are: sqlite, in the folder, or postgresql://USER@localhost/DATABASE.

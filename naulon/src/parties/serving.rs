@@ -40,7 +40,7 @@ pub struct Serving {
 /// How a new server is reached.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct KnownAs {
-    /// The URL by which others reach it, if that is not the address where it listens: https://party.example
+    /// The URL by which others reach it, if that is not the address where it listens: `https://party.example`
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Speak TLS with this chain of certificates (PEM); needed for all addresses that are not loopback.
