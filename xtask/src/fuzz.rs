@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::packages;
+use crate::{cargo, packages, run};
 
 /// Seconds a target, if nobody says otherwise.
 const SECONDS: u64 = 60;
@@ -87,13 +87,12 @@ impl Room {
         let target = house.join("target/fuzz");
         let triple = triple()?;
         println!("== building the engine");
-        let mut build = cargo();
         // With its target named, build scripts and macros are not instrumented.
-        build.args(["build", "--release", "--target", &triple, "--manifest-path"]);
+        let mut build = cargo(&["build", "--release", "--target", &triple, "--manifest-path"]);
         build.arg(house.join("fuzz/engine/Cargo.toml")).arg("--target-dir").arg(&target);
         run(build.env("RUSTFLAGS", COVERAGE))?;
-        let mut seeds = cargo();
-        seeds.args(["run", "--release", "--quiet", "-p", "naulon-fuzz", "--", "seeds"]).arg(target.join("seeds"));
+        let mut seeds = cargo(&["run", "--release", "--quiet", "-p", "naulon-fuzz", "--", "seeds"]);
+        seeds.arg(target.join("seeds"));
         run(seeds.current_dir(&house))?;
         let engine = target.join(triple).join("release/naulon-fuzz-engine");
         let room = Room { house, target, engine };
@@ -162,16 +161,6 @@ fn triple() -> Result<String> {
     let text = String::from_utf8(output.stdout)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc tells its host")?;
     Ok(host.to_owned())
-}
-
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| program.clone())?;
-    if status.success() { Ok(()) } else { bail!("{program} ended with {status}") }
 }
 
 #[cfg(test)]
