@@ -19,6 +19,7 @@ mod campaign;
 mod cheat;
 mod check;
 mod fault;
+pub mod game;
 mod keys;
 mod network;
 mod party;

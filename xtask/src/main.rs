@@ -1,6 +1,6 @@
 //! Every check of the project by one command.
 //!
-//! `cargo xtask test [AREA]` runs everything, or one area; `bench`, `sim` pass their arguments on to the programs of
+//! `cargo xtask test [AREA]` runs everything, or one area; `bench`, `sim`, `game` pass their arguments on to the programs of
 //! those names, built with the one profile that everything uses.
 
 #![allow(clippy::print_stdout)] // A program prints.
@@ -19,6 +19,7 @@ use tally::Tally;
 const USAGE: &str = "\
 cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase
+cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal (and --json)
 cargo xtask bench [AREA] [--peers] [--json]       figures as ratios measured in one run: exchange, scale
 cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         ["test"] => test(None),
         ["test", area] => test(Some(area)),
         ["sim", rest @ ..] => program("naulon-sim", rest),
+        ["game", rest @ ..] => program_of("naulon-sim", "naulon-game", rest),
         ["bench", rest @ ..] => bench(rest),
         ["fuzz", rest @ ..] => match fuzz::Wanted::of(rest) {
             Some(wanted) => fuzz::search(&wanted),
@@ -125,8 +127,13 @@ fn test(area: Option<&str>) -> Result<ExitCode> {
 }
 
 fn program(package: &str, arguments: &[&str]) -> Result<ExitCode> {
-    let mut command = cargo(&["run", "--quiet", "--release", "--package", package, "--"]);
-    let status = command.args(arguments).status().with_context(|| format!("cannot run {package}"))?;
+    program_of(package, package, arguments)
+}
+
+/// A package's program of this name.
+fn program_of(package: &str, name: &str, arguments: &[&str]) -> Result<ExitCode> {
+    let mut command = cargo(&["run", "--quiet", "--release", "--package", package, "--bin", name, "--"]);
+    let status = command.args(arguments).status().with_context(|| format!("cannot run {name}"))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
