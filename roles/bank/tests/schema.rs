@@ -227,7 +227,7 @@ fn freeze() {
 }
 
 fn pg_dump(url: &str) -> String {
-    let program = cluster::installed().expect("PostgreSQL is installed").join("pg_dump");
+    let program = naulon_cluster::programs().expect("PostgreSQL is installed").join("pg_dump");
     let dumped = Command::new(Path::new(&program)).args(["--no-owner", "--no-comments", "--inserts", url]).output();
     let text = String::from_utf8(dumped.expect("runs").stdout).expect("text");
     // Lines with a backslash are psql's.
