@@ -57,6 +57,11 @@ impl Usage {
         by_name
     }
 
+    /// What all threads have used.
+    pub fn all(&self) -> Duration {
+        self.0.values().map(|thread| thread.used).sum()
+    }
+
     /// How often a processor was given to one of the threads since then.
     pub fn switches_since(&self, earlier: &Usage) -> u64 {
         let before = |id| earlier.0.get(id).map(|thread| thread.switches).unwrap_or_default();

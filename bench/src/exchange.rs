@@ -12,12 +12,14 @@ use naulon_blind::KnownBrand;
 use naulon_wire::{BankCall, BankReply, Call as _, HttpResponse};
 
 use crate::calls::{Kind, Maker};
+use crate::cpu::Usage;
 use crate::figure::{A_SECOND, Figure, MICROSECONDS};
 use crate::house;
 use crate::load::{self, Loaded};
 use crate::mint::{self, Mint, Programs};
+use crate::postgres;
 use crate::primitives::{self, Primitives};
-use crate::rows::Mirror;
+use crate::rows;
 use crate::samples::Samples;
 use crate::server::{Role, Server};
 use crate::steps::{self, Steps};
@@ -29,14 +31,89 @@ const ECHOES: usize = 6_000;
 /// What a call is compared with, in words.
 const UNAVOIDABLE: &str = "the unavoidable: its RSA and Ed25519, an HTTP echo of its size, its rows in batches of 100";
 
-/// A server, and the second file beside its store.
+/// What is measured beside the bank over SQLite and the log.
+pub struct Beside<'p> {
+    /// A bank over PostgreSQL.
+    pub postgres: bool,
+    /// The peer.
+    pub peer: Option<&'p Programs>,
+}
+
+/// Its rows, written again by themselves.
+enum Mirror {
+    Sqlite(rows::Mirror),
+    Postgres(postgres::Mirror, postgres::Database),
+}
+
+/// A server, and the place beside its store.
 struct Measured {
+    /// What the names of its figures begin with.
+    prefix: &'static str,
     server: Server,
     mirror: Mirror,
 }
 
-/// Measures these kinds of calls, beside the peer if its programs are given, and gives the figures.
-pub fn run(kinds: &[Kind], rounds: usize, peer: Option<&Programs>) -> Result<Vec<Figure>> {
+/// A measured bank, and who makes requests for it.
+struct MeasuredBank {
+    bank: Measured,
+    maker: Maker,
+}
+
+/// What its server and its database have used so far.
+struct Used {
+    server: Usage,
+    database: Duration,
+}
+
+impl Measured {
+    fn used(&self) -> Result<Used> {
+        let database = match &self.mirror {
+            Mirror::Sqlite(_) => Duration::ZERO,
+            Mirror::Postgres(_, database) => database.used()?,
+        };
+        Ok(Used { server: self.server.usage()?, database })
+    }
+
+    fn write_again(&mut self, calls: usize) -> Result<(Duration, usize)> {
+        match &mut self.mirror {
+            Mirror::Sqlite(mirror) => mirror.write_again(calls),
+            Mirror::Postgres(mirror, database) => mirror.write_again(calls, || database.used()),
+        }
+    }
+
+    fn name(&self, kind: Kind) -> String {
+        format!("{}{}", self.prefix, kind.name())
+    }
+}
+
+impl MeasuredBank {
+    fn over_sqlite(folder: &Path) -> Result<MeasuredBank> {
+        let server = Server::start(Role::Bank, folder)?;
+        let maker = opened(&server)?;
+        let mirror = Mirror::Sqlite(rows::Mirror::beside(&house::bank_file(folder), folder)?);
+        Ok(MeasuredBank { bank: Measured { prefix: "", server, mirror }, maker })
+    }
+
+    fn over_postgres() -> Result<MeasuredBank> {
+        let database = postgres::Database::begin()?;
+        let server = Server::start_bank_at(&database.url)?;
+        let maker = opened(&server)?;
+        let mirror = Mirror::Postgres(postgres::Mirror::beside(&database)?, database);
+        Ok(MeasuredBank { bank: Measured { prefix: "postgres.", server, mirror }, maker })
+    }
+}
+
+/// Who makes requests for a bank that has just begun, with an account there.
+fn opened(bank: &Server) -> Result<Maker> {
+    let maker = Maker::new(brand_of(bank)?)?;
+    for opening in maker.openings()? {
+        load::send(bank.address, vec![opening], || Ok(()))?;
+    }
+    Ok(maker)
+}
+
+/// Measures these kinds of calls, beside what else is wanted, and gives the figures.
+pub fn run(kinds: &[Kind], rounds: usize, beside: &Beside<'_>) -> Result<Vec<Figure>> {
     let folders = tempfile::tempdir()?;
     let folder = |name: &str| -> Result<_> {
         let folder = folders.path().join(name);
@@ -44,18 +121,15 @@ pub fn run(kinds: &[Kind], rounds: usize, peer: Option<&Programs>) -> Result<Vec
         Ok(folder)
     };
     let echo = Server::start(Role::Echo, &folder("echo")?)?;
-    let bank_folder = folder("bank")?;
-    let bank = Server::start(Role::Bank, &bank_folder)?;
-    let brand = brand_of(&bank)?;
-    let mut maker = Maker::new(brand.clone())?;
-    for opening in maker.openings()? {
-        load::send(bank.address, vec![opening], || Ok(()))?;
+    let mut banks = vec![MeasuredBank::over_sqlite(&folder("bank")?)?];
+    if beside.postgres {
+        banks.push(MeasuredBank::over_postgres()?);
     }
-    let mut bank = Measured { mirror: Mirror::beside(&house::bank_file(&bank_folder), &bank_folder)?, server: bank };
     let mut log = start_log(&folder("log")?)?;
-    let mint = peer.map(|programs| programs.start(&folder("mint")?)).transpose()?;
+    let mint = beside.peer.map(|programs| programs.start(&folder("mint")?)).transpose()?;
 
-    let primitives = Primitives::new(&brand, &house::brand_secret()?, &maker.header(u64::MAX))?;
+    let brand = brand_of(&banks[0].bank.server)?;
+    let primitives = Primitives::new(&brand, &house::brand_secret()?, &banks[0].maker.header(u64::MAX))?;
     let mut steps = Steps::new(brand.brand().clone(), &folder("steps")?)?;
     let mut warm_up = Samples::default();
     let mut samples = Samples::default();
@@ -63,12 +137,18 @@ pub fn run(kinds: &[Kind], rounds: usize, peer: Option<&Programs>) -> Result<Vec
         let samples = if round == 0 { &mut warm_up } else { &mut samples };
         eprintln!("round {round} of {rounds}: primitives");
         primitives.measure(samples);
-        steps.measure(kinds, &mut maker, samples)?;
+        steps.measure(kinds, &mut banks[0].maker, samples)?;
         for &kind in kinds {
             eprintln!("round {round} of {rounds}: {}", kind.name());
-            let requests = maker.make(kind, kind.calls())?;
-            let measured = if kind.is_for_log() { &mut log } else { &mut bank };
-            measure(kind, requests, measured, &echo, samples).with_context(|| kind.name())?;
+            if kind.is_for_log() {
+                let requests = banks[0].maker.make(kind, kind.calls())?;
+                measure(kind, requests, &mut log, &echo, samples).with_context(|| kind.name())?;
+            } else {
+                for MeasuredBank { bank, maker } in &mut banks {
+                    let requests = maker.make(kind, kind.calls())?;
+                    measure(kind, requests, bank, &echo, samples).with_context(|| bank.name(kind))?;
+                }
+            }
             if let (Some(mint), Some(proofs)) = (&mint, kind.tokens_swapped()) {
                 measure_peer(kind, mint.swaps(proofs, kind.calls())?, mint, samples).context(mint::NAME)?;
             }
@@ -76,7 +156,10 @@ pub fn run(kinds: &[Kind], rounds: usize, peer: Option<&Programs>) -> Result<Vec
     }
     let mut figures = primitives::figures(&samples);
     for kind in kinds {
-        figures.extend(figures_of(*kind, &samples));
+        figures.extend(figures_of(*kind, kind.name(), &samples));
+        for MeasuredBank { bank, .. } in banks.iter().skip(1).filter(|_| !kind.is_for_log()) {
+            figures.extend(figures_of(*kind, &bank.name(*kind), &samples));
+        }
         if mint.is_some() && kind.tokens_swapped().is_some() {
             figures.extend(figures_beside_peer(*kind, &samples));
         }
@@ -89,7 +172,8 @@ fn start_log(folder: &Path) -> Result<Measured> {
     let server = Server::start(Role::Log, folder)?;
     // It has opened its store when it answers.
     load::send(server.address, vec![load::get("/v1/log")], || Ok(()))?;
-    Ok(Measured { mirror: Mirror::beside(&house::log_file(folder), folder)?, server })
+    let mirror = Mirror::Sqlite(rows::Mirror::beside(&house::log_file(folder), folder)?);
+    Ok(Measured { prefix: "", server, mirror })
 }
 
 /// The bank's one brand, as it describes it.
@@ -113,13 +197,16 @@ fn measure(
     samples: &mut Samples,
 ) -> Result<()> {
     let (calls, request) = (requests.len(), requests[0].clone());
-    let name = |part: &str| format!("{}.{part}", kind.name());
+    let whole = measured.name(kind);
+    let name = |part: &str| format!("{whole}.{part}");
     let mut add = |part: &str, value: f64| samples.add(name(part), value);
 
-    let server = &measured.server;
-    let (loaded, before, after) = load::send(server.address, requests, || server.usage())?;
+    let (loaded, before, after) = load::send(measured.server.address, requests, || measured.used())?;
+    let database = each(after.database.saturating_sub(before.database), calls);
+    let (before, after) = (before.server, after.server);
     let used = parts(&after.since(&before), calls);
-    add("cpu", used.values().sum());
+    add("cpu", used.values().sum::<f64>() + database);
+    add("part.database", database);
     for part in [Part::Http, Part::Crypto, Part::Store] {
         add(part.name(), used.get(&part).copied().unwrap_or_default());
     }
@@ -131,7 +218,7 @@ fn measure(
     let echoed = each(after.since(&before).values().sum(), ECHOES);
     add("echo", echoed);
 
-    let (writing, rows) = measured.mirror.write_again(calls)?;
+    let (writing, rows) = measured.write_again(calls)?;
     ensure!(rows >= calls, "{calls} calls have left {rows} rows");
     let written = each(writing, calls);
     add("rows", written);
@@ -151,8 +238,9 @@ fn measure(
 /// As many swaps at the peer as calls at the bank, in the same round and by the same clients.
 fn measure_peer(kind: Kind, swaps: Vec<Vec<u8>>, mint: &Mint, samples: &mut Samples) -> Result<()> {
     let count = swaps.len();
-    let (loaded, before, after) = load::send(mint.address, swaps, || mint.usage())?;
+    let (loaded, before, after) = load::send_until_taken(mint.address, swaps, || mint.usage(), Mint::is_busy)?;
     let name = |part: &str| format!("{}.peer.{part}", kind.name());
+    samples.add(name("retries"), loaded.retries as f64);
     samples.add(name("cpu"), each(after.since(&before).values().sum(), count));
     samples.add(name("throughput"), count as f64 / loaded.elapsed.as_secs_f64());
     Ok(())
@@ -171,7 +259,9 @@ fn figures_beside_peer(kind: Kind, samples: &Samples) -> Vec<Figure> {
     let goals = kind.goals_beside_peer();
     let throughput = beside("throughput", A_SECOND);
     let throughput = goals.throughput.map_or(throughput.clone(), |goal| throughput.at_least(goal));
-    vec![throughput, beside("cpu", MICROSECONDS).at_most(goals.cpu)]
+    let retries = name("peer.retries");
+    let retries = Figure::new(retries.clone(), samples.median(&retries), "answers that its database was locked");
+    vec![throughput, beside("cpu", MICROSECONDS).at_most(goals.cpu), retries]
 }
 
 /// The same request to the echo, which is to answer with so many bytes.
@@ -222,13 +312,15 @@ fn each(used: Duration, calls: usize) -> f64 {
     used.as_secs_f64() * 1e6 / calls as f64
 }
 
-fn figures_of(kind: Kind, samples: &Samples) -> Vec<Figure> {
-    let name = |part: &str| format!("{}.{part}", kind.name());
+/// The figures of a kind of call at the server whose samples are under this name.
+fn figures_of(kind: Kind, whole: &str, samples: &Samples) -> Vec<Figure> {
+    let name = |part: &str| format!("{whole}.{part}");
     let bare = |part: &str, unit| Figure::new(name(part), samples.median(&name(part)), unit);
     let against = |part: &str, other: &str, words: &str| {
         bare(part, MICROSECONDS).against(words, samples.ratio(&name(part), &[&name(other)]))
     };
-    vec![
+    let database = bare("part.database", MICROSECONDS);
+    let mut figures = vec![
         against("cpu", "unavoidable", UNAVOIDABLE).at_most(kind.goal()),
         bare("unavoidable", MICROSECONDS),
         against(Part::Http.name(), "echo", "an HTTP echo of its size"),
@@ -237,7 +329,10 @@ fn figures_of(kind: Kind, samples: &Samples) -> Vec<Figure> {
         bare("rows.count", "rows"),
         bare("switches", "switches"),
         bare("throughput", A_SECOND),
-    ]
+    ];
+    // A file has no process of its own.
+    figures.extend((database.value > 0.0).then_some(database));
+    figures
 }
 
 #[cfg(test)]
@@ -258,7 +353,7 @@ mod tests {
         let measured =
             [("cpu", 500.0), ("unavoidable", 400.0), ("part.http", 60.0), ("echo", 20.0), ("rows.count", 5.0)];
         measured.iter().for_each(|(part, value)| samples.add(format!("exchange.1to1.{part}"), *value));
-        let figures = figures_of(Kind::OneToOne, &samples);
+        let figures = figures_of(Kind::OneToOne, Kind::OneToOne.name(), &samples);
         let find = |name: &str| figures.iter().find(|figure| figure.name == name).expect("a figure");
         let cpu = find("exchange.1to1.cpu");
         assert_eq!((cpu.value, cpu.ratio, cpu.goal, cpu.met), (500.0, Some(1.25), Some(1.25), Some(true)));

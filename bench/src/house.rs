@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use naulon_bank::{Bank, BankFront, BankKeys, FrontLimits, KeyRing};
+use naulon_bank::{Bank, BankFront, BankKeys, BankStore, FrontLimits, KeyRing, PostgresStore, SqliteStore};
 use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose};
 use naulon_exchange::{LockLimits, LogIdentity, Rules};
 use naulon_log::{Log, LogFront, LogKeys};
@@ -80,9 +80,8 @@ pub fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }
 
-/// A bank of this brand over a SQLite store in the folder.
-pub fn bank_over(brand: Brand, folder: &Path) -> Result<Bank<naulon_bank::SqliteStore>> {
-    let store = naulon_bank::SqliteStore::open(&bank_file(folder))?;
+/// A bank of this brand over this store.
+pub fn bank_over<S: BankStore>(brand: Brand, store: S) -> Result<Bank<S>> {
     let signatory = Arc::new(KeyRing::new([brand_secret()?]));
     Ok(Bank::open(
         BankKeys { bank: bank_key(), checkpoints: CheckpointSigner::new("bank.bench", &[9; 32])? },
@@ -92,14 +91,27 @@ pub fn bank_over(brand: Brand, folder: &Path) -> Result<Bank<naulon_bank::Sqlite
     )?)
 }
 
-/// Serves the bank over its SQLite store in the folder.
+/// Serves the bank over its store: the address of a PostgreSQL database, or a folder for a SQLite file.
 pub fn serve_bank(
     runtime: &Runtime,
     listener: TcpListener,
-    folder: &Path,
+    store: &str,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let bank = bank_over(fresh_brand()?, folder)?;
+    if store.starts_with("postgresql:") {
+        serve_bank_over(PostgresStore::open(store)?, runtime, listener, stop)
+    } else {
+        serve_bank_over(SqliteStore::open(&bank_file(Path::new(store)))?, runtime, listener, stop)
+    }
+}
+
+fn serve_bank_over<S: BankStore + 'static>(
+    store: S,
+    runtime: &Runtime,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let bank = bank_over(fresh_brand()?, store)?;
     let front = Arc::new(BankFront::start(bank, FrontLimits::default()));
     runtime.block_on(serve::serve(listener, Arc::clone(&front), stop));
     Ok(front.stop()?)

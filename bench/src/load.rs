@@ -17,6 +17,8 @@ use tokio::task::{JoinSet, LocalSet};
 pub const CLIENTS: usize = 64;
 /// How long a server is given to accept connections.
 const SETTLING: Duration = Duration::from_millis(20);
+/// How often a request is sent again to a server that says that it is busy.
+pub const MAX_RETRIES: usize = 100;
 /// The longest response that is read.
 const MAX_RESPONSE_LEN: usize = 1024 * 1024;
 
@@ -26,6 +28,8 @@ pub struct Loaded {
     pub elapsed: Duration,
     /// The body of the first response.
     pub first_body: Vec<u8>,
+    /// How many answers said that the server was busy; the request was sent again.
+    pub retries: usize,
 }
 
 /// A POST of JSON as it goes over a connection that is kept.
@@ -43,14 +47,27 @@ pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\n\r\n").into_bytes()
 }
 
+/// What says that a server is only busy, and the request may be sent again: status and body of an answer.
+pub type IsBusy = fn(u16, &[u8]) -> bool;
+
 /// Sends each request once, [`CLIENTS`] at a time, and takes nothing but 200 for an answer. `watch` is called when the
 /// connections stand and when all is answered.
 pub fn send<T>(address: SocketAddr, requests: Vec<Vec<u8>>, watch: impl Fn() -> Result<T>) -> Result<(Loaded, T, T)> {
+    send_until_taken(address, requests, watch, |_, _| false)
+}
+
+/// The same to a server that may be busy: then the request is sent again, at once, up to [`MAX_RETRIES`] times.
+pub fn send_until_taken<T>(
+    address: SocketAddr,
+    requests: Vec<Vec<u8>>,
+    watch: impl Fn() -> Result<T>,
+    is_busy: IsBusy,
+) -> Result<(Loaded, T, T)> {
     ensure!(!requests.is_empty(), "there is nothing to send");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let requests = Rc::new(requests);
     LocalSet::new().block_on(&runtime, async {
-        let next = Rc::new(Cell::new(0));
+        let (next, retries) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let mut connections = Vec::new();
         for _ in 0..CLIENTS.min(requests.len()) {
             let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
@@ -63,7 +80,8 @@ pub fn send<T>(address: SocketAddr, requests: Vec<Vec<u8>>, watch: impl Fn() -> 
         let begun = Instant::now();
         let mut clients = JoinSet::new();
         for stream in connections {
-            clients.spawn_local(client(stream, Rc::clone(&requests), Rc::clone(&next)));
+            let client = Client { stream, requests: Rc::clone(&requests), next: Rc::clone(&next), is_busy };
+            clients.spawn_local(client.run(Rc::clone(&retries)));
         }
         let mut first_body = None;
         while let Some(client) = clients.join_next().await {
@@ -71,35 +89,60 @@ pub fn send<T>(address: SocketAddr, requests: Vec<Vec<u8>>, watch: impl Fn() -> 
         }
         let elapsed = begun.elapsed();
         let after = watch()?;
-        Ok((Loaded { elapsed, first_body: first_body.context("nobody sent the first request")? }, before, after))
+        let first_body = first_body.context("nobody sent the first request")?;
+        Ok((Loaded { elapsed, first_body, retries: retries.get() }, before, after))
     })
 }
 
-/// One client: takes the next request until there is none. Gives the body of the first response if it got that one.
-async fn client(mut stream: TcpStream, requests: Rc<Vec<Vec<u8>>>, next: Rc<Cell<usize>>) -> Result<Option<Vec<u8>>> {
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    let mut first = None;
-    loop {
-        let index = next.get();
-        let Some(request) = requests.get(index) else { return Ok(first) };
-        next.set(index + 1);
-        stream.write_all(request).await?;
+/// One client.
+struct Client {
+    stream: TcpStream,
+    requests: Rc<Vec<Vec<u8>>>,
+    next: Rc<Cell<usize>>,
+    is_busy: IsBusy,
+}
+
+impl Client {
+    /// Takes the next request until there is none. Gives the body of the first response if it got that one.
+    async fn run(mut self, retries: Rc<Cell<usize>>) -> Result<Option<Vec<u8>>> {
+        let mut buffer = Vec::with_capacity(16 * 1024);
+        let mut first = None;
+        let requests = Rc::clone(&self.requests);
+        loop {
+            let index = self.next.get();
+            let Some(request) = requests.get(index) else { return Ok(first) };
+            self.next.set(index + 1);
+            let mut left = MAX_RETRIES;
+            let body = loop {
+                let (status, body) = self.ask(request, &mut buffer).await?;
+                if status == 200 {
+                    break body;
+                }
+                if left == 0 || !(self.is_busy)(status, body) {
+                    bail!("request {index} was answered {status}: {}", String::from_utf8_lossy(body));
+                }
+                left -= 1;
+                retries.set(retries.get() + 1);
+            };
+            if index == 0 {
+                first = Some(body.to_vec());
+            }
+        }
+    }
+
+    /// Status and body of the answer.
+    async fn ask<'b>(&mut self, request: &[u8], buffer: &'b mut Vec<u8>) -> Result<(u16, &'b [u8])> {
+        self.stream.write_all(request).await?;
         buffer.clear();
         let head = loop {
-            ensure!(stream.read_buf(&mut buffer).await? > 0, "the server has closed the connection");
-            match head(&buffer)? {
+            ensure!(self.stream.read_buf(buffer).await? > 0, "the server has closed the connection");
+            match head(buffer)? {
                 Some(head) if buffer.len() >= head.len + head.body_len => break head,
                 _ => ensure!(buffer.len() < MAX_RESPONSE_LEN, "a response without end"),
             }
         };
         ensure!(buffer.len() == head.len + head.body_len, "a response longer than it says");
-        let body = &buffer[head.len..];
-        if head.status != 200 {
-            bail!("request {index} was answered {}: {}", head.status, String::from_utf8_lossy(body));
-        }
-        if index == 0 {
-            first = Some(body.to_vec());
-        }
+        Ok((head.status, &buffer[head.len..]))
     }
 }
 
@@ -150,5 +193,14 @@ mod tests {
         let requests = vec![post("/echo/1", b"{}"), get("/nowhere")];
         let error = send(echo.address, requests, || Ok(())).err().expect("refused").to_string();
         assert!(error.contains("request 1 was answered 404"), "{error}");
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_again_but_not_for_ever() {
+        let echo = crate::server::tests::echo();
+        let error = send_until_taken(echo.address, vec![get("/nowhere")], || Ok(()), |status, _| status == 404).err();
+        assert!(error.expect("given up").to_string().contains("was answered 404"));
+        let (loaded, ..) = send(echo.address, vec![post("/echo/1", b"{}")], || Ok(())).expect("answered");
+        assert_eq!(loaded.retries, 0);
     }
 }

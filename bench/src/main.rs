@@ -15,6 +15,7 @@ mod figure;
 mod house;
 mod load;
 mod mint;
+mod postgres;
 mod primitives;
 mod rows;
 mod samples;
@@ -22,7 +23,6 @@ mod scale;
 mod server;
 mod steps;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -32,7 +32,8 @@ use figure::Figure;
 use server::Role;
 
 const USAGE: &str = "\
-naulon-bench [AREA] [--rounds N] [--peers] [--json]     figures as ratios measured in one run
+naulon-bench [AREA] [--rounds N] [--postgres] [--peers] [--json]     figures as ratios measured in one run
+--postgres puts a bank over PostgreSQL, in a cluster of its own, beside the one over SQLite
 --peers builds cdk-mintd once (some ten minutes) and puts it beside the bank
 areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exchange.withdraw, exchange.deposit,
 exchange.lock, exchange.settle, log.decision
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         // How this program starts its own servers.
-        ["serve", role, folder] => match Role::of(role) {
-            Some(role) => server::run(role, Path::new(folder)),
+        ["serve", role, store] => match Role::of(role) {
+            Some(role) => server::run(role, store),
             None => return usage(),
         },
         ["scale", words @ ..] => match WantedScale::of(words) {
@@ -71,18 +72,21 @@ struct Wanted {
     kinds: Vec<Kind>,
     rounds: usize,
     with_peers: bool,
+    with_postgres: bool,
     as_json: bool,
 }
 
 impl Wanted {
     fn of(words: &[&str]) -> Option<Wanted> {
         let kinds = Kind::of_area("exchange");
-        let mut wanted = Wanted { kinds, rounds: exchange::ROUNDS, with_peers: false, as_json: false };
+        let mut wanted =
+            Wanted { kinds, rounds: exchange::ROUNDS, with_peers: false, with_postgres: false, as_json: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--json" => wanted.as_json = true,
                 "--peers" => wanted.with_peers = true,
+                "--postgres" => wanted.with_postgres = true,
                 "--rounds" => wanted.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
                 area => wanted.kinds = Kind::of_area(area),
             }
@@ -123,7 +127,8 @@ fn usage() -> ExitCode {
 
 fn measure(wanted: &Wanted) -> Result<()> {
     let peer = wanted.with_peers.then(mint::Programs::build).transpose()?;
-    print(&exchange::run(&wanted.kinds, wanted.rounds, peer.as_ref())?, wanted.as_json)
+    let beside = exchange::Beside { postgres: wanted.with_postgres, peer: peer.as_ref() };
+    print(&exchange::run(&wanted.kinds, wanted.rounds, &beside)?, wanted.as_json)
 }
 
 #[allow(clippy::print_stdout)] // The figures are what this program is for.
@@ -144,10 +149,17 @@ mod tests {
 
     #[test]
     fn the_command_line() {
-        let all = Wanted { kinds: Kind::ALL.to_vec(), rounds: exchange::ROUNDS, with_peers: false, as_json: false };
+        let all = Wanted {
+            kinds: Kind::ALL.to_vec(),
+            rounds: exchange::ROUNDS,
+            with_peers: false,
+            with_postgres: false,
+            as_json: false,
+        };
         assert_eq!(Wanted::of(&[]), Some(all));
-        let one = Wanted { kinds: vec![Kind::Decision], rounds: 2, with_peers: true, as_json: true };
-        assert_eq!(Wanted::of(&["--json", "log.decision", "--peers", "--rounds", "2"]), Some(one));
+        let kinds = vec![Kind::Decision];
+        let one = Wanted { kinds, rounds: 2, with_peers: true, with_postgres: true, as_json: true };
+        assert_eq!(Wanted::of(&["--json", "log.decision", "--peers", "--postgres", "--rounds", "2"]), Some(one));
         for bad in [&["mix"][..], &["--rounds"], &["--rounds", "0"], &["--peer"]] {
             assert_eq!(Wanted::of(bad), None, "{bad:?}");
         }

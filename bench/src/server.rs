@@ -1,5 +1,6 @@
 //! The measured servers: child processes of this program, so that their processor time is theirs alone.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,7 +30,7 @@ static ECHO_BODY: [u8; MAX_ECHO_LEN] = [b' '; MAX_ECHO_LEN];
 pub enum Role {
     /// Reads a body whole and answers with as many bytes as the path says: HTTP and nothing else.
     Echo,
-    /// A bank over its SQLite store.
+    /// A bank over its SQLite store, or over a PostgreSQL database.
     Bank,
     /// A log over its SQLite store.
     Log,
@@ -60,12 +61,18 @@ pub struct Server {
 impl Server {
     /// Starts a child with its store in the folder.
     pub fn start(role: Role, folder: &Path) -> Result<Server> {
-        Self::start_program(&std::env::current_exe()?, role, folder)
+        Self::start_over(role, folder.as_os_str())
     }
 
-    fn start_program(program: &Path, role: Role, folder: &Path) -> Result<Server> {
-        let mut command = Command::new(program);
-        command.arg("serve").arg(role.name()).arg(folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// Starts a bank with its store in this PostgreSQL database.
+    pub fn start_bank_at(url: &str) -> Result<Server> {
+        Self::start_over(Role::Bank, OsStr::new(url))
+    }
+
+    fn start_over(role: Role, store: &OsStr) -> Result<Server> {
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(&program);
+        command.arg("serve").arg(role.name()).arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().context("the child has an output")?);
         let mut line = String::new();
@@ -95,7 +102,7 @@ impl Drop for Server {
 
 /// The child's side: serves until its input ends. The first line of its output is its address.
 #[allow(clippy::print_stdout)] // The parent reads it.
-pub fn run(role: Role, folder: &Path) -> Result<()> {
+pub fn run(role: Role, store: &str) -> Result<()> {
     let names = AtomicUsize::new(0);
     // The runtime starts its workers first; the threads for blocking work come later, on demand.
     let workers = std::thread::available_parallelism()?.get();
@@ -123,8 +130,8 @@ pub fn run(role: Role, folder: &Path) -> Result<()> {
         Role::Echo => {
             Ok(runtime.block_on(async { axum::serve(listener, echo()).with_graceful_shutdown(stopped).await })?)
         }
-        Role::Bank => house::serve_bank(&runtime, listener, folder, stopped),
-        Role::Log => house::serve_log(&runtime, listener, folder, stopped),
+        Role::Bank => house::serve_bank(&runtime, listener, store, stopped),
+        Role::Log => house::serve_log(&runtime, listener, Path::new(store), stopped),
     }
 }
 

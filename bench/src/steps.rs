@@ -34,7 +34,7 @@ impl Steps {
     /// Over new stores in the folder.
     pub fn new(brand: Brand, folder: &Path) -> Result<Steps> {
         let log = house::log_over(naulon_log::SqliteStore::open(&house::log_file(folder))?)?;
-        Ok(Steps { bank: house::bank_over(brand, folder)?, log })
+        Ok(Steps { bank: house::bank_over(brand, naulon_bank::SqliteStore::open(&house::bank_file(folder))?)?, log })
     }
 
     /// One sample of each step of those kinds that are taken apart.

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-fn figures(area: &str) -> BTreeMap<String, Value> {
+fn figures(arguments: &[&str]) -> BTreeMap<String, Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_naulon-bench"))
-        .args([area, "--rounds", "1", "--json"])
+        .args(arguments)
+        .args(["--rounds", "1", "--json"])
         .output()
         .expect("the program runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -36,26 +37,30 @@ fn check(figures: &BTreeMap<String, Value>, call: &str) {
     let number = |name: &str, key: &str| figures[&format!("{call}.{name}")][key].as_f64().expect("a number");
     // Nobody does with less than the unavoidable: a lower ratio, beyond noise, would mean that not all is counted.
     assert!(number("cpu", "ratio") > 0.9);
-    let parts: f64 = ["part.http", "part.crypto", "part.store"].map(|part| number(part, "value")).iter().sum();
+    let mut parts: f64 = ["part.http", "part.crypto", "part.store"].map(|part| number(part, "value")).iter().sum();
+    if figures.contains_key(&format!("{call}.part.database")) {
+        parts += number("part.database", "value");
+    }
     assert!((parts / number("cpu", "value") - 1.0).abs() < 0.05, "the parts are the whole");
 }
 
 #[test]
 fn an_exchange() {
-    let figures = figures("exchange.1to1");
+    let figures = figures(&["exchange.1to1", "--postgres"]);
     check(&figures, "exchange.1to1");
+    check(&figures, "postgres.exchange.1to1");
     // At least what was asked for, and the mark of the token.
     assert!(figures["exchange.1to1.rows.count"]["value"].as_f64().expect("a number") >= 2.0);
 }
 
 #[test]
 fn a_settled_purchase() {
-    let figures = figures("exchange.settle");
+    let figures = figures(&["exchange.settle"]);
     check(&figures, "exchange.lock");
     check(&figures, "exchange.settle");
 }
 
 #[test]
 fn a_decision() {
-    check(&figures("log.decision"), "log.decision");
+    check(&figures(&["log.decision"]), "log.decision");
 }

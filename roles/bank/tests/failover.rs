@@ -69,7 +69,8 @@ fn a_standby_that_takes_over_has_all_that_was_acknowledged() {
         std::thread::sleep(Duration::from_millis(50));
     }
     // Both are named; the bank takes the one that can be written to.
-    let url = format!("postgresql:///bank?host={}&host={}&user=bank", servers.socket(Place::One), servers.socket(Place::Two));
+    let url =
+        format!("postgresql:///bank?host={}&host={}&user=bank", servers.socket(Place::One), servers.socket(Place::Two));
     let mut bank = furnished(PostgresStore::open(&url).expect("opens"));
     let coins = withdraw(&mut bank, 1, &[ONE; 30]);
     for coin in &coins[..15] {
