@@ -181,11 +181,14 @@ impl Maker {
             let statement = Signed::sign(key, OpenAccount { bank, account: key.public() });
             request(&BankCall::OpenAccount(Unverified::from(&statement)))
         };
-        let amount: Amount = "1000000".parse()?;
-        let input = Input::Outside { amount, reference: [7; 16] };
-        let output = Output::Account { account: self.account.public(), amount };
-        let credit = self.exchange(vec![input], vec![output], None, &[house::operator_key()])?;
+        let credit = self.credit(self.account.public(), "1000000".parse()?)?;
         Ok(vec![open(&self.account), open(&self.merchant), credit])
+    }
+
+    /// Money from outside into an account, once.
+    pub fn credit(&self, account: PublicKey, amount: Amount) -> Result<Vec<u8>> {
+        let input = Input::Outside { amount, reference: [7; 16] };
+        self.exchange(vec![input], vec![Output::Account { account, amount }], None, &[house::operator_key()])
     }
 
     /// So many requests of this kind.

@@ -36,6 +36,8 @@ pub enum Bound {
 
 /// Processor time in microseconds.
 pub const MICROSECONDS: &str = "µs";
+/// Time on the wall in milliseconds.
+pub const MILLISECONDS: &str = "ms";
 /// Calls answered a second.
 pub const A_SECOND: &str = "1/s";
 

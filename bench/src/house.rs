@@ -12,19 +12,39 @@ use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose};
 use naulon_exchange::{LockLimits, LogIdentity, Rules};
 use naulon_log::{Log, LogFront, LogKeys};
 use naulon_money::{Amount, Currency};
-use naulon_purchase::LogRules;
-use naulon_statement::{Digest, Duration, SecretKey, Timestamp};
+use naulon_purchase::{LogRules, MerchantRules};
+use naulon_shop::{FolderShelf, SHOP_SECRET_LEN, Shop, ShopFront, ShopKeys, Terms};
+use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Timestamp};
 use naulon_tlog::CheckpointSigner;
 use naulon_wire::serve;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 const ORIGIN: &str = "log.example/bench";
+/// What the shop sells.
+pub const ITEM: &str = "file";
+/// How long it is, in bytes.
+const ITEM_LEN: usize = 100 * 1024;
 const BRAND_KEY: &[u8] = include_bytes!("../../vectors/brand-keys/test-only-00.pkcs8.der");
 
 /// The bank's key.
 pub fn bank_key() -> SecretKey {
     SecretKey::from_seed(&[1; 32])
+}
+
+/// What signs the checkpoints of the bank's register.
+pub fn bank_checkpoints() -> Result<CheckpointSigner> {
+    Ok(CheckpointSigner::new("bank.bench", &[9; 32])?)
+}
+
+/// The shop's keys.
+fn shop_keys() -> ShopKeys {
+    ShopKeys::from_secret(&[8; SHOP_SECRET_LEN])
+}
+
+/// The shop's name.
+pub fn merchant_key() -> PublicKey {
+    shop_keys().merchant.public()
 }
 
 /// The key of the bank's operator.
@@ -83,12 +103,7 @@ pub fn now() -> Timestamp {
 /// A bank of this brand over this store.
 pub fn bank_over<S: BankStore>(brand: Brand, store: S) -> Result<Bank<S>> {
     let signatory = Arc::new(KeyRing::new([brand_secret()?]));
-    Ok(Bank::open(
-        BankKeys { bank: bank_key(), checkpoints: CheckpointSigner::new("bank.bench", &[9; 32])? },
-        rules(brand)?,
-        signatory,
-        store,
-    )?)
+    Ok(Bank::open(BankKeys { bank: bank_key(), checkpoints: bank_checkpoints()? }, rules(brand)?, signatory, store)?)
 }
 
 /// Serves the bank over its store: the address of a PostgreSQL database, or a folder for a SQLite file.
@@ -127,6 +142,42 @@ pub fn serve_log(
     let front = LogFront::start(log_over(naulon_log::SqliteStore::open(&log_file(folder))?)?);
     runtime.block_on(serve::serve(listener, Arc::new(front.clone()), stop));
     Ok(front.stop()?)
+}
+
+/// Serves a shop in the folder, with one thing for sale, that deals with a bank and a log at these addresses.
+pub fn serve_shop(
+    runtime: &Runtime,
+    listener: TcpListener,
+    folder: &Path,
+    [bank, log]: [&str; 2],
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let (keys, log_keys) = (shop_keys(), log_keys()?);
+    let shelf = folder.join("shelf");
+    std::fs::create_dir(&shelf)?;
+    std::fs::write(shelf.join(ITEM), [b'x'; ITEM_LEN])?;
+    let price = denomination()?;
+    let list = format!("[[item]]\nfile = \"{ITEM}\"\ntitle = \"A file\"\ndescription = \"\"\nprice = \"{price}\"\n");
+    std::fs::write(shelf.join(naulon_shop::SETTINGS_FILE), list)?;
+    let shelf = FolderShelf::open(&shelf, &folder.join("sealed"), &keys.goods)?;
+    shelf.scan(&mut |_| {})?;
+    let log_key = log_keys.statements.public();
+    let identity = LogIdentity { key: log_key, checkpoints: log_keys.checkpoints.verifier().clone() };
+    let rules = MerchantRules {
+        merchant: keys.merchant.public(),
+        banks: [bank_key().public()].into(),
+        logs: [(log_key, identity)].into(),
+        release_margin: Duration::seconds(30),
+    };
+    let offer_valid_for = Duration::seconds(600);
+    let terms = Terms { currency: currency()?, offer_valid_for, two_sided: false, entries: Vec::new() };
+    let shop = Shop::open(keys, rules, terms, shelf, naulon_shop::SqliteStore::open(&folder.join("shop.sqlite"))?)?;
+    let addresses = BTreeMap::from([(bank_key().public(), bank.to_owned()), (log_key, log.to_owned())]);
+    runtime.block_on(async {
+        let front = ShopFront::start(shop, addresses);
+        serve::serve(listener, Arc::new(front.clone()), stop).await;
+        Ok(front.stop()?)
+    })
 }
 
 /// A brand that began yesterday.

@@ -17,6 +17,7 @@ mod load;
 mod mint;
 mod postgres;
 mod primitives;
+mod purchase;
 mod rows;
 mod samples;
 mod scale;
@@ -37,6 +38,7 @@ naulon-bench [AREA] [--rounds N] [--postgres] [--peers] [--json]     figures as 
 --peers builds cdk-mintd once (some ten minutes) and puts it beside the bank
 areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exchange.withdraw, exchange.deposit,
 exchange.lock, exchange.settle, log.decision
+purchase: how long a purchase takes in which nothing fails
 scale [--spent N] [--exchanges N]: a bank that knows N spent tokens, and its memory over N exchanges";
 
 fn main() -> ExitCode {
@@ -44,8 +46,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         // How this program starts its own servers.
-        ["serve", role, store] => match Role::of(role) {
-            Some(role) => server::run(role, store),
+        ["serve", role, store, others @ ..] => match Role::of(role) {
+            Some(role) => server::run(role, store, others),
+            None => return usage(),
+        },
+        ["purchase", words @ ..] => match Wanted::of(words) {
+            Some(wanted) => purchase::run(wanted.rounds).and_then(|figures| print(&figures, wanted.as_json)),
             None => return usage(),
         },
         ["scale", words @ ..] => match WantedScale::of(words) {

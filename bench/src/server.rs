@@ -34,10 +34,13 @@ pub enum Role {
     Bank,
     /// A log over its SQLite store.
     Log,
+    /// A shop over its SQLite store.
+    Shop,
 }
 
 impl Role {
-    const ALL: [(Role, &'static str); 3] = [(Role::Echo, "echo"), (Role::Bank, "bank"), (Role::Log, "log")];
+    const ALL: [(Role, &'static str); 4] =
+        [(Role::Echo, "echo"), (Role::Bank, "bank"), (Role::Log, "log"), (Role::Shop, "shop")];
 
     /// The role of this name.
     pub fn of(name: &str) -> Option<Role> {
@@ -61,18 +64,24 @@ pub struct Server {
 impl Server {
     /// Starts a child with its store in the folder.
     pub fn start(role: Role, folder: &Path) -> Result<Server> {
-        Self::start_over(role, folder.as_os_str())
+        Self::start_with(role, &[folder.as_os_str()])
     }
 
     /// Starts a bank with its store in this PostgreSQL database.
     pub fn start_bank_at(url: &str) -> Result<Server> {
-        Self::start_over(Role::Bank, OsStr::new(url))
+        Self::start_with(Role::Bank, &[OsStr::new(url)])
     }
 
-    fn start_over(role: Role, store: &OsStr) -> Result<Server> {
+    /// Starts a shop in the folder, which deals with this bank and this log.
+    pub fn start_shop(folder: &Path, bank: SocketAddr, log: SocketAddr) -> Result<Server> {
+        let [bank, log] = [bank, log].map(|address| format!("http://{address}"));
+        Self::start_with(Role::Shop, &[folder.as_os_str(), OsStr::new(&bank), OsStr::new(&log)])
+    }
+
+    fn start_with(role: Role, arguments: &[&OsStr]) -> Result<Server> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(&program);
-        command.arg("serve").arg(role.name()).arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("serve").arg(role.name()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take().context("the child has an output")?);
         let mut line = String::new();
@@ -102,7 +111,7 @@ impl Drop for Server {
 
 /// The child's side: serves until its input ends. The first line of its output is its address.
 #[allow(clippy::print_stdout)] // The parent reads it.
-pub fn run(role: Role, store: &str) -> Result<()> {
+pub fn run(role: Role, store: &str, others: &[&str]) -> Result<()> {
     let names = AtomicUsize::new(0);
     // The runtime starts its workers first; the threads for blocking work come later, on demand.
     let workers = std::thread::available_parallelism()?.get();
@@ -132,6 +141,10 @@ pub fn run(role: Role, store: &str) -> Result<()> {
         }
         Role::Bank => house::serve_bank(&runtime, listener, store, stopped),
         Role::Log => house::serve_log(&runtime, listener, Path::new(store), stopped),
+        Role::Shop => {
+            let [bank, log] = others else { bail!("a shop deals with a bank and a log") };
+            house::serve_shop(&runtime, listener, Path::new(store), [bank, log], stopped)
+        }
     }
 }
 
@@ -185,6 +198,6 @@ pub mod tests {
         for (role, name) in Role::ALL {
             assert_eq!((Role::of(name), role.name()), (Some(role), name));
         }
-        assert_eq!(Role::of("shop"), None);
+        assert_eq!(Role::of("mix"), None);
     }
 }

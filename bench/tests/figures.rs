@@ -64,3 +64,13 @@ fn a_settled_purchase() {
 fn a_decision() {
     check(&figures(&["log.decision"]), "log.decision");
 }
+
+#[test]
+fn a_purchase() {
+    let figures = figures(&["purchase"]);
+    let (whole, slowest) = (&figures["purchase.whole"], &figures["purchase.slowest"]);
+    assert!(whole["value"].as_f64().expect("a number") > 0.0);
+    assert!(slowest["value"].as_f64() >= whole["value"].as_f64());
+    assert_eq!(whole["unit"], "ms");
+    assert!(whole["met"].is_boolean() && slowest["met"].is_null());
+}
