@@ -168,6 +168,12 @@ fn keys<'k>(keys: impl IntoIterator<Item = &'k [u8; 32]>) -> Box<dyn ToSql + Syn
     Box::new(keys.into_iter().map(|key| &key[..]).collect::<Vec<_>>())
 }
 
+/// A statement about these keys; none if there are no keys, for a statement costs as much as the rows of some exchanges.
+fn about<'k>(sql: Sql, keys_of: impl IntoIterator<Item = &'k [u8; 32]>) -> Option<Step<'k>> {
+    let mut keys_of = keys_of.into_iter().peekable();
+    keys_of.peek().is_some().then(|| step(sql, vec![keys(keys_of)]))
+}
+
 /// One statement, which is a transaction by itself.
 async fn ask(session: &Session, sql: Sql, values: Vec<Box<dyn ToSql + Sync + '_>>) -> Result<Vec<Row>, Failure> {
     let [rows] = session.flight([step(sql, values)]).await?;
@@ -181,11 +187,11 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
     let mut ids: BTreeSet<RequestId> = needs.iter().filter_map(|needs| needs.record).collect();
     let tokens: BTreeSet<&Digest> = needs.iter().flat_map(|needs| &needs.remainders).collect();
     let [_, held, open, left] = session
-        .flight([
-            step(Sql::BeginRead, vec![]),
-            step(Sql::Holders, vec![keys(marks.into_iter().map(Digest::as_bytes))]),
-            step(Sql::Balances, vec![keys(accounts.into_iter().map(|account| &account.0))]),
-            step(Sql::Remainders, vec![keys(tokens.into_iter().map(Digest::as_bytes))]),
+        .flight_of([
+            Some(step(Sql::BeginRead, vec![])),
+            about(Sql::Holders, marks.into_iter().map(Digest::as_bytes)),
+            about(Sql::Balances, accounts.into_iter().map(|account| &account.0)),
+            about(Sql::Remainders, tokens.into_iter().map(Digest::as_bytes)),
         ])
         .await?;
     let mut holders: BTreeMap<Digest, RequestId> = BTreeMap::new();
@@ -193,8 +199,8 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
         holders.insert(rows::digest(row, 0)?, rows::digest(row, 1)?);
     }
     ids.extend(holders.values());
-    let values = vec![keys(ids.iter().map(Digest::as_bytes))];
-    let [found, _] = session.flight([step(Sql::Records, values), step(Sql::End, vec![])]).await?;
+    let records = about(Sql::Records, ids.iter().map(Digest::as_bytes));
+    let [found, _] = session.flight_of([records, Some(step(Sql::End, vec![]))]).await?;
     let mut records: BTreeMap<RequestId, Arc<Record>> = BTreeMap::new();
     for row in &found {
         let record = rows::record(row)?;
@@ -236,10 +242,10 @@ async fn commit(session: &Session, plans: &[Plan]) -> Result<Vec<Written>, Failu
     let taking = vec![keys(marks.iter().map(Digest::as_bytes)), keys(requests.iter().map(Digest::as_bytes))];
     let [states, balances, left, time] = reading(&touched);
     let [_, given, _, states, balances, left, time] = session
-        .flight([
-            step(Sql::Begin, vec![]),
-            step(Sql::TakeMarks, taking),
-            step(Sql::Savepoint, vec![]),
+        .flight_of([
+            Some(step(Sql::Begin, vec![])),
+            (!marks.is_empty()).then(|| step(Sql::TakeMarks, taking)),
+            Some(step(Sql::Savepoint, vec![])),
             states,
             balances,
             left,
@@ -256,7 +262,7 @@ async fn commit(session: &Session, plans: &[Plan]) -> Result<Vec<Written>, Failu
         }
         let [states, balances, left, time] = reading(&touched);
         let [_, states, balances, left, time] =
-            session.flight([step(Sql::ToSavepoint, vec![]), states, balances, left, time]).await?;
+            session.flight_of([Some(step(Sql::ToSavepoint, vec![])), states, balances, left, time]).await?;
         read = [states, balances, left, time];
     }
     ask(session, Sql::Rollback, vec![]).await?;
@@ -264,12 +270,12 @@ async fn commit(session: &Session, plans: &[Plan]) -> Result<Vec<Written>, Failu
 }
 
 /// What a batch reads before it is worked out.
-fn reading(touched: &Touched) -> [Step<'_>; 4] {
+fn reading(touched: &Touched) -> [Option<Step<'_>>; 4] {
     [
-        step(Sql::States, vec![keys(touched.records.iter().map(Digest::as_bytes))]),
-        step(Sql::Balances, vec![keys(touched.accounts.iter().map(|account| &account.0))]),
-        step(Sql::Remainders, vec![keys(touched.remainders.iter().map(Digest::as_bytes))]),
-        step(Sql::Time, vec![]),
+        about(Sql::States, touched.records.iter().map(Digest::as_bytes)),
+        about(Sql::Balances, touched.accounts.iter().map(|account| &account.0)),
+        about(Sql::Remainders, touched.remainders.iter().map(Digest::as_bytes)),
+        Some(step(Sql::Time, vec![])),
     ]
 }
 

@@ -60,6 +60,16 @@ impl Session {
         answers.try_into().map_err(|_| StoreError::Other("a statement without an answer".into()).into())
     }
 
+    /// [`flight`](Self::flight) of those that there are; the others are answered by no rows.
+    pub(super) async fn flight_of<const N: usize>(
+        &self,
+        steps: [Option<Step<'_>>; N],
+    ) -> Result<[Vec<Row>; N], Failure> {
+        let are_there = steps.each_ref().map(Option::is_some);
+        let mut answers = self.fly(steps.into_iter().flatten().collect()).await?.into_iter();
+        Ok(are_there.map(|is_there| if is_there { answers.next().unwrap_or_default() } else { Vec::new() }))
+    }
+
     /// [`flight`](Self::flight) of as many as there are.
     pub(super) async fn fly(&self, steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Failure> {
         let under_way = |step| Box::pin(maybe_done(self.ask(step)));
