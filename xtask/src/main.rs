@@ -20,7 +20,8 @@ const USAGE: &str = "\
 cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase
 cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal (and --json)
-cargo xtask bench [AREA] [--peers] [--json]       figures as ratios measured in one run: exchange, scale
+cargo xtask bench [AREA] [--postgres] [--peers] [--json]
+                                                  figures as ratios measured in one run: exchange, purchase, scale
 cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";
 
 /// How many seeded runs of the simulator belong to the test command.
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
 fn bench(arguments: &[&str]) -> Result<ExitCode> {
     if arguments.contains(&"--peers") {
         packages::install_for_peers()?;
+    }
+    if arguments.contains(&"--postgres") {
+        packages::install_for_postgres()?;
     }
     program("naulon-bench", arguments)
 }

@@ -24,6 +24,9 @@ const NEEDED: &[(&str, &str)] = &[
 /// The same for the search of the fuzz targets.
 const NEEDED_BY_FUZZ: &[(&str, &str)] = &[("g++", "g++")];
 
+/// The same for a bank over PostgreSQL in the bench.
+const NEEDED_BY_POSTGRES: &[(&str, &str)] = &[("initdb", "postgresql"), ("setpriv", "util-linux")];
+
 /// The same for programs that ours are measured beside.
 const NEEDED_BY_PEERS: &[(&str, &str)] = &[("protoc", "protobuf-compiler")];
 
@@ -48,6 +51,11 @@ pub fn install_for_fuzz() -> Result<()> {
 /// Installs what the peers of the bench are built with, where it is missing.
 pub fn install_for_peers() -> Result<()> {
     install_missing_of(NEEDED_BY_PEERS)
+}
+
+/// Installs PostgreSQL for the bench, where it is missing.
+pub fn install_for_postgres() -> Result<()> {
+    install_missing_of(NEEDED_BY_POSTGRES)
 }
 
 fn install_missing_of(needed: &'static [(&'static str, &'static str)]) -> Result<()> {
