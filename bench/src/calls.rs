@@ -316,7 +316,8 @@ impl Maker {
         condition: Option<Condition>,
         keys: &[SecretKey],
     ) -> Result<Joint<Exchange>> {
-        let exchange = Exchange { bank: self.bank(), currency: house::currency()?, inputs, outputs, condition };
+        let exchange =
+            Exchange { bank: self.bank(), currency: house::currency()?, inputs, outputs, condition, seal_to: None };
         Ok(Joint::sign(exchange, keys))
     }
 

@@ -124,6 +124,7 @@ impl Bank {
             inputs: vec![Input::Token { token: *token, key: None, part: None }],
             outputs: vec![Wanted::Account { account, amount: brand.brand().denomination }],
             condition: None,
+            seal_to: None,
         };
         let call = BankCall::Exchange(UnverifiedJoint::from(Joint::sign(exchange, [q])));
         let client = Clients::default().on(Circuit::Identified(account), &self.url).expect("loopback");

@@ -126,6 +126,8 @@ pub struct ExchangeReply {
     pub state: State,
     /// The blind signatures in the order of the blinded outputs, once delivered; else empty.
     pub signatures: Vec<BlindSignature>,
+    /// In their place, if the request names a key for it: the same, sealed to that key.
+    pub sealed: Option<Vec<u8>>,
     /// For a purchase: the bank's header, if the signed exchange itself was sent.
     pub header: Option<Unverified<Header>>,
     /// For a purchase: the bank's promise, if the signed exchange itself was sent.
@@ -199,6 +201,8 @@ struct ExchangeReplyBody {
     request: RequestId,
     state: StateText,
     signatures: Vec<B64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<B64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     header: Option<B64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -414,7 +418,8 @@ impl Call for BankCall {
             .refuses(&[&["not_found"]]),
     ];
 
-    /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody.
+    /// An order of an account, and money from outside, name somebody: they are not taken where everybody is nobody. But who
+    /// brings an exchange with a sealed reply is not who is named: a refund names the shop, and its buyer brings it.
     fn belongs_on(&self) -> Option<Listener> {
         let names_somebody = |input: &Input| matches!(input, Input::Account { .. } | Input::Outside { .. });
         let exchange = match self {
@@ -422,7 +427,8 @@ impl Call for BankCall {
             BankCall::Issue(order) => order.exchange(),
             _ => return None,
         };
-        exchange.claimed_body().inputs.iter().any(names_somebody).then_some(Listener::Account)
+        let Exchange { inputs, seal_to, .. } = exchange.claimed_body();
+        (seal_to.is_none() && inputs.iter().any(names_somebody)).then_some(Listener::Account)
     }
 
     fn to_http(&self) -> HttpRequest {
@@ -596,6 +602,7 @@ impl From<ExchangeReply> for ExchangeReplyBody {
                 State::Aborted => StateText::Aborted,
             },
             signatures: reply.signatures.iter().map(|signature| B64(signature.as_bytes().to_vec())).collect(),
+            sealed: reply.sealed.map(B64),
             header: reply.header.as_ref().map(|header| B64(bytes_of(header))),
             authorization_b: reply.authorization_b.as_ref().map(|promise| B64(bytes_of(promise))),
             decision: reply.decision.as_ref().map(|decision| B64(cbor::to_vec(decision))),
@@ -643,6 +650,7 @@ impl ExchangeReplyBody {
                 StateText::Aborted => State::Aborted,
             },
             signatures: self.signatures.into_iter().map(signature).collect::<Result<_, _>>()?,
+            sealed: self.sealed.map(|B64(bytes)| bytes),
             header: self.header.map(|bytes| Unverified::parse(&bytes.0)).transpose().map_err(bad_reply)?,
             authorization_b: self.authorization_b.map(|b| Unverified::parse(&b.0)).transpose().map_err(bad_reply)?,
             decision: self.decision.map(|bytes| cbor::from_slice(&bytes.0)).transpose().map_err(bad_reply)?,

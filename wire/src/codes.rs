@@ -254,6 +254,14 @@ pub const CODES: &[Code] = &[
         "two-sided delivery wants goods_q by the key that pays",
         "Sign the offer with the first token's key.",
     ),
+    last(
+        "not_the_buyer",
+        403,
+        "the request is not signed by the key that paid",
+        "Sign with the first token's key, and show the authorization that the sale was paid with.",
+    ),
+    open("no_refund", 404, "there is no such refund of this sale", "Ask the shop's keeper to grant one."),
+    last("refund_outputs", 400, "a refund goes into blinded outputs", "Name blinded outputs of the refund's value."),
     last("too_late", 410, "too little time is left before the expiry", "Wait for the expiry, abort, and buy again."),
     // The shop, by the `Payment` scheme.
     open(

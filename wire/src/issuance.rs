@@ -40,21 +40,21 @@ pub struct IssueOrder {
 
 /// An exchange that is not the order of exactly one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an order of a token is an exchange with one blinded output and without a condition")]
+#[error("an order of a token is an exchange with one blinded output, without a condition and without a sealed reply")]
 pub struct NotAnOrder;
 
 impl IssueOrder {
     /// The order that this exchange is. Nothing is verified.
     pub fn new(exchange: UnverifiedJoint<Exchange>) -> Result<Self, NotAnOrder> {
         match exchange.claimed_body() {
-            Exchange { outputs, condition: None, .. } => match outputs.as_slice() {
+            Exchange { outputs, condition: None, seal_to: None, .. } => match outputs.as_slice() {
                 [Output::Blinded { brand, message }] => {
                     let (brand, message) = (*brand, *message);
                     Ok(IssueOrder { exchange, brand, message })
                 }
                 _ => Err(NotAnOrder),
             },
-            Exchange { condition: Some(_), .. } => Err(NotAnOrder),
+            _ => Err(NotAnOrder),
         }
     }
 

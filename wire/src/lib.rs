@@ -47,6 +47,6 @@ pub use problem::Problem;
 pub use proxy::{Proxy, ProxyError};
 pub use register_evidence::RegisterEvidenceFile;
 pub use route::{Answer, Listener, Route};
-pub use shop::{Item, MAX_GOODS_PIECE, Piece, ShopCall, ShopDescription, ShopReply};
+pub use shop::{Item, MAX_GOODS_PIECE, Piece, Refund, ShopCall, ShopDescription, ShopReply};
 pub use text::B64;
 pub use witness::{WitnessCall, WitnessReply};

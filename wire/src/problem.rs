@@ -1,7 +1,7 @@
 //! Problem details (RFC 9457) with a stable code.
 
 use naulon_exchange::{Record, Refusal, UnverifiedDecision, UnverifiedRecord};
-use naulon_purchase::{LogRefusal, PaymentRefusal};
+use naulon_purchase::{LogRefusal, PaymentRefusal, RefundRefusal};
 use naulon_statement::{StatementError, cbor};
 use naulon_tlog::WitnessRefusal;
 use schemars::JsonSchema;
@@ -114,6 +114,12 @@ impl From<LogRefusal> for Problem {
 
 impl From<WitnessRefusal> for Problem {
     fn from(refusal: WitnessRefusal) -> Self {
+        Problem::new(refusal.code(), refusal)
+    }
+}
+
+impl From<RefundRefusal> for Problem {
+    fn from(refusal: RefundRefusal) -> Self {
         Problem::new(refusal.code(), refusal)
     }
 }

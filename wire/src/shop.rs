@@ -1,15 +1,15 @@
 //! What a shop can be asked.
 
 use bytes::Bytes;
-use naulon_exchange::{EntryMode, Header, UnverifiedDecision};
+use naulon_exchange::{EntryMode, Exchange, Header, UnverifiedDecision};
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{GoodsM, UnverifiedPayment};
-use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use naulon_purchase::{GoodsM, UnverifiedPayment, UnverifiedRefund};
+use naulon_statement::{Digest, PublicKey, Unverified, UnverifiedJoint, cbor};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bank::{DecisionBody, bad_reply, bytes_of};
+use crate::bank::{DecisionBody, JointBody, bad_reply, bytes_of};
 use crate::codes;
 use crate::http::{BYTES, Call, CallError, HttpRequest, HttpResponse, Method, Part, Range};
 use crate::problem::Problem;
@@ -39,6 +39,8 @@ pub enum ShopCall {
     },
     /// Pay: P3 carried by the wallet. `POST /v1/payments`
     Pay(Box<UnverifiedPayment>),
+    /// A refund of a sale, into blinded messages of the buyer. `POST /v1/refunds`
+    Refund(Box<UnverifiedRefund>),
     /// The offer of a sale that the shop has taken, for a buyer who has lost it. Who knows the whole header knows n, which
     /// the log does not publish. `POST /v1/offers/taken`
     Taken(Box<Unverified<Header>>),
@@ -71,8 +73,21 @@ pub enum ShopReply {
         /// The `Payment-Receipt` header ([`receipt`](crate::payment::receipt)).
         receipt: String,
     },
+    /// To `Refund`.
+    Refund(Box<Refund>),
     /// To `Pay` and `Item`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
     Pending,
+}
+
+/// A refund that the shop grants.
+#[derive(Clone, Debug)]
+pub struct Refund {
+    /// The bank that pays it out.
+    pub bank: PublicKey,
+    /// How much.
+    pub amount: Amount,
+    /// The exchange to take to the bank, if the request named outputs.
+    pub exchange: Option<UnverifiedJoint<Exchange>>,
 }
 
 /// A piece of encrypted goods.
@@ -179,6 +194,26 @@ struct DeliveredBody {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct RefundRequestBody {
+    request: B64,
+    authorization_q: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RefundBody {
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    bank: PublicKey,
+    #[serde(with = "amount")]
+    #[schemars(with = "AmountText")]
+    amount: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exchange: Option<JointBody>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct PendingBody {
     pending: bool,
 }
@@ -258,6 +293,14 @@ impl Call for ShopCall {
         Route::get("item", "/v1/items/{item}", "An item for whoever pays: 402 with the `Payment` scheme says how.")
             .gives(&[Answer::json::<DeliveredBody>(), Answer::json::<PendingBody>().status(202)])
             .refuses(&[&["unknown_item"], OF_CREDENTIALS, codes::OF_STATEMENTS, OF_PAYMENTS]),
+        Route::post(
+            "refund",
+            "/v1/refunds",
+            "A refund into blinded messages: an exchange of the shop's to take to the bank.",
+            json_of::<RefundRequestBody>(),
+        )
+        .gives(&[Answer::json::<RefundBody>()])
+        .refuses(&[codes::OF_STATEMENTS, &["unknown_purchase", "not_the_buyer", "no_refund", "refund_outputs"]]),
     ];
 
     fn to_http(&self) -> HttpRequest {
@@ -269,6 +312,11 @@ impl Call for ShopCall {
                 HttpRequest { range, ..HttpRequest::get(format!("/v1/goods/{digest}")) }
             }
             ShopCall::Pay(payment) => HttpRequest::post("/v1/payments", &PaymentBody::from(&**payment)),
+            ShopCall::Refund(refund) => {
+                let (request, authorization_q) = (bytes_of(&refund.request), refund.authorization_q.clone());
+                let body = RefundRequestBody { request: B64(request), authorization_q: B64(authorization_q) };
+                HttpRequest::post("/v1/refunds", &body)
+            }
             ShopCall::Taken(header) => {
                 HttpRequest::post("/v1/offers/taken", &TakenBody { header: B64(bytes_of(header)) })
             }
@@ -285,6 +333,11 @@ impl Call for ShopCall {
             (Method::Post, "/v1/offers/taken") => {
                 let TakenBody { header } = request.json()?;
                 Ok(ShopCall::Taken(Box::new(Unverified::parse(&header.0)?)))
+            }
+            (Method::Post, "/v1/refunds") => {
+                let RefundRequestBody { request, authorization_q: B64(authorization_q) } = request.json()?;
+                let request = Unverified::parse(&request.0)?;
+                Ok(ShopCall::Refund(Box::new(UnverifiedRefund { request, authorization_q })))
             }
             (Method::Post, "/v1/payments") => {
                 let body: PaymentBody = request.json()?;
@@ -321,6 +374,11 @@ impl Call for ShopCall {
                 let body = DeliveredBody { decision: B64(cbor::to_vec(&*decision)), goods: format!("{GOODS}{goods}") };
                 HttpResponse { receipt: Some(receipt), ..HttpResponse::json(200, &body) }
             }
+            ShopReply::Refund(refund) => {
+                let Refund { bank, amount, exchange } = *refund;
+                let exchange = exchange.as_ref().map(JointBody::from);
+                HttpResponse::json(200, &RefundBody { bank, amount, exchange })
+            }
             ShopReply::Pending => HttpResponse::json(202, &PendingBody { pending: true }),
         }
     }
@@ -334,6 +392,11 @@ impl Call for ShopCall {
             ShopCall::Offer { .. } | ShopCall::Taken(_) => {
                 let body: GoodsMBody = response.parse()?;
                 Unverified::parse(&body.goods_m.0).map(|offer| ShopReply::Offer(Box::new(offer))).map_err(bad_reply)
+            }
+            ShopCall::Refund(_) => {
+                let RefundBody { bank, amount, exchange } = response.parse()?;
+                let exchange = exchange.map(JointBody::read).transpose().map_err(bad_reply)?;
+                Ok(ShopReply::Refund(Box::new(Refund { bank, amount, exchange })))
             }
             ShopCall::Goods { range, .. } => match response.part {
                 Some(Part { offset: Some(offset), of }) if offset == range.offset => {

@@ -162,6 +162,7 @@ impl Told for ShopCall {
             ShopCall::Describe => Said::aside("what do you sell?"),
             ShopCall::Offer { .. } => Said { facts: vec![Fact::Item], ..Said::of_purchase("an offer for this item?") },
             ShopCall::Goods { .. } => Said::of_purchase("encrypted goods?"),
+            ShopCall::Refund(_) => Said::of_purchase("a refund into these blinded messages?"),
             ShopCall::Taken(_) => Said::of_purchase("the offer that I took, once more?"),
             ShopCall::Item { authorization, .. } => {
                 let words = if authorization.is_some() { "that item, paid for" } else { "that item?" };
@@ -192,6 +193,7 @@ impl Told for ShopCall {
             Ok(ShopReply::Goods(piece)) => Said::of_purchase(format!("{} bytes of encrypted goods", piece.bytes.len())),
             Ok(ShopReply::Decision(decision)) => decided(&decision, ", with its proof"),
             Ok(ShopReply::Delivered { decision, .. }) => decided(&decision, ", with its proof"),
+            Ok(ShopReply::Refund(_)) => Said::of_purchase("an exchange that gives it back"),
             Ok(ShopReply::Pending) => Said::of_purchase("pending"),
             Err(error) => refusal(&error, true),
         }

@@ -350,6 +350,7 @@ pub async fn credit(
         inputs: vec![Input::Outside { amount, reference: order(reference) }],
         outputs: vec![Wanted::Account { account, amount }],
         condition: None,
+        seal_to: None,
     };
     let call = BankCall::Exchange(UnverifiedJoint::from(Joint::sign(exchange, [operator])));
     let client = Clients::default().on(Circuit::Identified(operator.public()), bank.address()?)?;

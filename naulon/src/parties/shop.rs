@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use naulon_money::{Amount, Currency};
-use naulon_shop::{SaleState, SaleSummary, ShopFront, SqliteReader, SqliteStore};
+use naulon_purchase::refund::MAX_REFUNDS;
+use naulon_shop::{FolderGrants, Grants, SaleState, SaleSummary, ShopFront, SqliteReader, SqliteStore};
 use naulon_statement::Digest;
 use naulon_wire::EvidenceFile;
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub enum ShopCommand {
     Serve(Serve),
     /// List the newest sales, or write one's evidence
     Sales(Sales),
+    /// Grant a refund of a sale; its buyer takes it with `naulon wallet refund`
+    Refund(Refund),
     /// Copy the shop's folder and its store as it is at one moment; the server may be running
     Backup(Backup),
     /// Bring the store's tables up to date after an update of the program
@@ -141,6 +144,21 @@ pub struct Migrate {
     migrating: upkeep::Migrating,
 }
 
+/// `naulon shop refund`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is paid before the buyer comes for it, and then each refund once, out of the shop's account. All refunds of a sale
+together are at most its price. Repeating the command grants one more.")]
+pub struct Refund {
+    #[command(flatten)]
+    folder: Folder,
+    /// The sale, as `naulon shop sales` shows it.
+    sale: Digest,
+    /// How much; by default what is left of the price.
+    #[arg(long)]
+    amount: Option<Amount>,
+}
+
 /// `naulon shop show`
 #[derive(Debug, Args)]
 pub struct Show {
@@ -169,6 +187,7 @@ impl ShopCommand {
             ShopCommand::Add(add) => add.run(output),
             ShopCommand::Serve(serve) => serve.run(passphrase, output),
             ShopCommand::Sales(sales) => sales.run(output),
+            ShopCommand::Refund(refund) => refund.run(output),
             ShopCommand::Backup(backup) => backup.run(output),
             ShopCommand::Migrate(migrate) => migrate.run(output),
             ShopCommand::Show(show) => show.run(output),
@@ -279,6 +298,28 @@ impl Migrate {
     fn run(&self, output: Output) -> anyhow::Result<Exit> {
         let store = PartyFolder::open(&self.folder.dir).path(shop_room::STORE_FILE);
         self.migrating.run(output, |rehearsal| Ok(SqliteStore::migrate(&store, rehearsal)?))
+    }
+}
+
+impl Refund {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let store = folder.path(shop_room::STORE_FILE);
+        let sales = SqliteReader::open(&store).with_context(|| format!("{}", store.display()))?;
+        let sale = sales.sale(&self.sale)?.with_context(|| format!("there is no sale {}", self.sale))?;
+        let summary = SaleSummary::of(self.sale, &sale);
+        ensure!(summary.state == SaleState::Paid, "the sale is not paid, so there is nothing to give back");
+        let grants = FolderGrants::new(&folder.path(shop_room::REFUNDS));
+        let granted = grants.granted(&self.sale)?;
+        let before = Amount::checked_sum(granted.iter().copied()).context("the refunds cannot be counted")?;
+        let left = summary.price.checked_sub(before).unwrap_or(Amount::ZERO);
+        let amount = self.amount.unwrap_or(left);
+        ensure!(!amount.is_zero() && amount <= left, "of this sale {left} {} can be given back", summary.currency);
+        ensure!(granted.len() < MAX_REFUNDS as usize, "a sale has at most {MAX_REFUNDS} refunds");
+        grants.grant(&self.sale, amount)?;
+        let report = serde_json::json!({ "sale": self.sale.to_string(), "amount": amount.to_string() });
+        output.result(&report, |_| format!("{amount} {} are granted", summary.currency))?;
+        Ok(Exit::Ok)
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use naulon_durable::sealed::Passphrase;
 use naulon_money::Amount;
 use naulon_purchase::{MAX_DESCRIPTION_LEN, MAX_TITLE_LEN, MerchantRules};
-use naulon_shop::{FolderShelf, SHOP_SECRET_LEN, Shop, ShopKeys, SqliteStore, Terms};
+use naulon_shop::{FolderGrants, FolderShelf, SHOP_SECRET_LEN, Shop, ShopKeys, SqliteStore, Terms};
 use naulon_statement::PublicKey;
 use naulon_wire::Address;
 
@@ -21,6 +21,8 @@ use crate::output::{Output, Unit};
 const KEY_FILE: &str = "shop.key";
 /// The file of the sales.
 pub const STORE_FILE: &str = "shop.sqlite";
+/// The folder of the refunds that were granted.
+pub const REFUNDS: &str = "refunds";
 /// The folder of what is for sale, with its list.
 const SHELF: &str = "shelf";
 /// The folder of the encrypted goods.
@@ -104,7 +106,8 @@ pub fn open(
         two_sided: settings.two_sided,
         entries: entry_modes(&settings.entries)?,
     };
-    Ok(Shop::open(keys, rules, terms, shelf, SqliteStore::open(&folder.path(STORE_FILE))?)?)
+    let shop = Shop::open(keys, rules, terms, shelf, SqliteStore::open(&folder.path(STORE_FILE))?)?;
+    Ok(shop.with_grants(FolderGrants::new(&folder.path(REFUNDS))))
 }
 
 /// Where banks and logs are.

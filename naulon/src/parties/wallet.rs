@@ -59,6 +59,8 @@ pub enum WalletCommand {
     Refresh(Refresh),
     /// Give tokens back to the account
     Deposit(Deposit),
+    /// Take what a shop gives back of a purchase, as fresh tokens
+    Refund(Refund),
     /// List everything that was begun
     History(Plain),
     /// Go on with what is under way
@@ -258,6 +260,19 @@ pub struct Deposit {
     folder: Folder,
 }
 
+/// `naulon wallet refund`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The shop's keeper grants a refund first (`naulon shop refund SALE`). The wallet shows the shop that it holds the key which
+paid, and gets fresh tokens, which neither shop nor bank can tell from others. The shop learns by it which tokens had paid.
+It may be repeated; each refund comes once.")]
+pub struct Refund {
+    /// The purchase, by the number that `naulon wallet history` shows.
+    operation: u64,
+    #[command(flatten)]
+    folder: Folder,
+}
+
 /// `naulon wallet resume`
 #[derive(Debug, Args)]
 pub struct Resume {
@@ -321,6 +336,7 @@ impl WalletCommand {
             | WalletCommand::Deposit(Deposit { folder, .. })
             | WalletCommand::OrderToken(OrderToken { folder, .. })
             | WalletCommand::Receipts(Receipts { folder, .. })
+            | WalletCommand::Refund(Refund { folder, .. })
             | WalletCommand::Evidence(Evidence { folder, .. }) => folder,
         };
         let shop = match self {
@@ -379,6 +395,10 @@ impl WalletCommand {
                 room.look().await?;
                 let amount = deposit.amount.map_or(DepositAmount::All, DepositAmount::Exactly);
                 room.wallet().deposit(room.bank.key, amount, now(), &*entropy()?)?
+            }
+            WalletCommand::Refund(refund) => {
+                room.describe().await?;
+                room.wallet().refund(OperationId(refund.operation), now(), &*entropy()?)?
             }
             WalletCommand::Buy(buy) => match begun {
                 Some(operation) => operation,

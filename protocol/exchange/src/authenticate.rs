@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use naulon_money::Amount;
-use naulon_statement::{Digest, Joint, PublicKey, Signed, Unverified, UnverifiedJoint};
+use naulon_statement::{Digest, Joint, PublicKey, Signed, StatementError, Unverified, UnverifiedJoint};
 
 use crate::decision::{ProvenDecision, UnverifiedDecision};
 use crate::instrument::{Given, Wanted, all_given, all_wanted, brand_of, offer_mark, part_marks, purchase};
@@ -56,6 +56,9 @@ pub fn authenticate(rules: &Rules, request: UnverifiedJoint<Exchange>) -> Result
     let wanted = all_wanted(rules, exchange)?;
     if let Some(condition) = &exchange.condition {
         purchase::check_form(exchange, condition)?;
+    }
+    if exchange.seal_to.is_some_and(|key| !key.takes_boxes()) {
+        return Err(StatementError::Malformed.into());
     }
     check_distinct(exchange, &given)?;
     check_balanced(&given, &wanted)?;

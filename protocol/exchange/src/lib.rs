@@ -25,6 +25,7 @@ mod instrument;
 mod promise;
 mod refusal;
 pub mod register;
+mod reply;
 mod request;
 mod rules;
 mod state;
@@ -43,6 +44,7 @@ pub use entry::{
 pub use instrument::{MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
 pub use refusal::Refusal;
+pub use reply::{open_signatures, seal_signatures};
 pub use request::{
     BalanceQuery, Carrier, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount,
     Order, Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key, spending_key,

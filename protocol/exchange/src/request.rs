@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use naulon_blind::{BlindedMessage, ReusedKey, Token};
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, PublicKey, Statement, Timestamp};
+use naulon_statement::{BoxPublicKey, Digest, PublicKey, Statement, Timestamp};
 
 use crate::entry::Entry;
 
@@ -45,6 +45,9 @@ pub struct Exchange {
     /// When set, this is an *authorization_q*: nothing is delivered until the log commits.
     #[n(5)]
     pub condition: Option<Condition>,
+    /// To whom the blind signatures are sealed, if that is not whoever asks.
+    #[n(6)]
+    pub seal_to: Option<BoxPublicKey>,
 }
 
 impl Statement for Exchange {

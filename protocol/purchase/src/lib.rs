@@ -25,6 +25,7 @@ pub mod log;
 mod log_evidence;
 pub mod merchant;
 mod offer;
+pub mod refund;
 
 pub use buyer::{Buyer, BuyerError, Ending, Step, StoredBuyer};
 pub use evidence::{Evidence, JointBytes};
@@ -33,3 +34,4 @@ pub use log::{AuthorizationM, BlindRules, LogRefusal, LogRequest, LogRules, Ruli
 pub use log_evidence::{LogEvidence, ShownEntry, judge_keeper, judge_log};
 pub use merchant::{MerchantRules, Payment, PaymentRefusal, Sale, SaleError, SaleStep, StoredSale, UnverifiedPayment};
 pub use offer::{Contract, GoodsM, GoodsQ, MAX_DESCRIPTION_LEN, MAX_OFFERED_LOGS, MAX_TITLE_LEN, OfferError};
+pub use refund::{RefundRefusal, RefundRequest, UnverifiedRefund};

@@ -9,9 +9,10 @@ use naulon_exchange::register::{FeeTable, Receipt, RegisterCopy, Side};
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, Header, Mark, Needs, Record, Refusal, Request, RequestId, Rules, State, TokenQuery,
     UnverifiedRecord, authenticate, authenticate_account, authenticate_decision, nonce_mark, output_key,
+    seal_signatures,
 };
 use naulon_money::Amount;
-use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_statement::{BoxPublicKey, Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
 use naulon_wire::{
     BankCall, BankDescription, BankReply, ExchangeReply, IssuerDirectory, OutputFate, Problem, PublicFile,
 };
@@ -276,10 +277,15 @@ impl Desk {
             State::Done | State::Committed => self.blind_signatures(record)?,
             State::Locked | State::Aborted => Vec::new(),
         };
+        let (signatures, sealed) = match record.exchange.seal_to.filter(|_| !signatures.is_empty()) {
+            Some(to) => (Vec::new(), Some(self.sealed(&to, &record.id(), &signatures)?)),
+            None => (signatures, None),
+        };
         Ok(ExchangeReply {
             request: record.id(),
             state: record.state,
             signatures,
+            sealed,
             header: None,
             authorization_b: None,
             decision: record.decision.as_ref().map(Into::into),
@@ -311,6 +317,19 @@ impl Desk {
     fn blind_signatures(&self, record: &Record) -> Result<Vec<BlindSignature>, Problem> {
         let sign = |(brand, message)| self.shared.signatory.blind_sign(brand, message).map_err(unsigned);
         record.exchange.blinded().map(sign).collect()
+    }
+
+    /// The blind signatures as only the holder of this key can read them, the same bytes every time: their entropy comes from
+    /// the bank's key and the request. No statement of the bank has such a message, and the signature is shown to nobody.
+    fn sealed(
+        &self,
+        to: &BoxPublicKey,
+        request: &RequestId,
+        signatures: &[BlindSignature],
+    ) -> Result<Vec<u8>, Problem> {
+        let message = [b"naulon/sealed-reply/1", &request.0[..]].concat();
+        let entropy = Digest::of(&[b"naulon/sealed-reply/1", &self.shared.bank.sign(&message)]);
+        seal_signatures(to, request, signatures, &entropy.0).map_err(|error| Problem::new("internal", error))
     }
 
     fn signed<T: naulon_statement::Statement + Clone>(&self, body: T) -> Unverified<T> {

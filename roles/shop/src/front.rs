@@ -152,7 +152,7 @@ impl Service<ShopCall> for ShopFront {
                 let reply = self.0.pay(payment).await?;
                 self.0.till.hand_over(reply, &stocked, (self.0.clock)())
             }
-            ShopCall::Describe | ShopCall::Offer { .. } | ShopCall::Taken(_) => {
+            ShopCall::Describe | ShopCall::Offer { .. } | ShopCall::Taken(_) | ShopCall::Refund(_) => {
                 match self.0.submit(Job::Call(call)).await? {
                     Done::Reply(reply) => reply,
                     Done::Sale(_) | Done::Asks(_) => Err(other_answer()),

@@ -1,7 +1,7 @@
 //! The shop's secrets.
 
-use naulon_exchange::SaleNumber;
-use naulon_statement::{SecretKey, derive_secret};
+use naulon_exchange::{Order, SaleNumber};
+use naulon_statement::{Digest, SecretKey, derive_secret};
 use zeroize::Zeroizing;
 
 /// The bytes of a shop's secret: the seed of its key, and the secret of its goods.
@@ -21,6 +21,18 @@ impl ShopKeys {
         let mut seed = Zeroizing::new([0; 32]);
         derive_secret(self.goods.as_slice(), &[b"naulon/blind-index/1", n], &mut *seed);
         SecretKey::from_seed(&seed)
+    }
+
+    /// The order number of a sale's refund: the same every time, so that the bank carries out one exchange for it, and one
+    /// that tells the bank nothing about the sale.
+    pub fn refund_order(&self, sale: &Digest, number: u32) -> Order {
+        let mut order = Order::default();
+        derive_secret(
+            self.goods.as_slice(),
+            &[b"naulon/refund-order/1", sale.as_bytes(), &number.to_be_bytes()],
+            &mut order,
+        );
+        order
     }
 
     /// The keys of this secret: 32 bytes of seed, 32 bytes for the goods.

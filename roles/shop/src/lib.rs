@@ -57,6 +57,7 @@
 
 mod folder;
 mod front;
+mod grants;
 mod keys;
 mod memory;
 mod sales;
@@ -69,6 +70,7 @@ mod trouble;
 
 pub use folder::{FolderShelf, MAX_ITEMS, Progress, SETTINGS_FILE, Scan, ShelfError};
 pub use front::{LIMITS, PAY_WAIT, ShopFront};
+pub use grants::{FolderGrants, Grants, MemoryGrants};
 pub use keys::{SHOP_SECRET_LEN, ShopKeys};
 pub use memory::MemoryStore;
 pub use sales::{FIRST_PAUSE, LONGEST_PAUSE};

@@ -6,10 +6,14 @@ use naulon_durable::StoreError;
 use naulon_exchange::{EntryMode, Header, OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::goods::MerchandiseKey;
-use naulon_purchase::{Evidence, GoodsM, MAX_OFFERED_LOGS, MerchantRules, Payment, PaymentRefusal, Sale};
-use naulon_statement::{Duration, Signed, Timestamp, Unverified};
-use naulon_wire::{AnyCall, Ask, BankCall, Circuit, Item, Problem, ShopCall, ShopDescription, ShopReply};
+use naulon_purchase::refund::{refund_exchange, within_price};
+use naulon_purchase::{
+    Evidence, GoodsM, MAX_OFFERED_LOGS, MerchantRules, Payment, PaymentRefusal, RefundRefusal, Sale, UnverifiedRefund,
+};
+use naulon_statement::{Duration, Joint, Signed, Timestamp, Unverified, UnverifiedJoint};
+use naulon_wire::{AnyCall, Ask, BankCall, Circuit, Item, Problem, Refund, ShopCall, ShopDescription, ShopReply};
 
+use crate::grants::{Grants, MemoryGrants};
 use crate::keys::ShopKeys;
 use crate::sales::OpenSale;
 use crate::shelf::Shelf;
@@ -41,6 +45,7 @@ pub struct Shop<S, G> {
     till: Till,
     shelf: G,
     pub(crate) store: S,
+    grants: Box<dyn Grants>,
     /// Every sale that is not settled.
     pub(crate) open: BTreeMap<SaleId, OpenSale>,
     halted: bool,
@@ -109,7 +114,14 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
         }
         let open = store.open_sales()?.into_iter().map(|(id, sale)| (id, OpenSale::new(sale))).collect();
         let till = Till::new(&keys.goods, &rules, &terms.currency);
-        Ok(Shop { keys, rules, terms, till, shelf, store, open, halted: false })
+        let grants = Box::new(MemoryGrants::default());
+        Ok(Shop { keys, rules, terms, till, shelf, store, grants, open, halted: false })
+    }
+
+    /// The shop with the refunds that its keeper grants.
+    #[must_use]
+    pub fn with_grants(self, grants: impl Grants + 'static) -> Self {
+        Shop { grants: Box::new(grants), ..self }
     }
 
     /// Answers one call. `entropy` fills a slice with fresh random bytes; only offers take some.
@@ -140,8 +152,27 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
                 let answer = self.pay(vec![payment], now).pop().unwrap_or_else(unanswered);
                 answer.map(|(_, reply)| reply)
             }
+            ShopCall::Refund(refund) => Ok(self.refund(*refund)?),
             ShopCall::Taken(header) => Ok(self.taken(&header)?),
         }
+    }
+
+    /// What is granted as a refund, and, if the buyer has named outputs, an exchange that gives it. Nothing is stored for it:
+    /// each refund has one order number, so the bank carries out one exchange for it.
+    fn refund(&self, refund: UnverifiedRefund) -> Result<ShopReply, Trouble> {
+        self.check_running()?;
+        let id = refund.request.claimed_body().sale;
+        let sale = self.store.sale(&id)?.ok_or(Trouble::UnknownSale(id))?;
+        let request = refund.verify(&sale)?;
+        let grants = within_price(sale.payment.goods_m.price, self.grants.granted(&id)?);
+        let amount = usize::try_from(request.number).ok().and_then(|number| grants.get(number).copied());
+        let amount = amount.ok_or(RefundRefusal::NotGranted)?;
+        let exchange = (!request.outputs.is_empty()).then(|| {
+            let order = self.keys.refund_order(&id, request.number);
+            let exchange = refund_exchange(&sale, &request, amount, order);
+            UnverifiedJoint::from(Joint::sign(exchange, [&self.keys.merchant]))
+        });
+        Ok(ShopReply::Refund(Box::new(Refund { bank: sale.payment.header.bank, amount, exchange })))
     }
 
     /// The offer of a sale that was taken. Who knows the header knows n: nobody but the buyer, the bank and this shop.

@@ -1,7 +1,7 @@
 //! Everything that keeps the shop from a reply, and how it is said on the wire.
 
 use naulon_durable::{Retry, StoreError};
-use naulon_purchase::{PaymentRefusal, SaleError};
+use naulon_purchase::{PaymentRefusal, RefundRefusal, SaleError};
 use naulon_wire::Problem;
 
 use crate::shelf::ReadError;
@@ -13,6 +13,9 @@ pub(crate) enum Trouble {
     /// The payment is refused.
     #[error(transparent)]
     Payment(#[from] PaymentRefusal),
+    /// There is no refund.
+    #[error(transparent)]
+    Refund(#[from] RefundRefusal),
     /// The shop does not sell that.
     #[error("the shop has no such item")]
     UnknownItem,
@@ -66,6 +69,7 @@ impl From<Trouble> for Problem {
     fn from(trouble: Trouble) -> Self {
         let code = match &trouble {
             Trouble::Payment(refusal) => return (*refusal).into(),
+            Trouble::Refund(refusal) => return (*refusal).into(),
             Trouble::UnknownItem => "unknown_item",
             Trouble::Goods(ReadError::NoSuchGoods) => "not_found",
             Trouble::Goods(ReadError::Range(size)) => return Problem::range(*size),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 use naulon_exchange::{AuthorizationB, Carrier, EntryMode, Exchange, Header, OpenAccount, UnverifiedDecision};
-use naulon_money::Amount;
+use naulon_money::{Amount, Currency};
 use naulon_purchase::{Buyer, Ending, StoredBuyer};
 use naulon_statement::cbor::{self, CborError};
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp, Unverified, UnverifiedJoint};
@@ -42,6 +42,8 @@ pub enum OperationKind {
     Refresh,
     /// Tokens become goods.
     Purchase,
+    /// A shop gives something back, as tokens.
+    Refund,
 }
 
 impl OperationKind {
@@ -53,6 +55,7 @@ impl OperationKind {
             OperationKind::Deposit => "deposit",
             OperationKind::Refresh => "refresh",
             OperationKind::Purchase => "purchase",
+            OperationKind::Refund => "refund",
         }
     }
 }
@@ -123,6 +126,7 @@ pub(crate) enum Work {
     Purchase(Box<Purchase>),
     /// A purchase found again from the seed, whose offer is not there yet.
     Recovery(Box<Recovery>),
+    Refund(Box<Refunding>),
 }
 
 /// A purchase of which only what the bank has given back is known.
@@ -201,6 +205,38 @@ pub(crate) struct Purchase {
     pub carrier: Carrier,
 }
 
+/// A refund of a purchase that has ended.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Refunding {
+    /// The sale: the digest of the bank's header.
+    #[n(1)]
+    pub sale: Digest,
+    #[n(2)]
+    pub shop: PublicKey,
+    /// Which of the sale's refunds.
+    #[n(3)]
+    pub number: u32,
+    /// The payload of the authorization that paid.
+    #[n(4)]
+    #[cbor(with = "minicbor::bytes")]
+    pub authorization_q: Vec<u8>,
+    #[n(5)]
+    pub currency: Currency,
+    /// Where the key of its first token comes from.
+    #[n(6)]
+    pub signer: Planned,
+    /// How much the shop gives back, once it has said so.
+    #[n(7)]
+    pub amount: Option<Amount>,
+    /// The outputs that were committed for it.
+    #[n(8)]
+    pub outputs: Vec<Planned>,
+    /// The shop's exchange.
+    #[n(9)]
+    pub exchange: Option<UnverifiedJoint<Exchange>>,
+}
+
 impl Purchase {
     /// The digest of the signed offer: names the goods in the goods' directory.
     pub fn offer(&self) -> Digest {
@@ -217,6 +253,7 @@ impl Operation {
             Work::Exchange(Exchanging { why: Why::Deposit, .. }) => OperationKind::Deposit,
             Work::Exchange(Exchanging { why: Why::Refresh, .. }) => OperationKind::Refresh,
             Work::Purchase(_) | Work::Recovery(_) => OperationKind::Purchase,
+            Work::Refund(_) => OperationKind::Refund,
         }
     }
 
@@ -224,7 +261,7 @@ impl Operation {
     pub fn purchase(&self) -> Option<&Purchase> {
         match &self.work {
             Work::Purchase(purchase) => Some(purchase),
-            Work::OpenAccount(_) | Work::Exchange(_) | Work::Recovery(_) => None,
+            Work::OpenAccount(_) | Work::Exchange(_) | Work::Recovery(_) | Work::Refund(_) => None,
         }
     }
 
@@ -235,6 +272,7 @@ impl Operation {
             Work::Exchange(exchanging) => WorkRow::Exchange(exchanging.clone()),
             Work::Purchase(purchase) => WorkRow::Purchase(PurchaseRow::of(purchase)),
             Work::Recovery(recovery) => WorkRow::Recovery(recovery.as_ref().clone()),
+            Work::Refund(refund) => WorkRow::Refund(refund.as_ref().clone()),
         };
         cbor::to_vec(&Row {
             bank: self.bank,
@@ -253,6 +291,7 @@ impl Operation {
             WorkRow::Exchange(exchanging) => Work::Exchange(exchanging),
             WorkRow::Purchase(purchase) => Work::Purchase(Box::new(purchase.read()?)),
             WorkRow::Recovery(recovery) => Work::Recovery(Box::new(recovery)),
+            WorkRow::Refund(refund) => Work::Refund(Box::new(refund)),
         };
         Ok(Operation { id, bank: row.bank, circuit: row.circuit, begun: row.begun, work, ended: row.ended })
     }
@@ -283,6 +322,8 @@ enum WorkRow {
     Purchase(#[n(0)] PurchaseRow),
     #[n(10)]
     Recovery(#[n(0)] Recovery),
+    #[n(11)]
+    Refund(#[n(0)] Refunding),
 }
 
 #[derive(Encode, Decode)]

@@ -3,7 +3,7 @@
 use bip39::{Language, Mnemonic};
 use naulon_blind::{BlindedMessage, ReusedKey, SEED_LEN, TokenSecrets, reusable_key, serial_number};
 use naulon_exchange::Order;
-use naulon_statement::{Digest, PublicKey, SecretKey, derive_secret};
+use naulon_statement::{BoxSecretKey, Digest, PublicKey, SecretKey, derive_secret};
 use zeroize::Zeroizing;
 
 /// How many words there are.
@@ -13,6 +13,9 @@ pub const WORD_COUNT: usize = 24;
 const ACCOUNT_DOMAIN: &[u8] = b"naulon/account/1";
 /// The domain of the numbers of orders for other clients' tokens.
 const TOKEN_ORDER_DOMAIN: &[u8] = b"naulon/token-order/1";
+
+/// Separates the keys that refunds are sealed to.
+const REFUND_DOMAIN: &[u8] = b"naulon/refund/1";
 
 /// A wallet's 24 words (BIP-39, English). They are wiped when dropped and cannot be printed by accident.
 pub struct Words(Mnemonic);
@@ -88,6 +91,14 @@ impl Seed {
         let labels = [TOKEN_ORDER_DOMAIN, bank.as_bytes(), brand.as_bytes(), message.as_bytes()];
         derive_secret(self.0.as_slice(), &labels, &mut order);
         order
+    }
+
+    /// The key that the bank's reply to a refund is sealed to: HKDF-SHA256(seed, "naulon/refund/1" ‖ sale ‖ u32be number).
+    pub(crate) fn refund(&self, sale: &Digest, number: u32) -> BoxSecretKey {
+        let mut key = Zeroizing::new([0; 32]);
+        let labels: [&[u8]; 3] = [REFUND_DOMAIN, sale.as_bytes(), &number.to_be_bytes()];
+        derive_secret(self.0.as_slice(), &labels, key.as_mut_slice());
+        BoxSecretKey::from_seed(&key)
     }
 
     /// The secrets of the token with this index under a brand.

@@ -7,6 +7,7 @@ mod exchanges;
 mod orders;
 mod purchases;
 mod recovery;
+mod refunds;
 mod replies;
 mod restore;
 mod views;
@@ -189,6 +190,7 @@ impl<S: WalletStore> Wallet<S> {
             Work::Exchange(exchanging) => Ok(vec![self.exchange_ask(&operation, exchanging)]),
             Work::Purchase(purchase) => self.purchase_asks(&operation, purchase, now),
             Work::Recovery(recovery) => Ok(self.recovery_asks(&operation, recovery, now)),
+            Work::Refund(refund) => Ok(self.refund_asks(&operation, refund)),
         }
     }
 
@@ -238,7 +240,9 @@ impl<S: WalletStore> Wallet<S> {
                 End::Purchase(naulon_purchase::Ending::GivenUp)
             }
             Work::Recovery(_) => return Err(WalletError::NotNow(op)),
-            Work::OpenAccount(_) | Work::Exchange(_) => {
+            // Nobody can have anything of it done yet.
+            Work::Refund(refund) if refund.exchange.is_none() => End::GivenUp("no_refund".to_owned()),
+            Work::OpenAccount(_) | Work::Exchange(_) | Work::Refund(_) => {
                 let refused = self.tracks.get(&op).and_then(|track| track.refused.clone());
                 let refused = refused.filter(|code| NOT_DONE.contains(&code.as_str()));
                 End::GivenUp(refused.ok_or(WalletError::NotNow(op))?)

@@ -99,6 +99,7 @@ impl BankParty {
             inputs: vec![Input::Outside { amount, reference }],
             outputs: vec![Output::Account { account, amount }],
             condition: None,
+            seal_to: None,
         };
         Joint::sign(exchange, [&keys::secret_key("operator")])
     }

@@ -27,6 +27,13 @@ pub struct BoxPublicKey(
     pub [u8; 32],
 );
 
+impl BoxPublicKey {
+    /// Whether boxes can be sealed to it: a point of small order takes none.
+    pub fn takes_boxes(&self) -> bool {
+        seal_to(self, b"", b"", b"", &[0; 32]).is_ok()
+    }
+}
+
 /// It does not print its bytes: they would link whoever seals with whoever opens.
 impl fmt::Debug for BoxPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

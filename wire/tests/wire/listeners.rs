@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use naulon_exchange::{Exchange, Input, Output};
 use naulon_money::Amount;
-use naulon_statement::{Joint, UnverifiedJoint};
+use naulon_statement::{BoxPublicKey, Joint, UnverifiedJoint};
 use naulon_wire::door::{Bind, Door};
 use naulon_wire::serve::{Terms, serve_doors};
 use naulon_wire::{Address, BankCall, BankReply, CallError, Circuit, Clients, Listener, Problem, Service};
@@ -41,10 +41,14 @@ async fn code(circuit: Circuit, address: &Address, call: &BankCall) -> String {
 }
 
 fn exchange(input: Input) -> BankCall {
+    sealed(input, None)
+}
+
+fn sealed(input: Input, seal_to: Option<BoxPublicKey>) -> BankCall {
     let amount = Amount::from_micros(5);
     let outputs = vec![Output::Account { account: key(3).public(), amount }];
     let currency = "EUR".parse().expect("a currency");
-    let body = Exchange { bank: key(1).public(), currency, inputs: vec![input], outputs, condition: None };
+    let body = Exchange { bank: key(1).public(), currency, inputs: vec![input], outputs, condition: None, seal_to };
     BankCall::Exchange(UnverifiedJoint::from(Joint::sign(body, [&key(2)])))
 }
 
@@ -57,9 +61,12 @@ async fn orders_of_accounts_are_taken_on_their_listener_alone() {
         Input::Account { account: key(2).public(), amount, order: [1; 16] },
         Input::Outside { amount, reference: [2; 16] },
     ] {
-        let call = exchange(input);
+        let call = exchange(input.clone());
         assert_eq!(code(nobody, &address, &call).await, "wrong_listener");
         assert_eq!(code(somebody, &address, &call).await, "unbalanced");
+        // Whoever brings it is not who is named, if the reply is for somebody else: a refund.
+        let refund = sealed(input, Some(BoxPublicKey([5; 32])));
+        assert_eq!(code(nobody, &address, &refund).await, "unbalanced");
     }
     // In the clothes of a Privacy Pass request it is the same order.
     let issues = samples::bank().into_iter().map(|(call, _)| call).filter(|call| matches!(call, BankCall::Issue(_)));

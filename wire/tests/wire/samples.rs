@@ -13,13 +13,15 @@ use naulon_exchange::{
     UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, UnverifiedPayment};
-use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
+use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, RefundRequest, UnverifiedPayment, UnverifiedRefund};
+use naulon_statement::{
+    BoxPublicKey, Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint,
+};
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
     BankCall, BankDescription, BankReply, ExchangeReply, IssueOrder, IssuerDirectory, Item, LogCall, LogDescription,
-    LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, ShopCall, ShopDescription, ShopReply, WitnessCall,
-    WitnessReply,
+    LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, Refund, ShopCall, ShopDescription, ShopReply,
+    WitnessCall, WitnessReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -56,6 +58,7 @@ pub fn exchange() -> Joint<Exchange> {
             entry: Entry::Plain,
             carrier: Carrier::Wallet,
         }),
+        seal_to: None,
     };
     Joint::sign(body, [&key(5)])
 }
@@ -161,6 +164,7 @@ fn exchange_reply(state: State, settled: bool) -> BankReply {
         request: exchange().id(),
         state,
         signatures: if settled { vec![BlindSignature([5; 256]), BlindSignature([6; 256])] } else { Vec::new() },
+        sealed: Some(vec![5; 304]),
         header: settled.then(|| Unverified::from(&header())),
         authorization_b: settled.then(|| Unverified::from(&promise())),
         decision: settled.then(|| UnverifiedDecision::from(&decision())),
@@ -301,6 +305,13 @@ pub fn log() -> Vec<(LogCall, Vec<LogReply>)> {
     calls.into_iter().map(with_replies).collect()
 }
 
+fn refund(outputs: Vec<Output>) -> UnverifiedRefund {
+    let seal_to = BoxPublicKey([5; 32]);
+    let request = RefundRequest { sale: header().digest(), number: 1, outputs, seal_to };
+    let request = Unverified::from(&Signed::sign(&key(5), request));
+    UnverifiedRefund { request, authorization_q: exchange().payload().to_vec() }
+}
+
 /// Every call to a shop, with replies to it.
 pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
     let calls = [
@@ -309,6 +320,8 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
         ShopCall::Goods { digest: Digest([2; 32]), range: Range { offset: 5, len: 7 } },
         ShopCall::Pay(Box::new(payment(false))),
         ShopCall::Pay(Box::new(payment(true))),
+        ShopCall::Refund(Box::new(refund(Vec::new()))),
+        ShopCall::Refund(Box::new(refund(order().outputs.clone()))),
         ShopCall::Taken(Box::new(Unverified::from(&header()))),
         ShopCall::Item { item: "ein \"Ding\" ü/%".to_owned(), authorization: None },
         ShopCall::Item { item: "..".to_owned(), authorization: Some("Payment e30".to_owned()) },
@@ -341,6 +354,11 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
                 let decision = Box::new(UnverifiedDecision::from(&decision()));
                 let (goods, receipt) = (Digest([2; 32]), "e30".to_owned());
                 vec![ShopReply::Delivered { decision, goods, receipt }, ShopReply::Pending]
+            }
+            ShopCall::Refund(_) => {
+                let refund = |exchange| Refund { bank: key(1).public(), amount: amount(), exchange };
+                let signed = Some(UnverifiedJoint::from(order()));
+                [None, signed].map(|exchange| ShopReply::Refund(Box::new(refund(exchange)))).into()
             }
             ShopCall::Pay(_) => {
                 vec![ShopReply::Decision(Box::new(UnverifiedDecision::from(&decision()))), ShopReply::Pending]

@@ -210,7 +210,7 @@ pub fn abort(header: &Header) -> LogDecision {
 
 /// An exchange of these inputs and outputs.
 pub fn exchange(inputs: Vec<Input>, outputs: Vec<Output>, condition: Option<Condition>) -> Exchange {
-    Exchange { bank: bank(), currency: currency(), inputs, outputs, condition }
+    Exchange { bank: bank(), currency: currency(), inputs, outputs, condition, seal_to: None }
 }
 
 /// A purchase from this account: n is a small number.

@@ -184,6 +184,7 @@ impl Plan {
                 entry: offer.entry(self.mode).expect("offered"),
                 carrier: Carrier::Wallet,
             }),
+            seal_to: None,
         }
     }
 }

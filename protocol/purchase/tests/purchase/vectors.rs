@@ -74,6 +74,7 @@ fn authorization_q() -> Joint<Exchange> {
             entry: Entry::Plain,
             carrier: Carrier::Wallet,
         }),
+        seal_to: None,
     };
     Joint::sign(body, &tokens())
 }
@@ -131,6 +132,7 @@ fn exchanges_have_the_bytes_of_the_file() {
         ],
         outputs: vec![Output::Account { account, amount: Amount::from_micros(5_000_000) }],
         condition: None,
+        seal_to: None,
     };
     assert_eq!(hex::encode(cbor::to_vec(&others)), file["exchange_of_other_instruments"].as_str().expect("a string"));
 }

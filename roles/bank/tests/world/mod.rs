@@ -191,7 +191,7 @@ impl Coin {
 
 pub fn exchange(inputs: Vec<Input>, outputs: Vec<Output>) -> Exchange {
     let Rules { bank, currency, .. } = rules();
-    Exchange { bank, currency, inputs, outputs, condition: None }
+    Exchange { bank, currency, inputs, outputs, condition: None, seal_to: None }
 }
 
 /// The call of an exchange signed by these keys.

@@ -187,7 +187,15 @@ pub fn settle(ask: &Ask) -> AnyReply {
 }
 
 pub fn exchange_reply(request: Digest, state: State) -> ExchangeReply {
-    ExchangeReply { request, state, signatures: Vec::new(), header: None, authorization_b: None, decision: None }
+    ExchangeReply {
+        request,
+        state,
+        signatures: Vec::new(),
+        sealed: None,
+        header: None,
+        authorization_b: None,
+        decision: None,
+    }
 }
 
 /// The goods, as the buyer gets them out of encrypted bytes with the log's key.

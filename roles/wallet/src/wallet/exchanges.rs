@@ -295,7 +295,7 @@ impl<S: WalletStore> Wallet<S> {
         entropy: &Entropy,
     ) -> Result<OperationId, WalletError> {
         let Draft { why, amount, inputs, tokens, plan: Plan { outputs, planned, changes: indices } } = draft;
-        let exchange = Exchange { bank, currency, inputs, outputs, condition: None };
+        let exchange = Exchange { bank, currency, inputs, outputs, condition: None, seal_to: None };
         let request = UnverifiedJoint::from(self.sign(exchange, &tokens, why == Why::Withdraw));
         let work = Work::Exchange(Exchanging { why, amount, request, outputs: planned });
         let (id, mut changes) = self.begin(bank, now, entropy, work);

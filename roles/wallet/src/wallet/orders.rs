@@ -31,6 +31,7 @@ impl<S: WalletStore> Wallet<S> {
             inputs: vec![Input::Account { account: account.public(), amount, order }],
             outputs: vec![Output::Blinded { brand: *brand, message: request.blinded }],
             condition: None,
+            seal_to: None,
         };
         let signed = UnverifiedJoint::from(self.sign(exchange, &[], true));
         IssueOrder::new(signed).map_err(|_| WalletError::OtherBrandsRequest)

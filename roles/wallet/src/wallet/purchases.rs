@@ -301,6 +301,7 @@ impl<S: WalletStore> Wallet<S> {
                 entry: offer.entry(purchase.mode).ok_or(WalletError::NoSuchEntry(purchase.mode))?,
                 carrier: purchase.carrier,
             }),
+            seal_to: None,
         };
         let goods_q = q.map(|_| Signed::sign(&self.spending_key(&bank, first), GoodsQ::to(&offer)));
         let authorization_q = self.sign(exchange, &chosen, false);

@@ -87,6 +87,10 @@ impl<S: WalletStore> Wallet<S> {
                 let recovery = recovery.clone();
                 self.recovery_reply(operation, *recovery, reply, now)
             }
+            (Work::Refund(refund), reply) => {
+                let refund = refund.clone();
+                self.refund_reply(operation, *refund, reply, now)
+            }
             (Work::OpenAccount(_), AnyReply::Bank(BankReply::Opened)) => {
                 let opened = vec![Event::AccountOpened(operation.bank)];
                 self.end(operation, End::Done, now, Vec::new(), opened)
@@ -306,6 +310,10 @@ impl<S: WalletStore> Wallet<S> {
                 let events = spent_event(&spent);
                 self.end(operation, End::Refused(problem.code.clone()), now, marked(spent), events)
             }
+            Work::Refund(refund) => {
+                let refund = refund.clone();
+                self.refund_refused(operation, *refund, problem, now)
+            }
             Work::Recovery(recovery) => {
                 let recovery = recovery.clone();
                 self.recovery_refused(operation, *recovery, problem, now)
@@ -451,7 +459,7 @@ impl<S: WalletStore> Wallet<S> {
         track.other_way = matches!(step, Some(Step::Pay | Step::Abort)) && !track.other_way;
     }
 
-    fn received(&self, tokens: &[Held]) -> Vec<Event> {
+    pub(super) fn received(&self, tokens: &[Held]) -> Vec<Event> {
         let received = Event::Received { amount: self.sum(tokens), tokens: tokens.len() };
         (!tokens.is_empty()).then_some(received).into_iter().collect()
     }

@@ -214,6 +214,10 @@ impl<S: WalletStore> Wallet<S> {
         let (request, items) = match &operation.work {
             Work::OpenAccount(_) | Work::Recovery(_) => return Ok((operation.bank, Vec::new())),
             Work::Exchange(exchanging) => (exchanging.request.id(), exchange_items(exchanging.request.claimed_body())),
+            Work::Refund(refund) => {
+                let exchange = refund.exchange.as_ref().ok_or(WalletError::NotNow(op))?;
+                (exchange.id(), exchange_items(exchange.claimed_body()))
+            }
             Work::Purchase(purchase) => {
                 let authorization = purchase.buyer.authorization_q().ok_or(WalletError::NotNow(op))?;
                 (authorization.id(), exchange_items(authorization))
@@ -245,6 +249,11 @@ impl<S: WalletStore> Wallet<S> {
             Work::Exchange(exchanging) => {
                 entry.amount = Some(exchanging.amount);
                 entry.currency = Some(exchanging.request.claimed_body().currency.clone());
+            }
+            Work::Refund(refund) => {
+                entry.amount = refund.amount;
+                entry.currency = Some(refund.currency.clone());
+                entry.shop = Some(refund.shop);
             }
             Work::Recovery(recovery) => {
                 let body = recovery.authorization_q.claimed_body();

@@ -141,6 +141,11 @@ impl Bank {
         *balance = balance.checked_add(amount).expect("little");
     }
 
+    pub fn pay_out(&mut self, account: PublicKey, amount: Amount) {
+        let balance = self.balances.get_mut(&account).expect("an open account");
+        *balance = balance.checked_sub(amount).expect("enough");
+    }
+
     pub fn balance(&self, account: &PublicKey) -> Option<Amount> {
         self.balances.get(account).copied()
     }
@@ -266,10 +271,13 @@ impl Bank {
         let blinded = record.exchange.blinded().filter(|_| delivered);
         let header = Header::of(&record.exchange, record.id());
         let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
+        let signatures: Vec<_> = blinded.map(|(brand, b)| self.secrets[brand].blind_sign(b).expect("signed")).collect();
+        let sealed = record.exchange.seal_to.map(|to| seal_signatures(&to, &record.id(), &signatures, &[1; 32]));
         ExchangeReply {
             request: record.id(),
             state: record.state,
-            signatures: blinded.map(|(brand, b)| self.secrets[brand].blind_sign(b).expect("signed")).collect(),
+            signatures: if sealed.is_some() { Vec::new() } else { signatures },
+            sealed: sealed.map(|sealed| sealed.expect("sealed")),
             header: header.map(|header| Unverified::from(&Signed::sign(&self.key, header))),
             authorization_b: promise.map(|promise| Unverified::from(&Signed::sign(&self.key, promise))),
             decision: record.decision.as_ref().map(UnverifiedDecision::from),

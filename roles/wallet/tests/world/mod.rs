@@ -144,6 +144,19 @@ impl World {
         (wallet, store, goods)
     }
 
+    /// Answers every question of a restoration, and ends it.
+    pub fn restore<S: WalletStore>(&mut self, wallet: &mut Wallet<S>) -> Restored {
+        for _ in 0..5_000 {
+            let entropy = self.entropy();
+            let Some((question, ask)) = wallet.restore_question(self.now, &entropy).expect("asks") else {
+                return wallet.finish_restore(self.now, &entropy).expect("done");
+            };
+            let answer = self.answer(&ask);
+            assert_eq!(wallet.restore_answered(question, answer).expect("taken"), Taken::Yes);
+        }
+        panic!("it does not end");
+    }
+
     pub fn withdraw<S: WalletStore>(&mut self, wallet: &mut Wallet<S>, amount: &str) {
         let (bank, entropy) = (self.bank.key.public(), self.entropy());
         wallet.withdraw(bank, eur(amount), self.now, &entropy).expect("begun");
@@ -195,6 +208,7 @@ pub fn name(call: &AnyCall) -> &'static str {
         AnyCall::Log(_) => "log",
         AnyCall::Shop(ShopCall::Goods { .. }) => "goods",
         AnyCall::Shop(ShopCall::Pay(_)) => "pay",
+        AnyCall::Shop(ShopCall::Refund(_)) => "refund",
         AnyCall::Shop(ShopCall::Taken(_)) => "taken",
         AnyCall::Shop(_) => "shop",
     }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use naulon_exchange::{LogIdentity, SaleNumber, key_commitment};
 use naulon_money::Amount;
 use naulon_purchase::goods::{CHUNK_LEN, FileKey, GoodsHasher, MerchandiseKey, Sealer};
-use naulon_purchase::{Contract, GoodsM, MerchantRules};
-use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
-use naulon_wire::{Item, Problem, ShopCall, ShopDescription, ShopReply};
+use naulon_purchase::refund::{refund_exchange, within_price};
+use naulon_purchase::{Contract, GoodsM, MerchantRules, RefundRefusal, Sale};
+use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_wire::{Item, Problem, Refund, ShopCall, ShopDescription, ShopReply};
 
 use super::{Log, piece};
 
@@ -30,6 +31,9 @@ pub struct Shop {
     pub is_silent: bool,
     /// How many payments it has released a key for.
     pub sales: BTreeMap<SaleNumber, (Digest, Unverified<GoodsM>)>,
+    /// The sales that were paid, and the refunds that it grants of each.
+    pub paid: BTreeMap<Digest, Sale>,
+    pub grants: Vec<Amount>,
     file_key: FileKey,
     offers: u64,
 }
@@ -52,6 +56,8 @@ impl Shop {
             price: Amount::from_micros(3_500_000),
             is_silent: false,
             sales: BTreeMap::new(),
+            paid: BTreeMap::new(),
+            grants: Vec::new(),
             file_key,
             offers: 0,
         };
@@ -118,7 +124,14 @@ impl Shop {
                     self.sales.insert(n, (payment.header.digest(), Unverified::from(&payment.goods_m)));
                 }
                 let k = key_of(&n);
-                let decision = log.commit(&payment.header, &self.key, k, now)?;
+                let header = payment.header.clone();
+                let decision = log.commit(&header, &self.key, k, now)?;
+                // This shop sees no settlement: it takes the log's commit for one.
+                let mut sale = Sale::new(payment);
+                if sale.decided(&self.rules, decision.clone()).is_ok() {
+                    sale.settled = true;
+                    self.paid.insert(header.digest(), sale);
+                }
                 Ok(ShopReply::Decision(Box::new(decision)))
             }
             ShopCall::Taken(header) => {
@@ -126,6 +139,17 @@ impl Shop {
                 let sale = self.sales.values().find(|(id, _)| *id == digest);
                 let (_, offer) = sale.ok_or_else(|| Problem::new("unknown_purchase", "no such sale"))?;
                 Ok(ShopReply::Offer(Box::new(offer.clone())))
+            }
+            ShopCall::Refund(refund) => {
+                let id = refund.request.claimed_body().sale;
+                let sale = self.paid.get(&id).ok_or_else(|| Problem::new("unknown_purchase", "no such sale"))?;
+                let request = refund.as_ref().clone().verify(sale)?;
+                let grants = within_price(sale.payment.goods_m.price, self.grants.iter().copied());
+                let amount = *grants.get(request.number as usize).ok_or(RefundRefusal::NotGranted)?;
+                let order = [request.number as u8; 16];
+                let exchange = (!request.outputs.is_empty())
+                    .then(|| Joint::sign(refund_exchange(sale, &request, amount, order), [&self.key]).into());
+                Ok(ShopReply::Refund(Box::new(Refund { bank: sale.payment.header.bank, amount, exchange })))
             }
             ShopCall::Offer { item } if *item == self.title => {
                 Ok(ShopReply::Offer(Box::new(Unverified::from(&self.offer(self.price, now)))))
