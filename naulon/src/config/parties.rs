@@ -367,6 +367,12 @@ pub struct WalletSettings {
     pub two_sided: bool,
     /// The proxy that everything goes through.
     pub proxy: String,
+    /// How long to wait between what names the account and what does not, at most.
+    pub wait: Span,
+    /// How many tokens of a brand must have been issued before one is paid with.
+    pub min_issued: u64,
+    /// Whether tokens that come straight from the account are exchanged for fresh ones before they are paid with.
+    pub refresh_first: bool,
 }
 
 impl Default for WalletSettings {
@@ -382,6 +388,9 @@ impl Default for WalletSettings {
             lock: Span(Duration::seconds(600)),
             two_sided: false,
             proxy: String::new(),
+            wait: Span(Duration::seconds(600)),
+            min_issued: naulon_wallet::FEW_ISSUED,
+            refresh_first: true,
         }
     }
 }
@@ -409,6 +418,18 @@ impl Settings for WalletSettings {
             "proxy",
             "A SOCKS5 proxy, such as Tor's, for all connections: socks5h://HOST:PORT, or socks5h://USER:PASSWORD@HOST:PORT if\n\
              it asks for that. Nothing goes out beside it, whatever happens. Each purchase has a SOCKS user name of its own.",
+        ),
+        (
+            "wait",
+            "What names the account and what does not are kept apart by a random time of at most this, or by their time they\n             could be told to be one person's. 0s waits for nothing.",
+        ),
+        (
+            "min_issued",
+            "Tokens of a brand are not paid with before so many of it were issued to anybody, by the bank's public register:\n             one hides among no more. `buy --despite-warnings` does it all the same; 0 refuses nothing.",
+        ),
+        (
+            "refresh_first",
+            "Whether tokens that come straight from the account are exchanged for fresh ones before they are paid with, so\n             that neither the time nor the amount of their withdrawal tells whose they are.",
         ),
     ];
 }

@@ -211,7 +211,7 @@ fn make_wallet(place: &Place, bank: &Identity, log: &Identity, shop: &Identity) 
         bank: bank.to_string(),
         logs: vec![log.to_string()],
         shops: vec![shop.to_string()],
-        ..WalletSettings::default()
+        ..wallet_room::settings_for(&bank.to_string())?
     };
     PartyFolder::create(&place.path("wallet"), |folder| wallet_room::make(folder, &settings, &passphrase()?))?;
     Ok(())

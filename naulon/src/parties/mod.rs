@@ -17,6 +17,8 @@ mod shop;
 pub mod shop_room;
 mod upkeep;
 mod wallet;
+mod wallet_care;
+mod wallet_evidence;
 mod wallet_fetch;
 mod wallet_lines;
 mod wallet_order;

@@ -13,6 +13,7 @@ use naulon_wallet::{BuyOptions, DepositAmount, Keys, OperationId, OperationKind}
 use naulon_wire::{EvidenceFile, Proxy};
 
 use super::PartyFolder;
+use super::wallet_care::{self, Care, Float, PrivacyOf, Renew, Tokens, Waiting};
 use super::wallet_fetch::{Authorize, Fetch};
 use super::wallet_lines::{Line, exit_of, line, listing, sentence, show_words};
 use super::wallet_order::OrderToken;
@@ -47,6 +48,8 @@ pub enum WalletCommand {
     Withdraw(Withdraw),
     /// Print what is in the wallet and in the account
     Balance(Plain),
+    /// List the tokens: how many of each brand there are, to hide among, and for how long they are good
+    Tokens(Tokens),
     /// List what a shop sells
     Items(Items),
     /// Buy an item with tokens: the file is here in the end, or the tokens are
@@ -55,8 +58,14 @@ pub enum WalletCommand {
     Fetch(Fetch),
     /// Lock tokens for an item and print what another HTTP client shows to pay with them
     Authorize(Authorize),
+    /// Say what buying an item would tell about you
+    Privacy(PrivacyOf),
     /// Exchange all tokens for fresh ones
     Refresh(Refresh),
+    /// Exchange tokens whose brand ends soon for fresh ones
+    Renew(Renew),
+    /// Fill the wallet up to an amount, with fresh tokens in all denominations
+    Float(Float),
     /// Give tokens back to the account
     Deposit(Deposit),
     /// Take what a shop gives back of a purchase, as fresh tokens
@@ -183,6 +192,8 @@ pub struct Withdraw {
     #[command(flatten)]
     keys: KeyChoice,
     #[command(flatten)]
+    wait: Waiting,
+    #[command(flatten)]
     folder: Folder,
 }
 
@@ -191,6 +202,8 @@ pub struct Withdraw {
 pub struct Refresh {
     #[command(flatten)]
     keys: KeyChoice,
+    #[command(flatten)]
+    wait: Waiting,
     #[command(flatten)]
     folder: Folder,
 }
@@ -248,6 +261,8 @@ pub struct Buy {
     #[arg(long)]
     pub(super) another: bool,
     #[command(flatten)]
+    pub(super) care: Care,
+    #[command(flatten)]
     pub(super) folder: Folder,
 }
 
@@ -256,6 +271,8 @@ pub struct Buy {
 pub struct Deposit {
     /// How much; all tokens if left out.
     amount: Option<Amount>,
+    #[command(flatten)]
+    wait: Waiting,
     #[command(flatten)]
     folder: Folder,
 }
@@ -337,10 +354,16 @@ impl WalletCommand {
             | WalletCommand::OrderToken(OrderToken { folder, .. })
             | WalletCommand::Receipts(Receipts { folder, .. })
             | WalletCommand::Refund(Refund { folder, .. })
+            | WalletCommand::Tokens(Tokens { folder })
+            | WalletCommand::Privacy(PrivacyOf { folder, .. })
+            | WalletCommand::Renew(Renew { folder, .. })
+            | WalletCommand::Float(Float { folder, .. })
             | WalletCommand::Evidence(Evidence { folder, .. }) => folder,
         };
         let shop = match self {
-            WalletCommand::Buy(Buy { shop, .. }) | WalletCommand::Items(Items { shop, .. }) => shop.as_deref(),
+            WalletCommand::Buy(Buy { shop, .. })
+            | WalletCommand::Items(Items { shop, .. })
+            | WalletCommand::Privacy(PrivacyOf { shop, .. }) => shop.as_deref(),
             _ => None,
         };
         let shop = shop.map(|shop| learn_shop(folder, shop)).transpose()?;
@@ -348,6 +371,12 @@ impl WalletCommand {
         let passphrase = passphrase.open("the wallet")?;
         let mut room = wallet_room::open(&party, settings, &passphrase, output)?;
         super::serving::runtime()?.block_on(self.run_in(&mut room, shop, folder.patience, output))
+    }
+
+    /// Whether it sends what names the account, which must not be tied by its time to what does not.
+    fn names_account(&self) -> bool {
+        use WalletCommand::{Balance, Deposit, Float, OpenAccount, OrderToken, Withdraw};
+        matches!(self, Balance(_) | Deposit(_) | Float(_) | OpenAccount(_) | OrderToken(_) | Withdraw(_))
     }
 
     async fn run_in(
@@ -366,10 +395,18 @@ impl WalletCommand {
         }
         let begun = match self {
             WalletCommand::Buy(buy) if !buy.another => buy.begun(room, shop.clone()).await?,
+            WalletCommand::Refund(refund) => room.wallet().refunding(OperationId(refund.operation))?,
             _ => None,
         };
         room.take_up().await?;
+        if !self.names_account() {
+            wallet_care::renew_due(room).await?;
+        }
         let operation = match self {
+            WalletCommand::Tokens(tokens) => return tokens.run(room, output).await,
+            WalletCommand::Privacy(privacy) => return privacy.run(room, shop, output).await,
+            WalletCommand::Renew(renew) => return renew.run(room, output).await,
+            WalletCommand::Float(float) => float.run(room, output).await?,
             WalletCommand::Balance(_) => return balance(room, output).await,
             WalletCommand::History(_) => return history(room, output),
             WalletCommand::Evidence(evidence) => return evidence.run(room, output),
@@ -383,26 +420,32 @@ impl WalletCommand {
             WalletCommand::OpenAccount(_) => room.wallet().open_account(room.bank.key, now())?,
             WalletCommand::Withdraw(withdraw) => {
                 room.describe().await?;
+                wallet_care::keep_apart(room, true, withdraw.wait, output).await?;
                 let keys = withdraw.keys.keys();
                 room.wallet().withdraw_with(room.bank.key, withdraw.amount, keys, now(), &*entropy()?)?
             }
             WalletCommand::Refresh(refresh) => {
                 room.describe().await?;
+                wallet_care::keep_apart(room, false, refresh.wait, output).await?;
                 room.wallet().refresh_with(room.bank.key, refresh.keys.keys(), now(), &*entropy()?)?
             }
             WalletCommand::Deposit(deposit) => {
                 // Money goes back whatever the bank says of new brands.
                 room.look().await?;
+                wallet_care::keep_apart(room, true, deposit.wait, output).await?;
                 let amount = deposit.amount.map_or(DepositAmount::All, DepositAmount::Exactly);
                 room.wallet().deposit(room.bank.key, amount, now(), &*entropy()?)?
             }
-            WalletCommand::Refund(refund) => {
-                room.describe().await?;
-                room.wallet().refund(OperationId(refund.operation), now(), &*entropy()?)?
-            }
+            WalletCommand::Refund(refund) => match begun {
+                Some(operation) => operation,
+                None => {
+                    room.describe().await?;
+                    room.wallet().refund(OperationId(refund.operation), now(), &*entropy()?)?
+                }
+            },
             WalletCommand::Buy(buy) => match begun {
                 Some(operation) => operation,
-                None => buy.begin(room, shop).await?,
+                None => buy.begin(room, shop, output).await?,
             },
             WalletCommand::Init(_)
             | WalletCommand::Show(_)
@@ -427,7 +470,7 @@ impl Init {
             threshold: self.threshold,
             logs: identity::lines_of(&self.log, Role::Log)?,
             shops: identity::lines_of(&self.shop, Role::Shop)?,
-            ..WalletSettings::default()
+            ..wallet_room::settings_for(&self.bank)?
         };
         let words = PartyFolder::create(&self.dir, |folder| {
             wallet_room::make(folder, &settings, &passphrase.create("the wallet")?)
@@ -450,10 +493,15 @@ impl Buy {
     }
 
     /// Takes an offer and begins to buy it.
-    pub(super) async fn begin(&self, room: &mut Room, shop: Option<Identity>) -> anyhow::Result<OperationId> {
+    pub(super) async fn begin(
+        &self,
+        room: &mut Room,
+        shop: Option<Identity>,
+        output: Output,
+    ) -> anyhow::Result<OperationId> {
         room.describe().await?;
         let shop = room.shop(shop)?;
-        let offer = room.offer(&shop, &self.item).await?;
+        let mut offer = room.offer(&shop, &self.item).await?;
         let (log, entries) = room.choose_entry(offer.claimed_body(), self.entries).await?;
         let options = BuyOptions {
             two_sided: self.two_sided || room.settings.two_sided,
@@ -464,6 +512,10 @@ impl Buy {
             entries,
             carrier: Carrier::Wallet,
         };
+        let patience = self.folder.patience();
+        if wallet_care::before_paying(room, &offer, &options, self.care, patience, output).await? {
+            offer = room.offer(&shop, &self.item).await?;
+        }
         Ok(room.wallet().buy(offer, options, now(), &*entropy()?)?)
     }
 }
@@ -549,7 +601,10 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
         InAccount::NotOpen => (None, "no account yet".to_owned()),
         InAccount::Unknown => (None, "not known, the bank cannot be reached".to_owned()),
     };
+    let (countdown, at) = (room.wallet().countdown(&room.bank.key), room.now().0);
+    let over = wallet_care::ended(&countdown, at);
     let report = serde_json::json!({
+        "ends": wallet_care::countdown_json(&countdown, at), "ended": over.to_string(),
         "currency": currency, "tokens": free, "count": count, "remainders": remainders, "reserved": reserved,
         "spent_elsewhere": spent,
         "account": account, "account_key": room.wallet().account(&room.bank.key).to_string(),
@@ -563,6 +618,12 @@ async fn balance(room: &mut Room, output: Output) -> anyhow::Result<Exit> {
         if remainders != Amount::ZERO.to_string() {
             let told = format!("{remainders} {currency}: for `buy --keep-remainder`, or `refresh` them");
             pairs.insert(1, ("of these, left on used tokens", told));
+        }
+        if let Some(told) = wallet_care::countdown_text(&countdown, at) {
+            pairs.push(("tokens end", told));
+        }
+        if !over.is_zero() {
+            pairs.push(("worth nothing", format!("{over} {currency} of these: nobody exchanged them in time")));
         }
         if spent != Amount::ZERO.to_string() {
             pairs.push(("spent elsewhere", format!("{spent} {currency}, by another copy of this wallet")));

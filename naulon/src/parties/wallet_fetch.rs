@@ -11,6 +11,7 @@ use naulon_wire::shop::item_of_url;
 use naulon_wire::{Address, CallError, Circuit, Clients, ShopCall};
 
 use super::wallet::{Buy, Folder, learn_shop, report};
+use super::wallet_care::Care;
 use super::wallet_room::{self, Room};
 use super::{folder, serving};
 use crate::clock::now;
@@ -68,6 +69,8 @@ struct What {
     #[arg(long)]
     two_sided: bool,
     #[command(flatten)]
+    care: Care,
+    #[command(flatten)]
     folder: Folder,
 }
 
@@ -77,7 +80,7 @@ impl Fetch {
         let (shop, buy) = runtime.block_on(self.what.look(self.another))?;
         let mut room = self.what.open(&passphrase, output)?;
         let fetched = runtime.block_on(async {
-            let operation = self.what.begin(&mut room, shop, &buy).await?;
+            let operation = self.what.begin(&mut room, shop, &buy, output).await?;
             let patience = self.what.folder.patience();
             let went = room.see_through(Some(operation), patience).await?;
             let place = room.wallet().operation(operation, now())?.and_then(|entry| entry.place);
@@ -98,7 +101,7 @@ impl Authorize {
         let mut room = self.what.open(&passphrase, output)?;
         let patience = self.what.folder.patience();
         let operation = runtime.block_on(async {
-            let operation = self.what.begin(&mut room, shop, &buy).await?;
+            let operation = self.what.begin(&mut room, shop, &buy, output).await?;
             room.run_to_payment(operation, patience).await?;
             Ok::<_, anyhow::Error>(operation)
         })?;
@@ -152,6 +155,7 @@ impl What {
             keep_remainder: false,
             entries: None,
             another,
+            care: self.care,
             folder: self.folder.clone(),
         };
         Ok((shop, buy))
@@ -162,11 +166,11 @@ impl What {
     }
 
     /// The purchase of this that is under way, or a new one. Either way it is paid at the item's own path.
-    async fn begin(&self, room: &mut Room, shop: Identity, buy: &Buy) -> anyhow::Result<OperationId> {
+    async fn begin(&self, room: &mut Room, shop: Identity, buy: &Buy, output: Output) -> anyhow::Result<OperationId> {
         let begun = if buy.another { None } else { buy.begun(room, Some(shop.clone())).await? };
         let operation = match begun {
             Some(operation) => operation,
-            None => buy.begin(room, Some(shop)).await?,
+            None => buy.begin(room, Some(shop), output).await?,
         };
         room.pay_at(operation, buy.item.clone());
         Ok(operation)

@@ -175,7 +175,7 @@ impl Restore {
             bank: Identity::find(bank, Role::Bank)?.to_string(),
             logs: identity::lines_of(&self.log, Role::Log)?,
             shops: identity::lines_of(&self.shop, Role::Shop)?,
-            ..WalletSettings::default()
+            ..wallet_room::settings_for(bank)?
         };
         with_proxy(settings, self.folder.proxy())
     }

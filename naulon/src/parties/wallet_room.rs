@@ -1,6 +1,7 @@
 //! The wallet of a folder: made, opened, and driven over HTTP.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -22,13 +23,15 @@ use naulon_wallet::{
 use naulon_wire::{Address, CallError, Clients, Item, Proxy};
 use tokio::time::Instant;
 
-use super::PartyFolder;
 use super::folder::random;
-use crate::config::WalletSettings;
+use super::{PartyFolder, wallet_evidence};
+use crate::config::{Span, WalletSettings};
 use crate::identity::{self, Identity, Role};
 use crate::output::{self, Output, Unit};
 
 const STORE_FILE: &str = "wallet.sqlite";
+/// The folder of what convicts others.
+const EVIDENCE: &str = "evidence";
 /// For how long a command first goes on with what is under way before it turns to what it was asked for.
 const TAKE_UP: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,8 @@ pub struct Room {
     /// How many steps were taken.
     steps: Arc<AtomicU64>,
     why_stuck: Option<String>,
+    /// Where evidence goes.
+    evidence: PathBuf,
 }
 
 /// How far an operation has come.
@@ -65,6 +70,26 @@ pub enum InAccount {
     NotOpen,
     /// The bank cannot be reached.
     Unknown,
+}
+
+/// The settings of a wallet for this bank, before anything is chosen. A bank on this machine is a trial: there is nobody to
+/// hide among, and nothing to wait for.
+pub fn settings_for(bank: &str) -> anyhow::Result<WalletSettings> {
+    let settings = WalletSettings::default();
+    match is_local(&Identity::find(bank, Role::Bank)?) {
+        true => Ok(WalletSettings {
+            wait: Span(naulon_statement::Duration(0)),
+            min_issued: 0,
+            refresh_first: false,
+            ..settings
+        }),
+        false => Ok(settings),
+    }
+}
+
+fn is_local(bank: &Identity) -> bool {
+    let host = bank.url.split_once("://").map_or("", |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
 }
 
 /// Makes a wallet in a folder. The words are shown to the person and kept nowhere but, as a seed, in the sealed store.
@@ -112,7 +137,8 @@ pub fn open(
         all.map(|party| Ok((party.key, party.address()?))).collect::<anyhow::Result<_>>()?;
     let driver = Driver::new(wallet, clients(&settings)?, addresses.clone());
     let logs = logs.iter().map(|log| log.key).collect();
-    Ok(Room { driver, settings, bank, logs, shops, addresses, steps, why_stuck: None })
+    let evidence = folder.path(EVIDENCE);
+    Ok(Room { driver, settings, bank, logs, shops, addresses, steps, why_stuck: None, evidence })
 }
 
 impl Room {
@@ -134,7 +160,13 @@ impl Room {
     /// Goes on with what is under way, for a moment.
     pub async fn take_up(&mut self) -> anyhow::Result<()> {
         self.driver.run_all(Some(Instant::now() + TAKE_UP)).await?;
-        Ok(())
+        self.keep_evidence()
+    }
+
+    /// Writes down what convicts others, where the wallet has met it.
+    fn keep_evidence(&self) -> anyhow::Result<()> {
+        let kept = self.wallet().kept_evidence();
+        kept.iter().try_for_each(|evidence| wallet_evidence::keep(&self.evidence, evidence))
     }
 
     /// Sees one operation through, or all; gives up for now when nothing has moved for as long as `patience`.
@@ -147,6 +179,7 @@ impl Room {
                 None => self.driver.run_all(until).await?,
             };
             let mut open = false;
+            self.keep_evidence()?;
             for outcome in outcomes {
                 open |= !self.has_ended(outcome)?;
             }
@@ -173,7 +206,9 @@ impl Room {
     /// As [`describe`](Self::describe), and says why the register was not taken. A brand that cannot be used keeps nobody
     /// from using the others, nor from giving tokens back.
     pub async fn look(&mut self) -> anyhow::Result<Option<RegisterRefusal>> {
-        match self.driver.learn(self.bank.key).await {
+        let learnt = self.driver.learn(self.bank.key).await;
+        self.keep_evidence()?;
+        match learnt {
             Ok(accepted) => {
                 for refusal in &accepted.refused {
                     output::note(format_args!("a brand of the bank is not used: {refusal}"));
@@ -366,10 +401,8 @@ fn witnesses(settings: &WalletSettings, bank: &Identity) -> anyhow::Result<Witne
     let key = |line: &String| line.split(' ').next().unwrap_or_default().parse();
     let keys = settings.witnesses.iter().map(key).collect::<Result<Vec<WitnessVerifier>, _>>();
     let policy = crate::witnesses::policy(&keys.context("the setting witnesses")?, settings.threshold)?;
-    let host = bank.url.split_once("://").map_or("", |(_, rest)| rest);
-    let local = ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local));
     ensure!(
-        local || !policy.is_unwitnessed(),
+        is_local(bank) || !policy.is_unwitnessed(),
         "the bank is not on this machine: name witnesses that watch its register (setting witnesses)"
     );
     Ok(policy)

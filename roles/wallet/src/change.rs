@@ -24,6 +24,8 @@ pub(crate) enum Change {
     Terms(PublicKey, BankTerms),
     /// What was seen of a bank's register.
     Register(PublicKey, RegisterMemory),
+    /// The newest checkpoint of a log that came with a decision.
+    Tree(PublicKey, String),
     /// A brand that was accepted.
     Brand(Signed<Brand>, Arc<KnownBrand>),
     /// The next index of a brand.
@@ -56,6 +58,7 @@ impl Change {
             Change::Counter(next) => put(Kind::Counter, ONLY, next.to_be_bytes().to_vec()),
             Change::Terms(bank, terms) => put(Kind::Bank, bank.as_bytes(), cbor::to_vec(terms)),
             Change::Register(bank, memory) => put(Kind::Register, bank.as_bytes(), cbor::to_vec(memory)),
+            Change::Tree(log, note) => put(Kind::Tree, log.as_bytes(), note.clone().into_bytes()),
             Change::Brand(signed, known) => put(Kind::Brand, known.key_id(), signed.bytes().to_vec()),
             Change::Index(brand, next) => put(Kind::Index, brand.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Key(bank, next) => put(Kind::Key, bank.as_bytes(), next.to_be_bytes().to_vec()),

@@ -241,10 +241,22 @@ impl<S: WalletStore + 'static> Driver<S> {
     pub async fn learn(&self, bank: PublicKey) -> Result<Accepted, DriverError> {
         match self.ask_anonymously(bank, AnyCall::Bank(BankCall::Describe)).await? {
             AnyReply::Bank(BankReply::Description(description)) if description.bank == bank => {
-                Ok(self.with(move |wallet, now, _| wallet.accept_description(description, now)).await??)
+                let accepted = self.with(move |wallet, now, _| wallet.accept_description(description, now)).await??;
+                self.learn_counts(bank).await?;
+                Ok(accepted)
             }
             _ => Err(DriverError::Misfit(bank)),
         }
+    }
+
+    /// Fetches what the bank has counted until its last day, of all its brands. That it does not answer is no error: the
+    /// privacy meter says that the counts are withheld.
+    async fn learn_counts(&self, bank: PublicKey) -> Result<(), DriverError> {
+        let Some(call) = self.with(move |wallet, _, _| wallet.counts_call(&bank)).await? else { return Ok(()) };
+        if let Ok(AnyReply::Bank(BankReply::Public(file))) = self.ask_anonymously(bank, AnyCall::Bank(call)).await {
+            self.with(move |wallet, _, _| wallet.accept_counts(&bank, &file.bytes)).await?;
+        }
+        Ok(())
     }
 
     /// Asks for the balance of the wallet's account at a bank.

@@ -70,6 +70,7 @@ pub use seed::{Seed, WORD_COUNT, Words, WordsError};
 pub use store::{Kind, MemoryStore, Row, SealedStore, SealedStoreError, WalletStore, Write};
 pub use token::TokenState;
 pub use wallet::{
-    Accepted, Balance, BrandRefusal, BuyOptions, Contents, DEFAULT_LOCK, DepositAmount, Differences, Entropy, Entry,
-    Found, Keys, MAX_FETCHES, Question, Restored, Taken, TokenEntry, Wallet,
+    Accepted, Balance, BrandRefusal, BuyOptions, Contents, Countdown, DEFAULT_LOCK, DepositAmount, Differences,
+    Entropy, Entry, FEW_ISSUED, Found, KeptEvidence, Keys, MANY_ISSUED, MAX_FETCHES, Privacy, PrivacyLevel,
+    PrivacyReason, Question, RENEWAL_WINDOW, Restored, Taken, TokenEntry, Wallet,
 };

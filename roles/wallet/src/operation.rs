@@ -203,6 +203,8 @@ pub(crate) struct Purchase {
     pub mode: EntryMode,
     /// Who takes the bank's promise to the shop.
     pub carrier: Carrier,
+    /// What the bank has promised instead of what was authorized: evidence.
+    pub misfit: Option<(Unverified<Header>, Unverified<AuthorizationB>)>,
 }
 
 /// A refund of a purchase that has ended.
@@ -352,6 +354,10 @@ struct PurchaseRow {
     mode: EntryMode,
     #[n(12)]
     carrier: Carrier,
+    #[n(13)]
+    misfit_header: Option<Unverified<Header>>,
+    #[n(14)]
+    misfit_promise: Option<Unverified<AuthorizationB>>,
 }
 
 impl PurchaseRow {
@@ -368,6 +374,8 @@ impl PurchaseRow {
             restored: purchase.restored,
             mode: purchase.mode,
             carrier: purchase.carrier,
+            misfit_header: purchase.misfit.as_ref().map(|(header, _)| header.clone()),
+            misfit_promise: purchase.misfit.as_ref().map(|(_, promise)| promise.clone()),
         }
     }
 
@@ -385,6 +393,7 @@ impl PurchaseRow {
             restored: self.restored,
             mode: self.mode,
             carrier: self.carrier,
+            misfit: self.misfit_header.zip(self.misfit_promise),
         })
     }
 }

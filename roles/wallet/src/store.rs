@@ -31,6 +31,8 @@ pub enum Kind {
     Key = 9,
     /// What was seen of a bank's register, by the bank's key.
     Register = 10,
+    /// The newest checkpoint of a log that came with a decision, by the log's key.
+    Tree = 11,
     /// How far the bank certainly knows a brand's indices, by token key id.
     Known = 16,
     /// What a restoration has found out so far; gone when it is done.
@@ -39,7 +41,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Seed,
         Kind::Counter,
         Kind::Bank,
@@ -50,6 +52,7 @@ impl Kind {
         Kind::Past,
         Kind::Key,
         Kind::Register,
+        Kind::Tree,
         Kind::Known,
         Kind::Restoring,
     ];

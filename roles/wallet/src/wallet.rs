@@ -3,19 +3,25 @@
 mod brands;
 mod comparison;
 mod delivery;
+mod evidence;
 mod exchanges;
 mod orders;
+mod privacy;
 mod purchases;
 mod recovery;
 mod refunds;
+mod renewal;
 mod replies;
 mod restore;
 mod views;
 
 pub use brands::{Accepted, BrandRefusal};
 pub use comparison::{Contents, Differences};
+pub use evidence::KeptEvidence;
 pub use exchanges::{DepositAmount, Keys};
+pub use privacy::{FEW_ISSUED, MANY_ISSUED, Privacy, PrivacyLevel, PrivacyReason};
 pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
+pub use renewal::{Countdown, RENEWAL_WINDOW};
 pub use restore::{Found, Question, Restored, Taken};
 pub(crate) use views::PAYING;
 pub use views::{Balance, Entry, TokenEntry};
@@ -25,7 +31,7 @@ use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::{Retry, StoreError};
-use naulon_exchange::register::RegisterMemory;
+use naulon_exchange::register::{DaySummary, RegisterEntry, RegisterMemory};
 use naulon_exchange::{Exchange, Input, Output};
 use naulon_money::{Amount, Grid};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp, Unverified, cbor, derive_secret};
@@ -62,6 +68,9 @@ pub struct Wallet<S: WalletStore> {
     terms: BTreeMap<PublicKey, BankTerms>,
     /// What was seen of the banks' registers.
     registers: BTreeMap<PublicKey, RegisterMemory>,
+    /// Where the sums of the banks' last days stand, and these sums. They are public, and asked for anew after a start.
+    last_days: BTreeMap<PublicKey, (u64, RegisterEntry)>,
+    counts: BTreeMap<PublicKey, DaySummary>,
     brands: BTreeMap<Digest, Arc<KnownBrand>>,
     indices: BTreeMap<Digest, u32>,
     /// The bank certainly knows the indices below.
@@ -74,6 +83,10 @@ pub struct Wallet<S: WalletStore> {
     operations: BTreeMap<OperationId, Operation>,
     /// What is remembered of operations under way until the next start only.
     tracks: BTreeMap<OperationId, Track>,
+    /// The newest checkpoint of each log that came with a decision.
+    trees: BTreeMap<PublicKey, String>,
+    /// Evidence that was found, until somebody takes it.
+    kept: Vec<KeptEvidence>,
     events: Vec<(OperationId, Event)>,
     watch: Option<Watch>,
     /// A write failed in a way that leaves open whether it happened.
@@ -136,6 +149,8 @@ impl<S: WalletStore> Wallet<S> {
             next,
             terms: BTreeMap::new(),
             registers: BTreeMap::new(),
+            last_days: BTreeMap::new(),
+            counts: BTreeMap::new(),
             brands: BTreeMap::new(),
             indices: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -144,6 +159,8 @@ impl<S: WalletStore> Wallet<S> {
             tokens: BTreeMap::new(),
             operations: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            kept: Vec::new(),
             events: Vec::new(),
             watch: None,
             lost: false,
@@ -281,6 +298,10 @@ impl<S: WalletStore> Wallet<S> {
             let bank = PublicKey(fixed(&key, "register")?);
             self.registers.insert(bank, cbor::from_slice(&value).map_err(|_| WalletError::Damaged("register"))?);
         }
+        for (key, value) in self.store.list(Kind::Tree)? {
+            let note = String::from_utf8(value).map_err(|_| WalletError::Damaged("tree"))?;
+            self.trees.insert(PublicKey(fixed(&key, "tree")?), note);
+        }
         for (_, value) in self.store.list(Kind::Brand)? {
             let signed = Unverified::<Brand>::parse(&value).map_err(|_| WalletError::Damaged("brand"))?;
             let known = KnownBrand::new(signed.from_own_store().into_body());
@@ -343,6 +364,9 @@ impl<S: WalletStore> Wallet<S> {
                 }
                 Change::Register(bank, memory) => {
                     self.registers.insert(bank, memory);
+                }
+                Change::Tree(log, note) => {
+                    self.trees.insert(log, note);
                 }
                 Change::Brand(_, known) => {
                     self.brands.insert(Digest(*known.key_id()), known);

@@ -10,6 +10,7 @@ use naulon_tlog::{CosignedError, Hash, Tree, WitnessPolicy};
 
 use super::BankIdentity;
 use super::entry::{EntryKind, FeeTable, RegisterEntry, Registered};
+use super::evidence::RegisterEvidence;
 
 /// A register as a bank hands it out: all of it, the same for everybody, so that asking for it says nothing. The statements
 /// of days are left out; a checkpoint fixes them all the same.
@@ -70,6 +71,8 @@ pub struct ReadRegister {
     pub fees: Vec<Logged<FeeTable>>,
     /// Brands that were handed out and that the checkpoint does not cover: not accepted, perhaps later.
     pub not_yet: usize,
+    /// Where the sums of the last day stand, and what must be served there: [`DaySummary::of_entry`](super::DaySummary).
+    pub last_day: Option<(u64, RegisterEntry)>,
     /// Entries of brands and fee tables that make no sense: used by nobody.
     pub senseless: Vec<(u64, Senseless)>,
 }
@@ -130,6 +133,27 @@ pub enum RegisterRefusal {
     Rivals(Box<Rivals>),
 }
 
+impl RegisterRefusal {
+    /// What convicts the bank by its own signatures, if this does. `shown` is the register that was refused.
+    pub fn evidence(&self, shown: &RegisterCopy) -> Option<RegisterEvidence> {
+        match self {
+            RegisterRefusal::Forked { seen, shown: note } => Some(RegisterEvidence {
+                checkpoints: vec![seen.clone(), note.clone()],
+                entries: shown.entries.clone(),
+                ..RegisterEvidence::default()
+            }),
+            RegisterRefusal::Rivals(rivals) => Some(RegisterEvidence {
+                brands: vec![rivals.first.bytes().to_vec(), rivals.second.bytes().to_vec()],
+                ..RegisterEvidence::default()
+            }),
+            RegisterRefusal::Checkpoint(_)
+            | RegisterRefusal::OtherEntries
+            | RegisterRefusal::Older { .. }
+            | RegisterRefusal::Withheld(_) => None,
+        }
+    }
+}
+
 impl RegisterCopy {
     /// Checks the register: signed and cosigned, whole, going on from what is remembered, with one brand for each currency,
     /// denomination, purpose and time. Only then it says what stands in it.
@@ -157,7 +181,9 @@ impl RegisterCopy {
         let entry = |brand: &Unverified<Brand>| RegisterEntry::new(EntryKind::Brand, brand.bytes());
         let not_yet = self.brands.iter().filter(|brand| !known.contains(&entry(brand))).count();
         let memory = RegisterMemory { size, root: Digest(root), note: self.checkpoint.clone() };
-        Ok(ReadRegister { memory, brands, fees, not_yet, senseless })
+        let days = self.entries.iter().zip(0..).filter(|(entry, _)| entry.kind() == Some(EntryKind::Day));
+        let last_day = days.last().map(|(entry, index)| (index, *entry));
+        Ok(ReadRegister { memory, brands, fees, not_yet, last_day, senseless })
     }
 
     fn check_goes_on(&self, seen: &RegisterMemory, size: u64) -> Result<(), RegisterRefusal> {

@@ -4,9 +4,10 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 use naulon_blind::{BlindedMessage, Token};
-use naulon_statement::{Digest, Duration, PublicKey, Statement, Timestamp};
+use naulon_statement::{Digest, Duration, PublicKey, Statement, Timestamp, Unverified};
 use naulon_tlog::{Hash, Tree, inclusion_proof, leaf_hash};
 
+use super::entry::RegisterEntry;
 use crate::request::{Exchange, Input, Output};
 use crate::state::{Record, State};
 
@@ -161,6 +162,12 @@ impl Statement for DaySummary {
 }
 
 impl DaySummary {
+    /// The sums that an entry of a bank's register names; none if these bytes are others.
+    pub fn of_entry(entry: &RegisterEntry, bank: &PublicKey, bytes: &[u8]) -> Option<DaySummary> {
+        let summary = Unverified::<DaySummary>::parse(bytes).ok()?.verify(bank).ok()?;
+        (RegisterEntry::of(&summary) == *entry && summary.bank == *bank).then(|| summary.into_body())
+    }
+
     /// A brand's row.
     pub fn brand(&self, brand: &Digest) -> Option<&BrandDay> {
         self.brands.iter().find(|row| row.brand == *brand)

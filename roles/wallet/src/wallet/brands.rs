@@ -8,6 +8,7 @@ use naulon_statement::{Digest, PublicKey, Timestamp};
 use naulon_wire::BankDescription;
 
 use super::Wallet;
+use super::evidence::KeptEvidence;
 use crate::change::Change;
 use crate::error::WalletError;
 use crate::store::WalletStore;
@@ -70,7 +71,11 @@ impl<S: WalletStore> Wallet<S> {
         }
         match read {
             Ok(read) => self.accept_register(bank, read, now),
-            Err(refusal) => Ok(Accepted { register: Some(refusal), ..Accepted::default() }),
+            Err(refusal) => {
+                let evidence = refusal.evidence(&register);
+                self.kept.extend(evidence.map(KeptEvidence::Register));
+                Ok(Accepted { register: Some(refusal), ..Accepted::default() })
+            }
         }
     }
 
@@ -85,6 +90,11 @@ impl<S: WalletStore> Wallet<S> {
         // First what was seen: a brand that is known stands in a register that is remembered.
         if self.registers.get(&bank) != Some(&read.memory) {
             self.commit(vec![Change::Register(bank, read.memory)])?;
+        }
+        // Sums of a day that is no longer the last are forgotten.
+        if let Some(day) = read.last_day.filter(|day| self.last_days.insert(bank, *day) != Some(*day)) {
+            self.last_days.insert(bank, day);
+            self.counts.remove(&bank);
         }
         for brand in read.brands {
             match self.accept_brand(brand) {

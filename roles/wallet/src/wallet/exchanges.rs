@@ -119,10 +119,37 @@ impl<S: WalletStore> Wallet<S> {
                 (tokens, amount, change)
             }
         };
+        let plan = self.plan_change(&bank, &currency, change, now)?;
+        self.begin_deposit(bank, currency, tokens, amount, plan, now, entropy)
+    }
+
+    /// Gives exactly these tokens to the account.
+    pub(super) fn deposit_these(
+        &mut self,
+        bank: PublicKey,
+        currency: Currency,
+        tokens: Vec<Held>,
+        now: Timestamp,
+        entropy: &Entropy,
+    ) -> Result<OperationId, WalletError> {
+        let amount = self.sum(&tokens);
+        self.begin_deposit(bank, currency, tokens, amount, Plan::default(), now, entropy)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one deposit, and what every operation takes")]
+    fn begin_deposit(
+        &mut self,
+        bank: PublicKey,
+        currency: Currency,
+        tokens: Vec<Held>,
+        amount: Amount,
+        mut plan: Plan,
+        now: Timestamp,
+        entropy: &Entropy,
+    ) -> Result<OperationId, WalletError> {
         if tokens.is_empty() || amount.is_zero() {
             return Err(WalletError::NothingToDo);
         }
-        let mut plan = self.plan_change(&bank, &currency, change, now)?;
         plan.outputs.push(Output::Account { account: self.account(&bank), amount });
         let inputs = tokens.iter().map(|held| self.input(&bank, held, None)).collect();
         let draft = Draft { why: Why::Deposit, amount, inputs, tokens, plan };
@@ -147,6 +174,19 @@ impl<S: WalletStore> Wallet<S> {
         let currency = self.terms_of(&bank)?.currency.clone();
         let mut tokens = self.redeemable(&bank, &currency, now);
         tokens.truncate(MAX_INPUTS);
+        self.refresh_these(bank, currency, tokens, keys, now, entropy)
+    }
+
+    /// Exchanges exactly these tokens for fresh ones.
+    pub(super) fn refresh_these(
+        &mut self,
+        bank: PublicKey,
+        currency: Currency,
+        tokens: Vec<Held>,
+        keys: Keys,
+        now: Timestamp,
+        entropy: &Entropy,
+    ) -> Result<OperationId, WalletError> {
         let amount = self.sum(&tokens);
         if tokens.is_empty() || amount.is_zero() {
             return Err(WalletError::NothingToDo);

@@ -103,6 +103,7 @@ impl<S: WalletStore> Wallet<S> {
             restored: false,
             mode,
             carrier: options.carrier,
+            misfit: None,
         }));
         let (id, mut changes) = self.begin(bank, now, entropy, work);
         let reserve = |held: Held| Change::Token(Held { state: TokenState::Reserved(id), ..held });
@@ -112,7 +113,7 @@ impl<S: WalletStore> Wallet<S> {
     }
 
     /// The first bank of the offer with which everything else works out, or why it does not.
-    fn choose_bank(
+    pub(super) fn choose_bank(
         &self,
         offer: &GoodsM,
         options: &BuyOptions,

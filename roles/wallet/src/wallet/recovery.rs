@@ -234,6 +234,7 @@ impl<S: WalletStore> Wallet<S> {
             restored: true,
             mode: condition.entry.mode(),
             carrier: condition.carrier,
+            misfit: None,
         })
     }
 

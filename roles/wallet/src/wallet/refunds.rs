@@ -22,6 +22,15 @@ use crate::store::{Kind, WalletStore};
 const NO_REFUND: &[&str] = &["no_refund", "not_the_buyer", "refund_outputs", "unknown_purchase"];
 
 impl<S: WalletStore> Wallet<S> {
+    /// The refund of a purchase that is under way. Whoever types the command again after a crash means that one.
+    pub fn refunding(&mut self, purchase: OperationId) -> Result<Option<OperationId>, WalletError> {
+        let past = self.past(purchase)?;
+        let promise = past.as_ref().and_then(Operation::purchase).and_then(|purchase| purchase.buyer.promise());
+        let Some(sale) = promise.map(|(header, _)| header.digest()) else { return Ok(None) };
+        let of_this = |operation: &&Operation| matches!(&operation.work, Work::Refund(refund) if refund.sale == sale);
+        Ok(self.operations.values().find(of_this).map(|operation| operation.id))
+    }
+
     /// Asks the shop of a purchase that has ended for the next refund of it. While one is under way, it is that one.
     pub fn refund(
         &mut self,
@@ -30,6 +39,9 @@ impl<S: WalletStore> Wallet<S> {
         entropy: &Entropy,
     ) -> Result<OperationId, WalletError> {
         self.check_whole()?;
+        if let Some(under_way) = self.refunding(purchase)? {
+            return Ok(under_way);
+        }
         let past = self.past(purchase)?.ok_or(WalletError::UnknownOperation(purchase))?;
         let not_now = || WalletError::NotNow(purchase);
         let Some(Ended { how: End::Purchase(Ending::Bought | Ending::Cheated), .. }) = past.ended else {
@@ -38,10 +50,6 @@ impl<S: WalletStore> Wallet<S> {
         let buyer = &past.purchase().ok_or_else(not_now)?.buyer;
         let ((header, _), authorization_q) = buyer.promise().zip(buyer.authorization_q()).ok_or_else(not_now)?;
         let sale = header.digest();
-        let of_this = |operation: &Operation| matches!(&operation.work, Work::Refund(refund) if refund.sale == sale);
-        if let Some(under_way) = self.operations.values().find(|operation| of_this(operation)) {
-            return Ok(under_way.id);
-        }
         let mut number = 0;
         for (key, row) in self.store.list(Kind::Past)? {
             if let Operation { work: Work::Refund(refund), ended: Some(ended), .. } = super::read_operation(&key, &row)?

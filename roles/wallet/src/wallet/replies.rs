@@ -7,7 +7,7 @@ use naulon_exchange::{
 };
 use naulon_money::Amount;
 use naulon_purchase::{BuyerError, Step};
-use naulon_statement::{Joint, PublicKey, Timestamp};
+use naulon_statement::{Joint, PublicKey, Timestamp, Unverified};
 use naulon_wire::{AnyReply, BankReply, CallError, ExchangeReply, LogReply, Problem, ShopReply};
 
 use super::Wallet;
@@ -161,9 +161,11 @@ impl<S: WalletStore> Wallet<S> {
         let id = operation.id;
         let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
         let Some(a) = before.buyer.authorization_q().map(naulon_statement::Joint::id) else { return Ok(()) };
-        if let Err(why) = self.read_bank_reply(a, purchase, &reply) {
-            // What convicts the log is kept.
-            if purchase.buyer != before.buyer {
+        if let Err(why) = self.read_bank_reply(operation.bank, a, purchase, &reply) {
+            // What convicts the log or the bank is kept.
+            if purchase.misfit.is_some() != before.misfit.is_some() {
+                self.keep_misfit(operation)?;
+            } else if purchase.buyer != before.buyer {
                 self.commit(vec![Change::Operation(Box::new(operation))])?;
             }
             self.emit(id, Event::Distrusted(why));
@@ -191,6 +193,7 @@ impl<S: WalletStore> Wallet<S> {
             }
         }
         if purchase.buyer != before.buyer {
+            changes.extend(self.new_tree(&before.buyer, purchase));
             changes.push(Change::Operation(Box::new(operation)));
             self.commit(changes)?;
         }
@@ -204,6 +207,7 @@ impl<S: WalletStore> Wallet<S> {
     /// Takes header, promise and decision out of a bank's reply, or says what does not hold.
     fn read_bank_reply(
         &self,
+        bank: PublicKey,
         a: naulon_exchange::RequestId,
         purchase: &mut Purchase,
         reply: &ExchangeReply,
@@ -214,8 +218,15 @@ impl<S: WalletStore> Wallet<S> {
         if purchase.buyer.promise().is_none() {
             let parts = reply.header.clone().zip(reply.authorization_b.clone());
             let (header, authorization_b) = parts.ok_or("the bank has locked and promises nothing")?;
-            let fits = purchase.buyer.locked(header, authorization_b);
-            fits.map_err(|_| "the bank's promise does not fit the authorization")?;
+            let promised = (header.clone(), authorization_b.clone());
+            if purchase.buyer.locked(header, authorization_b).is_err() {
+                // It convicts the bank only if the bank has signed it, on this authorization.
+                let of_bank = |header: &Unverified<Header>| header.clone().verify(&bank).is_ok_and(|it| it.a == a);
+                if of_bank(&promised.0) && promised.1.clone().verify(&bank).is_ok() {
+                    purchase.misfit.get_or_insert(promised);
+                }
+                return Err("the bank's promise does not fit the authorization");
+            }
         }
         if reply.state == State::Locked {
             return Ok(());
@@ -285,7 +296,9 @@ impl<S: WalletStore> Wallet<S> {
         let outcome = outcome_of(purchase).filter(|_| before.decision().is_none());
         // Also after an error: a decision by which the log has broken its rules is kept.
         if purchase.buyer != before {
-            self.commit(vec![Change::Operation(Box::new(operation.clone()))])?;
+            let mut changes: Vec<Change> = self.new_tree(&before, purchase).into_iter().collect();
+            changes.push(Change::Operation(Box::new(operation.clone())));
+            self.commit(changes)?;
         }
         if let Some(outcome) = outcome {
             self.track(id).other_way = false;

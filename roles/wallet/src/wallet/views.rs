@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use naulon_exchange::register::{Side, exchange_items};
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{Ending, Evidence, GoodsM, Step, UnverifiedPayment};
+use naulon_purchase::{Ending, GoodsM, Step, UnverifiedPayment};
 use naulon_statement::{Digest, PublicKey, Timestamp};
 use naulon_wire::BankCall;
 
@@ -184,18 +184,6 @@ impl<S: WalletStore> Wallet<S> {
         let mut entries = self.history(now)?;
         entries.retain(|entry| entry.kind == OperationKind::Purchase);
         Ok(entries)
-    }
-
-    /// Everything that the wallet can show a judge of a purchase (AAT §4).
-    pub fn evidence(&mut self, op: OperationId) -> Result<Evidence, WalletError> {
-        let operation = match self.operations.get(&op) {
-            Some(operation) => operation.clone(),
-            None => self.past(op)?.ok_or(WalletError::UnknownOperation(op))?,
-        };
-        if let Work::Recovery(recovery) = &operation.work {
-            return Ok(super::recovery::evidence(recovery));
-        }
-        operation.purchase().map(|purchase| purchase.buyer.evidence()).ok_or(WalletError::NotNow(op))
     }
 
     /// What pays for a purchase whose tokens are locked, for whoever hands it to the shop in this wallet's place; nothing if

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use naulon_blind::{BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose};
-use naulon_exchange::register::{BankIdentity, FeeTable, RegisterCopy, RegisterEntry};
+use naulon_exchange::register::{BankIdentity, BrandDay, Day, DaySummary, FeeTable, RegisterCopy, RegisterEntry};
 use naulon_exchange::*;
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp, Unverified};
 use naulon_tlog::{Checkpoint, CheckpointSigner, Hash, Tree};
-use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate, Problem};
+use naulon_wire::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate, Problem, PublicFile, PublicKind};
 
 use super::{DAY, eur};
 
@@ -19,6 +19,8 @@ pub struct Bank {
     pub key: SecretKey,
     pub rules: Rules,
     pub brands: Vec<Signed<Brand>>,
+    /// The sums of its days. No brand is made after the first of them, for entries stay where they are.
+    pub days: Vec<Signed<DaySummary>>,
     secrets: BTreeMap<Digest, IssuerSecret>,
     records: BTreeMap<RequestId, Arc<Record>>,
     holders: BTreeMap<Mark, RequestId>,
@@ -51,6 +53,7 @@ impl Bank {
             key,
             rules,
             brands: Vec::new(),
+            days: Vec::new(),
             secrets: BTreeMap::new(),
             records: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -107,8 +110,11 @@ impl Bank {
         let fees = FeeTable::free(self.key.public(), self.rules.currency.clone(), Timestamp(0));
         let fees = Signed::sign(&self.key, fees);
         let brands = &self.brands[..brands];
-        let entries: Vec<RegisterEntry> =
-            std::iter::once(RegisterEntry::of(&fees)).chain(brands.iter().map(RegisterEntry::of)).collect();
+        let mut entries = vec![RegisterEntry::of(&fees)];
+        entries.extend(brands.iter().map(RegisterEntry::of));
+        if brands.len() == self.brands.len() {
+            entries.extend(self.days.iter().map(RegisterEntry::of));
+        }
         let mut tree = Tree::default();
         tree.append(&entries.iter().map(RegisterEntry::leaf).collect::<Vec<Hash>>());
         let origin = Self::signer().verifier().origin().to_owned();
@@ -130,6 +136,22 @@ impl Bank {
             logs: self.rules.logs.keys().copied().collect(),
             locks: self.rules.locks,
         }
+    }
+
+    /// Sums up a day on which so many tokens of each brand had been issued.
+    pub fn close_day(&mut self, day: Day, issued_total: impl Fn(&Brand) -> u64) {
+        let row = |brand: &Signed<Brand>| BrandDay {
+            brand: Digest(brand.key_id()),
+            issued: 0,
+            issued_root: Digest([0; 32]),
+            redeemed: 0,
+            redeemed_root: Digest([0; 32]),
+            issued_total: issued_total(brand),
+            redeemed_total: 0,
+        };
+        let mut brands: Vec<BrandDay> = self.brands.iter().map(row).collect();
+        brands.sort_by_key(|row| row.brand);
+        self.days.push(Signed::sign(&self.key, DaySummary { bank: self.key.public(), day, brands }));
     }
 
     pub fn open(&mut self, account: PublicKey) {
@@ -190,7 +212,13 @@ impl Bank {
             BankCall::Settle(decision) => authenticate_decision(&self.rules, decision.clone())?,
             BankCall::IssuerDirectory(_) | BankCall::Issue(_) => return Err(Problem::new("not_found", "")),
             BankCall::Receipt { .. } => return Err(Problem::new("unknown_purchase", "")),
-            BankCall::Public(_) => return Err(Problem::new("not_found", "")),
+            BankCall::Public(path) => {
+                let index = path.strip_prefix("/body/").and_then(|index| index.parse::<usize>().ok());
+                let day = index.and_then(|index| self.days.get(index.checked_sub(1 + self.brands.len())?));
+                let day = day.ok_or_else(|| Problem::new("not_found", ""))?;
+                let file = PublicFile { kind: PublicKind::Body, bytes: day.bytes().to_vec().into() };
+                return Ok(BankReply::Public(file));
+            }
         };
         let view = self.view(&request.needs());
         let record = match decide(&self.rules, &view, &request, now)? {

@@ -1,4 +1,4 @@
-//! A log whose every decision stands in a tree of its own: enough for whoever only checks decisions.
+//! A log in memory, that can also show a second tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use naulon_exchange::{Header, LogDecision, LogIdentity, Outcome, ProvenDecision,
 use naulon_purchase::log::{authenticate_abort, authenticate_commit, decide};
 use naulon_purchase::{AuthorizationM, LogRequest, LogRules};
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
-use naulon_tlog::{Checkpoint, CheckpointSigner, InclusionProof, leaf_hash};
+use naulon_tlog::{Checkpoint, CheckpointSigner, Hash, InclusionProof, Tree, inclusion_proof, leaf_hash};
 use naulon_wire::{LogCall, LogReply, Problem};
 
 pub struct Log {
@@ -14,13 +14,16 @@ pub struct Log {
     rules: LogRules,
     signer: CheckpointSigner,
     decisions: BTreeMap<Digest, ProvenDecision>,
+    leaves: Vec<Hash>,
+    /// The next decision is put in the place of the last of so many entries, in a tree that it shows to nobody else.
+    pub forks_at: Option<usize>,
 }
 
 impl Log {
     pub fn new(key: SecretKey, bank: PublicKey) -> Self {
         let rules = LogRules::of(key.public(), BTreeSet::from([bank]), Duration::days(30));
         let signer = CheckpointSigner::new("log.example/test", &[77; 32]).expect("a signer");
-        Log { key, rules, signer, decisions: BTreeMap::new() }
+        Log { key, rules, signer, decisions: BTreeMap::new(), leaves: Vec::new(), forks_at: None }
     }
 
     pub fn identity(&self) -> LogIdentity {
@@ -61,19 +64,37 @@ impl Log {
         if !self.decisions.contains_key(&subject) {
             let ruling = decide(&self.rules, request, now)?;
             let decision = ruling.decision().expect("of a header").clone();
-            let proven = self.sign(decision);
+            let proven = self.enter(decision);
             self.decisions.insert(subject, proven);
         }
         Ok((&self.decisions[&subject]).into())
     }
 
-    /// Signs whatever decision, also one that it should not.
+    fn enter(&mut self, decision: LogDecision) -> ProvenDecision {
+        if let Some(size) = self.forks_at.take() {
+            self.leaves.truncate(size - 1);
+        }
+        let signed = Signed::sign(&self.key, decision);
+        self.leaves.push(leaf_hash(&signed.entry(signed.bytes())));
+        self.proven(signed, &self.leaves)
+    }
+
+    /// Signs whatever decision, also one that it should not, in a tree of its own.
     pub fn sign(&self, decision: LogDecision) -> ProvenDecision {
         let signed = Signed::sign(&self.key, decision);
-        let root = leaf_hash(&signed.entry(signed.bytes()));
-        let checkpoint = Checkpoint { origin: "log.example/test".into(), size: 1, root };
+        let leaf = leaf_hash(&signed.entry(signed.bytes()));
+        self.proven(signed, &[leaf])
+    }
+
+    /// The last of these leaves with its proof.
+    fn proven(&self, signed: Signed<LogDecision>, leaves: &[Hash]) -> ProvenDecision {
+        let mut tree = Tree::default();
+        let hashes: Vec<Hash> = tree.append(leaves).into_iter().map(|(_, hash)| hash).collect();
+        let (size, index) = (tree.size(), tree.size() - 1);
+        let path = inclusion_proof(size, index, &hashes).expect("a place in it");
+        let checkpoint = Checkpoint { origin: "log.example/test".into(), size, root: tree.root() };
         let note = self.signer.sign(&checkpoint).expect("its own origin").into_string();
-        ProvenDecision::by_own_log(signed, InclusionProof { index: 0, size: 1, path: Vec::new() }, note)
+        ProvenDecision::by_own_log(signed, InclusionProof { index, size, path }, note)
     }
 
     /// A log that decides twice: another outcome on what was decided already.
