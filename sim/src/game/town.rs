@@ -122,6 +122,7 @@ pub fn credit(account: PublicKey, amount: Amount) -> BankCall {
         inputs: vec![Input::Outside { amount, reference }],
         outputs: vec![Output::Account { account, amount }],
         condition: None,
+        seal_to: None,
     };
     BankCall::Exchange(Joint::sign(exchange, [&keys::secret_key("operator")]).into())
 }
