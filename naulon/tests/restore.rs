@@ -101,7 +101,7 @@ fn a_restoration_that_was_killed_goes_on() {
     house.done(&["wallet", "withdraw", "10", "--dir", "w"]);
     std::fs::remove_dir_all(house.path("w")).expect("deleted");
 
-    let parties = ["--bank", "bank", "--log", "log", "--dir", "w", "--words-fd", "0", "--over", "10m"];
+    let parties = ["--bank", "bank", "--log", "log", "--dir", "w", "--words-fd", "0", "--over", "2s"];
     let mut slow = house.command(&[&["wallet", "restore"], &parties[..]].concat()).spawn().expect("starts");
     slow.stdin.take().expect("standard input").write_all(format!("{words}\n{PASSPHRASE}").as_bytes()).expect("written");
     std::thread::sleep(Duration::from_secs(4));

@@ -18,3 +18,13 @@ fn plays_as_expected(game: Game, trials: u64, lost: usize) {
 fn the_bank_does_not_learn_whose_withdrawal_a_spent_token_came_from() {
     plays_as_expected(Game::Withdrawal, 60, 6);
 }
+
+#[test]
+fn a_brand_key_of_ones_own_is_refused_by_every_wallet() {
+    plays_as_expected(Game::BrandKey, 30, 2);
+}
+
+#[test]
+fn restoring_a_wallet_does_not_link_what_is_in_it() {
+    plays_as_expected(Game::Restore, 20, 3);
+}

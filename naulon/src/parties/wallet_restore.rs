@@ -20,7 +20,7 @@ use crate::identity::{self, Identity, Role};
 use crate::output::{self, Output};
 use crate::passphrase::PassphraseFrom;
 
-/// Over how long the questions of a restoration are spread, if the person says nothing else.
+/// How long each round of a restoration's questions takes, if the person says nothing else.
 const OVER: &str = "1h";
 /// The longest line of words that is read, in bytes.
 const MAX_WORDS_LEN: usize = 1_024;
@@ -34,7 +34,8 @@ const FAST: &str = "--fast: all questions are asked at once. Whoever sees them (
 #[command(after_help = "\
 The 24 words are asked for, then a new passphrase. Bank, logs and shops are named again, as for `init`: the words do not
 know them. The bank is asked about every token that the words can have made: one question at a time, each on a connection
-of its own, in random order and at random times within --over, with questions about tokens that never were among them.
+of its own, in random order and at random times, with questions about tokens that never were among them. There are two
+rounds, each of which takes --over, in windows of the clock that all wallets have in common: so it waits for the next one.
 It can be stopped at any time: the same command goes on. Nothing else can be begun before it is done.
 
 Then purchases that were under way go on: they are finished, or aborted after their expiry. What was bought before is
@@ -64,7 +65,7 @@ pub struct Restore {
 /// How the bank is asked.
 #[derive(Debug, Args)]
 pub struct Asking {
-    /// Over how long the questions are spread.
+    /// How long each of the two rounds of questions takes.
     #[arg(long, value_name = "TIME", default_value = OVER)]
     over: Span,
     /// Ask everything at once. The bank can then tell which withdrawals and payments belong together.

@@ -366,6 +366,14 @@ async fn restore_with<S: WalletStore + 'static>(
     over: Duration,
     output: Output,
 ) -> anyhow::Result<Restored> {
+    let span = naulon_statement::Duration(u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
+    let now = driver.now();
+    let minutes = naulon_wallet::restore_begins(now, span).since(now).0.div_ceil(60_000);
+    if minutes > 0 {
+        output::note(format_args!(
+            "the first question is asked in {minutes} minutes; the two rounds take {over:?} each"
+        ));
+    }
     let bar = output.bar(0, "asking", Unit::Steps);
     let restored = driver
         .restore(over, |found| {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::error::WalletError;
 use crate::event::{Event, Watch};
 use crate::operation::{OperationId, OperationKind};
+use crate::restoring::restore_begins;
 use crate::store::WalletStore;
 use crate::wallet::{Accepted, Entropy, Entry, Found, PAYING, Restored, Taken, Wallet};
 
@@ -81,14 +82,6 @@ pub enum DriverError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Entropy(getrandom::Error),
-}
-
-/// A random time, on average an equal share of what is left to wait. The last bytes of the system's entropy are used up for
-/// nothing else.
-fn random_wait(over: Duration, open: usize) -> Result<Duration, DriverError> {
-    let most = u64::try_from(over.as_millis()).unwrap_or(u64::MAX).saturating_mul(2) / (open.max(1) as u64);
-    let [a, b, c, d, e, f, g, h, ..] = entropy().map_err(DriverError::Entropy)?;
-    Ok(Duration::from_millis(u64::from_be_bytes([a, b, c, d, e, f, g, h]) % most.saturating_add(1)))
 }
 
 /// The time by this machine's clock.
@@ -205,28 +198,31 @@ impl<S: WalletStore + 'static> Driver<S> {
     }
 
     /// Restores a wallet that was made by [`Wallet::restore`]: question after question, each on a circuit of its own that is
-    /// closed afterwards. Between two it waits for a random time, so that all of them take about as long as `over`; zero
-    /// waits for nothing, and whoever sees all questions then sees at a glance that they belong together. `told` hears how
-    /// far it is. It may be interrupted anywhere, and goes on where it was.
+    /// closed afterwards, at random times. There are two rounds of questions, each of which takes about as long as `over`, in
+    /// windows of the clock that all wallets have in common, so it may be a while before the first is asked. Zero waits for
+    /// nothing, and whoever sees all questions then sees at a glance that they belong together. `told` hears how far it is.
+    /// It may be interrupted anywhere, and goes on where it was.
     ///
     /// # Errors
     /// [`DriverError::Unanswered`] if a question gets no answer that helps after [`MAX_UNANSWERED`] in a row.
     pub async fn restore(&self, over: Duration, mut told: impl FnMut(Found)) -> Result<Restored, DriverError> {
         let mut unanswered = 0;
-        let begun = Instant::now();
+        let over = naulon_statement::Duration(u64::try_from(over.as_millis()).unwrap_or(u64::MAX));
+        let now = self.now();
+        told(self.with(|wallet, now, _| wallet.restore_progress(now)).await?);
+        tokio::time::sleep(Duration::from_millis(restore_begins(now, over).since(now).0)).await;
         loop {
-            let (question, found) = self
-                .with(|wallet, now, entropy| {
-                    let found = wallet.restore_progress(now);
-                    Ok::<_, WalletError>((wallet.restore_question(now, entropy)?, found))
+            let (wait, found) = self
+                .with(move |wallet, now, entropy| {
+                    (wallet.restore_wait(now, over, entropy), wallet.restore_progress(now))
                 })
-                .await??;
+                .await?;
             told(found);
+            tokio::time::sleep(Duration::from_millis(wait.0)).await;
+            let question = self.with(|wallet, now, entropy| wallet.restore_question(now, entropy)).await??;
             let Some((question, ask)) = question else {
                 return Ok(self.with(|wallet, now, entropy| wallet.finish_restore(now, entropy)).await??);
             };
-            let left = over.saturating_sub(begun.elapsed());
-            tokio::time::sleep(random_wait(left, found.open)?).await;
             let answer = self.carry(&ask).await?;
             self.clients.close(ask.circuit);
             match self.with(move |wallet, _, _| wallet.restore_answered(question, answer)).await?? {

@@ -65,7 +65,7 @@ pub use event::{Event, Watch};
 pub use goods::{FolderGoods, GoodsDir, MemoryGoods};
 pub use operation::{End, Ended, OperationId, OperationKind};
 pub use peers::{BankTerms, Peers, PinnedBank};
-pub use restoring::{DECOYS_AT_LEAST, GAP_LIMIT, INDICES_SKIPPED};
+pub use restoring::{DECOYS_AT_LEAST, GAP_LIMIT, INDICES_SKIPPED, restore_begins};
 pub use seed::{Seed, WORD_COUNT, Words, WordsError};
 pub use store::{Kind, MemoryStore, Row, SealedStore, SealedStoreError, WalletStore, Write};
 pub use token::TokenState;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 use naulon_blind::Token;
 use naulon_exchange::{RequestId, UnverifiedRecord};
-use naulon_statement::{Digest, cbor};
+use naulon_statement::{Digest, Duration, Timestamp, cbor};
 
 use crate::change::ONLY;
 use crate::error::WalletError;
@@ -19,6 +19,39 @@ pub const GAP_LIMIT: u32 = 100;
 pub const INDICES_SKIPPED: u32 = 40;
 /// The state of at least so many tokens that never were is asked for among those that are; and of as many as there are.
 pub const DECOYS_AT_LEAST: usize = 8;
+
+/// The share of a window within which all questions are to be asked, in eighths; the rest is for those that come late.
+const IN_TIME: u64 = 7;
+
+/// When a restoration begins whose two rounds of questions (about outputs, about tokens) take this long each.
+///
+/// Rounds are in windows of the clock that are the same for all wallets: even windows since the Unix epoch for outputs, odd
+/// ones for tokens. The bank knows whose most of the outputs are, and sees when they are asked about; if one wallet began
+/// at an hour of its own, all that nobody can know would be hers, too. So it begins with a pair of windows.
+pub fn restore_begins(now: Timestamp, over: Duration) -> Timestamp {
+    let pair = over.0.saturating_mul(2).max(1);
+    if over.0 == 0 { now } else { Timestamp(now.0.div_ceil(pair).saturating_mul(pair)) }
+}
+
+/// How long to wait before the next of `open` questions of a round, at random: so that they fill what is left of the
+/// round's window, or the next window if this is not the round's.
+pub(crate) fn question_wait(now: Timestamp, over: Duration, about_tokens: bool, open: usize, drawn: u64) -> Duration {
+    let over = over.0;
+    if over == 0 || open == 0 {
+        return Duration(0);
+    }
+    let window = now.0 / over;
+    let is_its = window % 2 == u64::from(about_tokens);
+    let from = if is_its { now.0 } else { (window + 1).saturating_mul(over) };
+    let begin = from - from % over;
+    let left = (begin + over / 8 * IN_TIME).saturating_sub(from);
+    // On average an equal share of what is left, and never beyond it; who is late goes on within the rest.
+    let share = match left {
+        0 => (begin + over).saturating_sub(from) / (open as u64 + 1),
+        left => (left.saturating_mul(2) / open as u64).min(left),
+    };
+    Duration((from - now.0).saturating_add(drawn % share.max(1)))
+}
 
 /// What was found out about an index. A key's index says which shared key the token has, if it shares one (AAT §8.1).
 #[derive(Clone, Encode, Decode)]
@@ -152,4 +185,53 @@ impl Restoring {
 /// The key of the row about an index.
 pub(crate) fn probe_key(brand: &Digest, index: u32) -> Vec<u8> {
     [&brand.0[..], &index.to_be_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::seconds(3_600);
+
+    /// Asks so many questions in each round, and says when each is asked.
+    fn asked(now: Timestamp, outputs: usize, tokens: usize) -> Vec<Timestamp> {
+        let mut now = restore_begins(now, HOUR);
+        let mut times = Vec::new();
+        for (about_tokens, count) in [(false, outputs), (true, tokens)] {
+            for open in (1..=count).rev() {
+                let drawn = (open as u64 + 11).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                now = Timestamp(now.0 + question_wait(now, HOUR, about_tokens, open, drawn).0);
+                times.push(now);
+            }
+        }
+        times
+    }
+
+    /// Whenever people begin within the same two hours, they ask in the same window, and fill it.
+    #[test]
+    fn rounds_are_in_windows_that_all_wallets_have_in_common() {
+        for begun in [1, 3_600_000, 5_000_000, 7_200_000] {
+            let times = asked(Timestamp(begun), 400, 25);
+            let window = |time: &Timestamp| time.0 / HOUR.0;
+            let (outputs, tokens) = times.split_at(400);
+            assert!(outputs.iter().all(|time| window(time) == 2), "{begun}");
+            assert!(tokens.iter().all(|time| window(time) == 3), "{begun}");
+            for round in [outputs, tokens] {
+                let within: Vec<u64> = round.iter().map(|time| time.0 % HOUR.0).collect();
+                assert!(within[round.len() / 2] > HOUR.0 / 5, "{within:?}");
+                assert!(within[round.len() - 1] > HOUR.0 / 2, "{within:?}");
+            }
+        }
+        assert_eq!(asked(Timestamp(7_200_001), 1, 1)[0].0 / HOUR.0, 4);
+    }
+
+    #[test]
+    fn who_is_late_goes_on_and_who_is_in_a_hurry_does_not_wait() {
+        let late = Timestamp(3 * HOUR.0 - 1_000);
+        assert!(question_wait(late, HOUR, false, 3, u64::MAX).0 < 1_000);
+        let other = question_wait(late, HOUR, true, 3, 0);
+        assert_eq!(other, Duration(1_000), "the tokens' window comes next");
+        assert_eq!(question_wait(late, Duration(0), true, 3, 7), Duration(0));
+        assert_eq!(restore_begins(late, Duration(0)), late);
+    }
 }

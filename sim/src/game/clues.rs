@@ -26,7 +26,7 @@ pub struct Case<'p> {
 pub type Clue = fn(&Case, &Account, usize) -> i64;
 
 /// All clues, by name.
-pub const CLUES: [(&str, Clue); 14] = [
+pub const CLUES: [(&str, Clue); 15] = [
     ("a blinding factor that the bank can compute", known_factor),
     ("one blinding factor twice", repeated_factor),
     ("a connection in common", common_connection),
@@ -41,6 +41,7 @@ pub const CLUES: [(&str, Clue); 14] = [
     ("the second of the minute", same_second),
     ("the hours in which restored wallets ask", asked_together),
     ("the nearest question of a restored wallet", asked_nearest),
+    ("questions of restored wallets on one connection", asked_on_one),
 ];
 
 /// How many of the bank's own indices are tried with a seed that it knows.
@@ -137,8 +138,8 @@ fn same_second(case: &Case, account: &Account, _: usize) -> i64 {
 fn asked_together(case: &Case, account: &Account, _: usize) -> i64 {
     let times = account.asked.iter().map(|contact| contact.at);
     let (Some(first), Some(last)) = (times.clone().min(), times.max()) else { return 0 };
-    // Questions about tokens come after those about outputs.
-    let within = |contact: &&Contact| contact.at >= first && contact.at.0 <= last.0 + (last.0 - first.0) / 4 + 1_000;
+    // Questions about tokens come after those about outputs, and take as long.
+    let within = |contact: &&Contact| contact.at >= first && contact.at.0 <= last.0 + (last.0 - first.0) + 60_000;
     case.spend.asked.iter().filter(within).count() as i64
 }
 
@@ -146,4 +147,9 @@ fn asked_together(case: &Case, account: &Account, _: usize) -> i64 {
 fn asked_nearest(case: &Case, account: &Account, _: usize) -> i64 {
     let apart = |one: &Contact| account.asked.iter().map(|other| one.at.0.abs_diff(other.at.0)).min();
     case.spend.asked.iter().filter_map(apart).min().map_or(i64::MIN, |apart| -(apart as i64))
+}
+
+fn asked_on_one(case: &Case, account: &Account, _: usize) -> i64 {
+    let of = |contacts: &[Contact]| contacts.iter().map(|contact| contact.connection).collect::<BTreeSet<_>>();
+    of(&account.asked).intersection(&of(&case.spend.asked)).count() as i64
 }

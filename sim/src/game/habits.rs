@@ -15,8 +15,10 @@ pub struct Habits {
     pub own_connections: bool,
     /// Between withdrawing and paying, and between one thing and the next, are random times. Else all is done at once.
     pub random_waits: bool,
-    /// Whoever restores a wallet does it in the hours in which others do, with decoys, one question at a time.
+    /// A wallet that is restored asks over hours, in windows that all wallets have in common. Else all at once.
     pub patient_restore: bool,
+    /// It asks each question on a connection of its own.
+    pub own_sessions: bool,
 }
 
 impl Habits {
@@ -29,5 +31,6 @@ impl Habits {
         own_connections: true,
         random_waits: true,
         patient_restore: true,
+        own_sessions: true,
     };
 }

@@ -9,7 +9,7 @@ use naulon_blind::{
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Timestamp};
-use naulon_tlog::CheckpointSigner;
+use naulon_tlog::{CheckpointSigner, WitnessSigner};
 
 /// When every game begins: midnight.
 pub const BEGINNING: Timestamp = Timestamp(1_800_057_600_000);
@@ -53,6 +53,14 @@ pub fn register_signer() -> CheckpointSigner {
     }
 }
 
+/// A witness.
+pub fn witness(number: u8) -> WitnessSigner {
+    match WitnessSigner::new(&format!("witness-{number}.game"), &Digest::of(&[b"naulon/game/witness", &[number]]).0) {
+        Ok(signer) => signer,
+        Err(never) => unreachable!("the witness has a name: {never}"),
+    }
+}
+
 /// The bank's currency.
 pub fn currency() -> Currency {
     match "EUR".parse() {
@@ -92,8 +100,21 @@ fn brand(bank: PublicKey, secret: &IssuerSecret, worth: u64) -> Brand {
 /// The bank's brands: one period, which covers every game.
 pub fn brands(bank: PublicKey) -> BTreeMap<Digest, Arc<KnownBrand>> {
     let brands = SECRETS.iter().zip(DENOMINATIONS).map(|(secret, worth)| brand(bank, secret, worth));
-    let known = brands.filter_map(|brand| KnownBrand::new(brand).ok());
-    known.map(|known| (Digest(*known.key_id()), Arc::new(known))).collect()
+    brands.filter_map(|brand| known(&brand)).collect()
+}
+
+/// The brand of 1 EUR under a key of its own, for one person alone.
+pub fn marked_brand(bank: PublicKey, person: usize) -> Option<Brand> {
+    let secret = SECRETS.get(DENOMINATIONS.len() + person)?;
+    // The bank's own books have one brand for each place, so it begins at an instant of its own.
+    let issue_from = BEGINNING.minus(Duration(86_400_001 + person as u64));
+    Some(Brand { issue_from, ..brand(bank, secret, 100) })
+}
+
+/// A brand, ready for use.
+pub fn known(brand: &Brand) -> Option<(Digest, Arc<KnownBrand>)> {
+    let known = KnownBrand::new(brand.clone()).ok()?;
+    Some((Digest(*known.key_id()), Arc::new(known)))
 }
 
 /// The public key of a brand, by its token key id.

@@ -5,12 +5,15 @@
 //! | `town`, `people`, `habits` | bank, log and shop as the programs run them; people with wallets; what protects them |
 //! | `picture`, `clues`, `link`, `adversary` | what was seen, what a guess can rest on, and who guesses |
 //! | `withdrawal` | whose withdrawal did a spent token come from? |
+//! | `brand_key` | the bank gives each person a brand key of her own |
+//! | `restore` | do the questions of a restored wallet tell what is hers? |
 //! | `figure` | advantage over guessing, and what is expected of it |
 //!
 //! Each game is played once with all protections and then with one protection after the other switched off: an adversary
 //! that does not win then has not been looking. What the games show and what they cannot: `docs/games.md`.
 
 mod adversary;
+mod brand_key;
 mod clues;
 mod figure;
 mod habits;
@@ -18,6 +21,7 @@ mod keys;
 mod link;
 mod people;
 mod picture;
+mod restore;
 mod town;
 mod withdrawal;
 
@@ -31,6 +35,10 @@ pub use figure::{Expected, Played, Row};
 pub enum Game {
     /// The bank guesses whose withdrawal a spent token came from.
     Withdrawal,
+    /// The bank gives each person a brand key of her own.
+    BrandKey,
+    /// The bank guesses whose a purchase is by the questions that restored wallets ask.
+    Restore,
 }
 
 impl Game {
@@ -38,6 +46,8 @@ impl Game {
     pub fn play(self, trials: u64, seed: u64) -> Played {
         match self {
             Game::Withdrawal => withdrawal::play(trials, seed),
+            Game::BrandKey => brand_key::play(trials, seed),
+            Game::Restore => restore::play(trials, seed),
         }
     }
 }

@@ -9,7 +9,7 @@ use naulon_statement::{Duration, PublicKey, Timestamp};
 use naulon_tlog::WitnessPolicy;
 use naulon_wallet::{
     BuyOptions, DepositAmount, INDICES_SKIPPED, Keys, MemoryGoods, MemoryStore, OperationId, Peers, PinnedBank,
-    Question, Seed, Taken, Wallet, WalletError,
+    Question, Seed, Taken, Wallet, WalletError, restore_begins,
 };
 use naulon_wire::{AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, ShopCall, ShopReply};
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +28,8 @@ const PAUSES: (u64, u64) = (300, 16_000);
 const GLANCE: u64 = 1_500;
 /// The most events of one trial.
 const MAX_EVENTS: usize = 200_000;
+/// How long each of the two rounds of questions takes in which a wallet is restored.
+pub const ROUND: Duration = Duration::seconds(6 * 3_600);
 /// The smallest gap that a restoration can be told: the trials are many.
 const GAP: u32 = INDICES_SKIPPED + 1;
 
@@ -81,6 +83,8 @@ pub struct People {
     pub truth: BTreeMap<RequestId, usize>,
     /// Each person's account.
     pub accounts: Vec<PublicKey>,
+    /// How many registers wallets did not take.
+    pub registers_refused: u64,
     /// What wallets refused to do.
     pub refused: Vec<(usize, Act, WalletError)>,
     habits: Habits,
@@ -94,8 +98,9 @@ pub struct People {
 }
 
 impl People {
-    /// People with these timetables, each in the order of time. None if the town cannot be set up.
+    /// People of this town with these timetables, each in the order of time. None if their wallets cannot be made.
     pub fn new(
+        town: Town,
         timetables: Vec<Vec<(Timestamp, Act)>>,
         habits: Habits,
         trial: u64,
@@ -116,9 +121,10 @@ impl People {
         }
         let accounts = people.iter().map(|person| person.wallet.account(&bank_key())).collect();
         let mut people = People {
-            town: Town::new()?,
+            town,
             truth: BTreeMap::new(),
             accounts,
+            registers_refused: 0,
             refused: Vec::new(),
             habits,
             people,
@@ -223,7 +229,13 @@ impl People {
                 else {
                     return None;
                 };
-                self.people[number].wallet.accept_description(description, now).map(|_| None)
+                let accepted = self.people[number].wallet.accept_description(description, now);
+                if accepted.as_ref().is_ok_and(|accepted| accepted.register.is_some()) {
+                    // She asks again later, when nobody knows that it is she.
+                    self.registers_refused += 1;
+                    return None;
+                }
+                accepted.map(|_| None)
             }
             Act::Withdraw(amount) => wallet.withdraw_with(bank, amount, keys, now, &entropy).map(Some),
             Act::Refresh => wallet.refresh_with(bank, keys, now, &entropy).map(Some),
@@ -338,15 +350,20 @@ impl People {
         let mut wallet = Wallet::restore(store, &person.seed, peers, goods, GAP).ok()?;
         wallet.accept_description(description, now).ok()?;
         person.wallet = wallet;
-        self.wait_for_question(number);
+        let begins = restore_begins(now, self.rounds());
+        self.at(begins, Event::Ask(number));
         Some(())
     }
 
     fn wait_for_question(&mut self, number: usize) {
-        let open = self.people[number].wallet.restore_progress(self.now).open as u64;
-        let _ = open;
-        let wait = if self.habits.patient_restore { below(&mut self.rng, 60_000) } else { 10 };
-        self.after(wait, Event::Ask(number));
+        let entropy = self.entropy();
+        let wait = self.people[number].wallet.restore_wait(self.now, self.rounds(), &entropy);
+        self.after(wait.0.max(10), Event::Ask(number));
+    }
+
+    /// How long each round of a restoration's questions takes.
+    fn rounds(&self) -> Duration {
+        if self.habits.patient_restore { ROUND } else { Duration(0) }
     }
 
     fn ask(&mut self, number: usize) {
@@ -354,7 +371,10 @@ impl People {
         let asked: Result<Option<(Question, Ask)>, WalletError> =
             self.people[number].wallet.restore_question(now, &entropy);
         match asked {
-            Ok(Some((question, ask))) => {
+            Ok(Some((question, mut ask))) => {
+                if !self.habits.own_sessions {
+                    ask.circuit = Circuit::Anonymous(0);
+                }
                 if let Some(answer) = self.carry(number, &ask) {
                     let taken = self.people[number].wallet.restore_answered(question, answer);
                     debug_assert!(matches!(taken, Ok(Taken::Yes)), "{taken:?}");

@@ -80,10 +80,13 @@ impl Picture {
     pub fn of(seen: &[Seen]) -> Self {
         let mut picture = Picture::default();
         let mut requests = BTreeSet::new();
-        for seen in seen.iter().filter(|seen| seen.door == Door::Bank) {
+        let at_bank = || seen.iter().filter(|seen| seen.door == Door::Bank);
+        for seen in at_bank() {
             let again = !requests.insert((seen.request.path.clone(), seen.request.body.clone()));
             picture.bank(seen, again);
         }
+        // Questions of restored wallets may come before the payment that they tell something about.
+        at_bank().for_each(|seen| picture.question(seen));
         for seen in seen.iter().filter(|seen| seen.door == Door::Shop) {
             if ShopCall::from_http(&seen.request).is_ok() {
                 picture.visit(seen);
@@ -103,16 +106,22 @@ impl Picture {
                 account.repeated += usize::from(again);
             }
             BankCall::Exchange(joint) => self.exchange(joint, reply, contact, again),
-            BankCall::Output { brand, message } => {
-                let name = output_key(brand, message);
-                let asked = |asked: &mut Vec<Contact>| asked.push(contact);
+            _ => {}
+        }
+    }
+
+    fn question(&mut self, seen: &Seen) {
+        let contact = contact(seen);
+        let asked = |asked: &mut Vec<Contact>| asked.push(contact);
+        match BankCall::from_http(&seen.request) {
+            Ok(BankCall::Output { brand, message }) => {
+                let name = output_key(&brand, &message);
                 self.accounts.values_mut().filter(|it| it.outputs.contains(&name)).for_each(|it| asked(&mut it.asked));
                 self.spends.values_mut().filter(|it| it.change.contains(&name)).for_each(|it| asked(&mut it.asked));
             }
-            BankCall::Token(query) => {
+            Ok(BankCall::Token(query)) => {
                 let q = query.claimed_body().q;
-                let its = self.spends.values_mut().filter(|spend| spend.keys.contains(&q));
-                its.for_each(|spend| spend.asked.push(contact));
+                self.spends.values_mut().filter(|it| it.keys.contains(&q)).for_each(|it| asked(&mut it.asked));
             }
             _ => {}
         }

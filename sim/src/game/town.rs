@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use naulon_bank::{Bank, BankKeys};
+use naulon_blind::Brand;
 use naulon_durable::fault::Faults;
-use naulon_exchange::register::BankIdentity;
+use naulon_exchange::register::{BankIdentity, RegisterCopy};
 use naulon_exchange::{EntryMode, Exchange, Input, LockLimits, LogIdentity, Output, Rules};
 use naulon_log::{Log, LogKeys};
 use naulon_money::Amount;
@@ -16,7 +17,8 @@ use naulon_purchase::{LogRules, MerchantRules};
 use naulon_shop::{MemoryShelf, Shop, ShopKeys, Terms};
 use naulon_statement::{Digest, Duration, Joint, PublicKey, Timestamp};
 use naulon_wire::{
-    AnyCall, AnyReply, Ask, BankCall, Call, CallError, HttpRequest, HttpResponse, LogCall, Problem, ShopCall,
+    AnyCall, AnyReply, Ask, BankCall, BankDescription, BankReply, Call, CallError, HttpRequest, HttpResponse, LogCall,
+    Problem, ShopCall,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
@@ -59,6 +61,8 @@ pub struct Town {
     /// Everything that came to a door, in the order of time.
     pub seen: Vec<Seen>,
     connections: BTreeMap<(Door, Vec<u8>), u64>,
+    /// What a bank that cheats shows for its register: to each who asks the next, and the last one from then on.
+    shown: Vec<RegisterCopy>,
 }
 
 /// What the shop sells: number i costs 0.30 EUR · (i + 1), so that a price tells what was bought.
@@ -128,14 +132,15 @@ pub fn credit(account: PublicKey, amount: Amount) -> BankCall {
 }
 
 impl Town {
-    /// A town with empty stores. None if its parties refuse their own settings.
-    pub fn new() -> Option<Self> {
+    /// A town with empty stores. Besides its brands the bank has these, which it shows in these registers, the next one to
+    /// each who asks. None if its parties refuse their own settings.
+    pub fn new(marked: &[Brand], shown: &[RegisterCopy]) -> Option<Self> {
         let (log, log_keys) = (log_identity(), log_keys());
         let rules = Rules {
             bank: bank_key(),
             operator: keys::secret_key("operator").public(),
             currency: keys::currency(),
-            brands: keys::brands(bank_key()),
+            brands: keys::brands(bank_key()).into_iter().chain(marked.iter().filter_map(keys::known)).collect(),
             logs: BTreeMap::from([(log.key, log.clone())]),
             locks: LockLimits::default(),
         };
@@ -150,6 +155,7 @@ impl Town {
             shop: shop(log)?,
             seen: Vec::new(),
             connections: BTreeMap::new(),
+            shown: shown.iter().rev().cloned().collect(),
         })
     }
 
@@ -162,7 +168,10 @@ impl Town {
             AnyCall::Shop(call) => (Door::Shop, call.to_http()),
         };
         let response = match door {
-            Door::Bank => respond::<BankCall>(&request, |call| self.bank.handle(call, now)),
+            Door::Bank => {
+                let response = respond::<BankCall>(&request, |call| self.bank.handle(call, now));
+                self.falsified(&ask.call).unwrap_or(response)
+            }
             Door::Log => respond::<LogCall>(&request, |call| self.log.handle(call, now)),
             Door::Shop => {
                 respond::<ShopCall>(&request, |call| self.shop.handle(call, now, &mut |bytes| rng.fill_bytes(bytes)))
@@ -179,6 +188,14 @@ impl Town {
             AnyCall::Log(call) => call.reply_from_http(&response).map(AnyReply::Log),
             AnyCall::Shop(call) => call.reply_from_http(&response).map(AnyReply::Shop),
         }
+    }
+
+    /// The description of a bank that shows somebody a register of her own.
+    fn falsified(&mut self, call: &AnyCall) -> Option<HttpResponse> {
+        let AnyCall::Bank(BankCall::Describe) = call else { return None };
+        let register = if self.shown.len() > 1 { self.shown.pop() } else { self.shown.last().cloned() }?;
+        let description = BankDescription { register, ..self.bank.desk().describe() };
+        Some(BankCall::reply_to_http(BankReply::Description(description)))
     }
 
     /// Lets the shop open its account.

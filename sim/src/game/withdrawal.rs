@@ -12,7 +12,7 @@ use super::habits::Habits;
 use super::keys::{BEGINNING, DAY, cents};
 use super::people::{Act, People};
 use super::picture::Picture;
-use super::town::{ITEMS, price};
+use super::town::{ITEMS, Town, price};
 use crate::fault::below;
 
 /// How many people there are.
@@ -31,39 +31,68 @@ pub const ROWS: [(&str, Habits, Expected); 7] = [
     ("no-waits", Habits { random_waits: false, ..Habits::ALL }, Expected::Teeth),
 ];
 
-/// Plays the game: the honest row this often, the others a quarter as often. Before each row the adversary practises.
+/// Plays the game.
 pub fn play(trials: u64, seed: u64) -> figure::Played {
+    play_rows("withdrawal", &ROWS, trials, seed, PEOPLE, trial)
+}
+
+/// Plays these rows: the honest ones this often, the others a quarter as often. Before each row the adversary practises.
+pub fn play_rows(
+    game: &'static str,
+    rows: &[(&'static str, Habits, Expected)],
+    trials: u64,
+    seed: u64,
+    people: usize,
+    trial: impl Fn(Habits, u64, u64) -> Option<Played> + Sync,
+) -> figure::Played {
     let mut notes = Vec::new();
-    let rows = ROWS.map(|(name, habits, expected)| {
-        let trials = if expected == Expected::Nothing { trials } else { (trials / 4).max(12) };
-        let practised: Vec<Played> = super::in_parallel(trials / 2, |number| trial(habits, seed, number | 1 << 40));
+    let play = |(name, habits, expected): &(&'static str, Habits, Expected)| {
+        let trials = if *expected == Expected::Nothing { trials } else { (trials / 4).max(12) };
+        let practised: Vec<Played> = super::in_parallel(trials / 2, |number| trial(*habits, seed, number | 1 << 40));
         let adversary = Adversary::practise(&practised);
-        let played = super::in_parallel(trials, |number| trial(habits, seed, number));
+        let played = super::in_parallel(trials, |number| trial(*habits, seed, number));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let right = played.iter().filter(|played| adversary.guess(played, &mut rng) == played.truth).count() as u64;
         let best: Vec<String> =
             adversary.describe().iter().take(3).map(|(clue, weight)| format!("{clue} ({weight:.1})")).collect();
         notes.push(format!("{name}: the best clues were {}", best.join(", ")));
-        Row { name, trials: played.len() as u64, right, choices: PEOPLE as u64, expected }
-    });
-    figure::Played { game: "withdrawal", rows: rows.to_vec(), notes }
+        Row { name, trials: played.len() as u64, right, choices: people as u64, expected: *expected }
+    };
+    let rows = rows.iter().map(play).collect();
+    figure::Played { game, rows, notes }
 }
 
-/// One trial: people live, and a purchase is drawn that the adversary is asked about.
-pub fn trial(habits: Habits, seed: u64, number: u64) -> Option<Played> {
-    let trial = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number;
-    let mut rng = ChaCha8Rng::seed_from_u64(trial);
-    let restores = below(&mut rng, RESTORED_ONE_IN) == 0;
-    let timetables = (0..PEOPLE).map(|_| timetable(habits, restores, &mut rng)).collect();
-    let mut people = People::new(timetables, habits, trial, &WitnessPolicy::unwitnessed())?;
+/// A trial of a game: its number among all.
+pub fn numbered(seed: u64, number: u64) -> u64 {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number
+}
+
+/// Lets people live in a town, and draws a purchase that the adversary is asked about.
+pub fn lived(
+    timetables: Vec<Vec<(Timestamp, Act)>>,
+    habits: Habits,
+    trial: u64,
+    rng: &mut ChaCha8Rng,
+) -> Option<Played> {
+    let town = Town::new(&[], &[])?;
+    let mut people = People::new(town, timetables, habits, trial, &WitnessPolicy::unwitnessed())?;
     if !people.live() {
         return None;
     }
     let picture = Picture::of(&people.town.seen);
     let targets: Vec<_> = people.truth.iter().filter(|(id, _)| picture.spends.contains_key(*id)).collect();
-    let drawn = below(&mut rng, targets.len().max(1) as u64) as usize;
+    let drawn = below(rng, targets.len().max(1) as u64) as usize;
     let (target, truth) = targets.get(drawn).map(|(id, truth)| (**id, **truth))?;
     Some(Played { trial, picture, accounts: people.accounts, target, truth })
+}
+
+/// One trial.
+fn trial(habits: Habits, seed: u64, number: u64) -> Option<Played> {
+    let trial = numbered(seed, number);
+    let mut rng = ChaCha8Rng::seed_from_u64(trial);
+    let restores = below(&mut rng, RESTORED_ONE_IN) == 0;
+    let timetables = (0..PEOPLE).map(|_| timetable(habits, restores, &mut rng)).collect();
+    lived(timetables, habits, trial, &mut rng)
 }
 
 /// What a person does in a week, at random times of its days.
@@ -95,7 +124,8 @@ fn timetable(habits: Habits, restores: bool, rng: &mut ChaCha8Rng) -> Vec<(Times
             // What is set up on the first day is done in one go, and so is everything by who does not wait.
             Act::PayIn(_) | Act::Learn => at + 5_000,
             Act::Refresh | Act::Buy(_) | Act::Deposit(_) if !habits.random_waits => at + 5_000,
-            Act::Restore => BEGINNING.0 + day * DAY,
+            // At any time of two hours: the wallet waits for the next window that all have in common.
+            Act::Restore => BEGINNING.0 + day * DAY + 1 + below(rng, DAY / 12),
             _ => random,
         };
         (Timestamp(at), act)
@@ -119,7 +149,8 @@ mod tests {
     #[test]
     fn people_do_what_is_on_their_timetables() {
         let timetables = (0..4).map(|n| timetable(Habits::ALL, true, &mut ChaCha8Rng::seed_from_u64(n))).collect();
-        let mut people = People::new(timetables, Habits::ALL, 1, &WitnessPolicy::unwitnessed()).expect("a town");
+        let town = Town::new(&[], &[]).expect("a town");
+        let mut people = People::new(town, timetables, Habits::ALL, 1, &WitnessPolicy::unwitnessed()).expect("people");
         assert!(people.live(), "it does not end");
         assert!(people.refused.is_empty(), "{:?}", people.refused);
         let picture = Picture::of(&people.town.seen);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use naulon_blind::Token;
 use naulon_exchange::{Exchange, Input, RequestId, State, TokenQuery, UnverifiedRecord};
 use naulon_money::Amount;
-use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, derive_secret};
+use naulon_statement::{Digest, Duration, PublicKey, Signed, Timestamp, Unverified, derive_secret};
 use naulon_wire::{AnyCall, AnyReply, Ask, BankCall, BankReply, CallError, Circuit, OutputFate};
 
 use super::{Entropy, Wallet};
@@ -19,7 +19,7 @@ use crate::error::WalletError;
 use crate::goods::GoodsDir;
 use crate::operation::{Operation, OperationId, Planned, Recovery, Work};
 use crate::peers::Peers;
-use crate::restoring::{DECOYS_AT_LEAST, INDICES_SKIPPED, Probe, RestoreRow, Restoring};
+use crate::restoring::{DECOYS_AT_LEAST, INDICES_SKIPPED, Probe, RestoreRow, Restoring, question_wait};
 use crate::seed::Seed;
 use crate::store::WalletStore;
 use crate::token::{Held, TokenState};
@@ -125,6 +125,16 @@ impl<S: WalletStore> Wallet<S> {
             tokens: issued,
             purchases: restoring.found.len(),
         }
+    }
+
+    /// How long to wait before the next question, at random, if each of the two rounds of questions takes this long and all
+    /// wallets have the same windows for them ([`restore_begins`](crate::restore_begins)). `entropy` is fresh.
+    pub fn restore_wait(&self, now: Timestamp, over: Duration, entropy: &Entropy) -> Duration {
+        let open = self.open_questions(now);
+        let about_tokens = matches!(open.first(), Some(Question::Token { .. }));
+        let mut drawn = [0; 8];
+        derive_secret(entropy, &[b"naulon/wallet/wait"], &mut drawn);
+        question_wait(now, over, about_tokens, open.len(), u64::from_be_bytes(drawn))
     }
 
     /// The next question, drawn among those that are open; none if all are answered. `entropy` is fresh.
