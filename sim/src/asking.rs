@@ -36,6 +36,13 @@ impl<K: Copy + Ord> Asking<K> {
         !in_flight && self.pauses.get(&(about, to)).is_none_or(|pause| now >= pause.until)
     }
 
+    /// Whether this is in flight to somebody, or its pause is not over.
+    pub fn is_busy(&self, about: K, now: Timestamp) -> bool {
+        let in_flight = self.in_flight.values().any(|(k, ..)| *k == about);
+        // The step after a pause may be another party's, which is asked without one.
+        in_flight && self.pauses.iter().any(|((k, _), pause)| *k == about && now < pause.until)
+    }
+
     /// Notes an ask and gives the request to send.
     pub fn send(&mut self, id: AskId, about: K, ask: Ask, now: Timestamp) -> HttpRequest {
         let request = match &ask.call {

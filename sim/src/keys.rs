@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use naulon_bank::{Signatory, SignatoryError};
-use naulon_blind::{BlindSignature, BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose};
+use naulon_blind::{
+    BlindError, BlindSignature, BlindedMessage, Brand, IssuerKey, IssuerSecret, KnownBrand, Method, Purpose, TokenInput,
+    TokenSecrets, Unblinder,
+};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Timestamp};
 use naulon_tlog::CheckpointSigner;
+use naulon_wallet::{Blinding, OwnBlinding};
 
 /// When every simulated world begins.
 pub const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
@@ -103,5 +107,42 @@ impl Signatory for RememberingSignatory {
             signed.insert((*brand, *message), signature);
         }
         Ok(signature)
+    }
+}
+
+/// Blinds like a wallet, and remembers what it has blinded: the runs play the same seeds.
+#[derive(Default)]
+pub struct RememberingBlinding {
+    known: Mutex<BTreeMap<([u8; 32], TokenInput), (BlindedMessage, Unblinder)>>,
+}
+
+/// The most blinded messages that are remembered; beyond it they are made anew.
+const MAX_BLINDED: usize = 100_000;
+
+/// The one blinding of all wallets of all runs of this process.
+pub fn blinding() -> Arc<RememberingBlinding> {
+    static BLINDING: LazyLock<Arc<RememberingBlinding>> = LazyLock::new(Arc::default);
+    BLINDING.clone()
+}
+
+impl Blinding for RememberingBlinding {
+    fn blind(
+        &self,
+        key: &IssuerKey,
+        input: &TokenInput,
+        secrets: &TokenSecrets,
+    ) -> Result<(BlindedMessage, Unblinder), BlindError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Salt and r belong to Q also where a token's nonce is another one, for a key that is shared.
+        let name = (*secrets.q(), *input);
+        if let Some((message, unblinder)) = known().get(&name) {
+            return Ok((*message, unblinder.clone()));
+        }
+        let (message, unblinder) = OwnBlinding.blind(key, input, secrets)?;
+        let mut known = known();
+        if known.len() < MAX_BLINDED {
+            known.insert(name, (message, unblinder.clone()));
+        }
+        Ok((message, unblinder))
     }
 }

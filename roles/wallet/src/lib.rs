@@ -45,6 +45,7 @@
 //! ([`SealedStore`]). Out of scope: what a purchase is (`naulon-purchase`), what a bank takes (`naulon-exchange`), where
 //! parties live and what a person types (`naulon`).
 
+mod blinding;
 mod change;
 pub mod driver;
 mod error;
@@ -59,6 +60,7 @@ mod store;
 mod token;
 mod wallet;
 
+pub use blinding::{Blinding, OwnBlinding};
 pub use driver::{Driver, DriverError, Outcome};
 pub use error::WalletError;
 pub use event::{Event, Watch};

@@ -38,6 +38,7 @@ use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp, Unverifie
 use naulon_wire::{AnyReply, Ask, CallError, Circuit};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::blinding::{Blinding, OwnBlinding};
 use crate::change::{Change, ONLY};
 use crate::error::WalletError;
 use crate::event::{Event, Watch};
@@ -89,6 +90,7 @@ pub struct Wallet<S: WalletStore> {
     kept: Vec<KeptEvidence>,
     events: Vec<(OperationId, Event)>,
     watch: Option<Watch>,
+    blinding: Arc<dyn Blinding>,
     /// A write failed in a way that leaves open whether it happened.
     lost: bool,
 }
@@ -163,6 +165,7 @@ impl<S: WalletStore> Wallet<S> {
             kept: Vec::new(),
             events: Vec::new(),
             watch: None,
+            blinding: Arc::new(OwnBlinding),
             lost: false,
             store,
         };
@@ -173,6 +176,11 @@ impl<S: WalletStore> Wallet<S> {
     /// Has every event told to `watch` as it happens, in the place of whom it was told to before.
     pub fn watch(&mut self, watch: Option<Watch>) {
         self.watch = watch;
+    }
+
+    /// Has the arithmetic of blinding done by somebody else from now on, who learns everything that makes tokens unlinkable.
+    pub fn blind_by(&mut self, blinding: Arc<dyn Blinding>) {
+        self.blinding = blinding;
     }
 
     /// The key of this wallet's account at a bank.
@@ -527,7 +535,7 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Option<(naulon_blind::BlindedMessage, naulon_blind::Unblinder)> {
         let secrets = self.seed.token(&planned.brand, planned.index);
         let input = known.token_input(self.nonce(known, &planned));
-        input.blind(known.issuer_key(), secrets.salt(), secrets.r()).ok()
+        self.blinding.blind(known.issuer_key(), &input, &secrets).ok()
     }
 
     /// The nonce of a token: its key Q, or what stands for the key that it shares and its serial number.

@@ -1,6 +1,7 @@
 //! The bank.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use naulon_bank::{Authenticated, Bank, BankKeys, BankStore, MemoryStore};
 use naulon_durable::fault::Faults;
@@ -43,7 +44,8 @@ impl BankParty {
 
     /// The bank's key.
     pub fn key() -> PublicKey {
-        keys::secret_key("bank").public()
+        static KEY: LazyLock<PublicKey> = LazyLock::new(|| keys::secret_key("bank").public());
+        *KEY
     }
 
     /// How others recognise the bank.

@@ -1,6 +1,7 @@
 //! The log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use naulon_durable::fault::Faults;
 use naulon_exchange::{LogDecision, LogIdentity};
@@ -43,8 +44,11 @@ impl LogParty {
 
     /// How others know the log.
     pub fn identity() -> LogIdentity {
-        let keys = keys();
-        LogIdentity { key: keys.statements.public(), checkpoints: keys.checkpoints.verifier().clone() }
+        static IDENTITY: LazyLock<LogIdentity> = LazyLock::new(|| {
+            let keys = keys();
+            LogIdentity { key: keys.statements.public(), checkpoints: keys.checkpoints.verifier().clone() }
+        });
+        IDENTITY.clone()
     }
 
     /// Starts the process.

@@ -1,6 +1,7 @@
 //! A shop: answers buyers, and asks log and bank.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use naulon_durable::fault::Faults;
 use naulon_exchange::EntryMode;
@@ -64,7 +65,8 @@ impl ShopParty {
 
     /// M: the shop's key.
     pub fn key(number: usize) -> PublicKey {
-        keys(number).merchant.public()
+        static KEYS: LazyLock<[PublicKey; 2]> = LazyLock::new(|| [0, 1].map(|number| keys(number).merchant.public()));
+        KEYS.get(number).copied().unwrap_or_else(|| keys(number).merchant.public())
     }
 
     /// The shop's private key, for a shop that cheats.
@@ -111,8 +113,11 @@ impl ShopParty {
             self.answered(about, Err(CallError::Unreachable("it".to_owned(), "no answer".to_owned())), now);
         }
         let Some(shop) = self.process.alive() else { return Vec::new() };
-        let openings = shop.openings().into_iter().filter(|_| !self.account_open).map(|ask| (About::Account, ask));
-        let sales = shop.asks(now).into_iter().map(|(sale, ask)| (About::Sale(sale), ask));
+        // What is under way is left out at once: each ask is signed anew.
+        let openings = if self.account_open { Vec::new() } else { shop.openings() };
+        let openings = openings.into_iter().map(|ask| (About::Account, ask));
+        let is_busy = |sale: &SaleId| self.asking.is_busy(About::Sale(*sale), now);
+        let sales = shop.asks_but(now, usize::MAX, is_busy).into_iter().map(|(sale, ask)| (About::Sale(sale), ask));
         let wanted: Vec<(About, Ask)> = openings.chain(sales).collect();
         let mut sent = Vec::new();
         for (about, ask) in wanted {

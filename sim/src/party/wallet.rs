@@ -20,6 +20,7 @@ use rand_core::Rng;
 use super::{BankParty, LogParty, Process, ShopParty};
 use crate::asking::Asking;
 use crate::fault::{Fault, below};
+use crate::keys;
 use crate::network::{AskId, Place};
 
 /// How long the simulated purchases lock.
@@ -131,9 +132,15 @@ impl WalletParty {
         let (store, goods) = (self.store.clone(), self.goods.clone());
         self.asking = Asking::new();
         self.unsure = true;
-        self.process.start(|| match Wallet::open(store.clone(), peers.clone(), goods.clone()) {
-            Err(WalletError::NoWallet) => Wallet::create(store, &Seed::from_bytes(seed), peers, goods),
-            opened => opened,
+        self.process.start(|| {
+            let opened = match Wallet::open(store.clone(), peers.clone(), goods.clone()) {
+                Err(WalletError::NoWallet) => Wallet::create(store, &Seed::from_bytes(seed), peers, goods),
+                opened => opened,
+            };
+            opened.map(|mut wallet| {
+                wallet.blind_by(keys::blinding());
+                wallet
+            })
         });
     }
 

@@ -20,8 +20,9 @@ struct Inner {
 }
 
 /// What takes the blinding off a blind signature: the inverse of the blinding factor. Who has it can link withdrawal
-/// and payment, so it is wiped when dropped and cannot be printed.
-pub struct Unblinder(SecretNumber);
+/// and payment, so it is wiped when its last clone is dropped, and cannot be printed.
+#[derive(Clone)]
+pub struct Unblinder(Arc<SecretNumber>);
 
 /// Why a message was not blinded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +91,7 @@ impl IssuerKey {
     ) -> Result<(BlindedMessage, Unblinder), BlindError> {
         let encoded = pss::encode(message, salt);
         match self.0.modulus.blind(&encoded, r) {
-            Ok((blinded, inverse)) => Ok((BlindedMessage(blinded), Unblinder(inverse))),
+            Ok((blinded, inverse)) => Ok((BlindedMessage(blinded), Unblinder(Arc::new(inverse)))),
             Err(ArithmeticError::NotInvertible) => Err(BlindError::NotInvertible),
             // An encoded message is below N, because its top bit is clear and that of N is set.
             Err(ArithmeticError::OutOfRange | ArithmeticError::Library) => Err(BlindError::Library),
