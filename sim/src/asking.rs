@@ -1,4 +1,5 @@
-//! What a party that asks has in flight: time limits, back-off, and which answer belongs to which ask.
+//! What a party that asks has in flight: time limits, back-off, and which answer belongs to which ask. It goes by the machine's
+//! steady clock, not by the one on the wall.
 
 use std::collections::BTreeMap;
 
@@ -36,11 +37,9 @@ impl<K: Copy + Ord> Asking<K> {
         !in_flight && self.pauses.get(&(about, to)).is_none_or(|pause| now >= pause.until)
     }
 
-    /// Whether this is in flight to somebody, or its pause is not over.
-    pub fn is_busy(&self, about: K, now: Timestamp) -> bool {
-        let in_flight = self.in_flight.values().any(|(k, ..)| *k == about);
-        // The step after a pause may be another party's, which is asked without one.
-        in_flight && self.pauses.iter().any(|((k, _), pause)| *k == about && now < pause.until)
+    /// Whether this is in flight to somebody.
+    pub fn is_busy(&self, about: K) -> bool {
+        self.in_flight.values().any(|(k, ..)| *k == about)
     }
 
     /// Notes an ask and gives the request to send.

@@ -1,5 +1,7 @@
-//! Many runs: first every single fault of two plain stories, then seeded ones with everything mixed.
+//! Many runs: first every single fault of plain stories, then pairs of faults of the shortest one, then each cheat by itself,
+//! then seeded ones with everything mixed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -11,8 +13,9 @@ use naulon_money::Amount;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::cheat::CHEATS;
-use crate::check::Tally;
+use crate::cheat::{CHEATS, Cheat};
+use crate::check::{Report, Tally};
+use crate::clock;
 use crate::fault::{Fault, below, random};
 use crate::network::Place;
 use crate::party::Want;
@@ -28,20 +31,27 @@ pub struct Outcome {
     /// How many runs were played.
     pub runs: u64,
     /// How many of them enumerate single faults.
-    pub enumerated: u64,
+    pub singles: u64,
+    /// How many of them enumerate pairs of faults.
+    pub pairs: u64,
     /// How many violated a claim.
     pub violated: u64,
     /// The first of them: number, run, and what is wrong.
     pub violations: Vec<(u64, Run, Vec<String>)>,
     /// What was counted.
     pub tally: Tally,
+    /// The first run in which it was counted.
+    pub first: BTreeMap<String, u64>,
 }
 
 /// A list of runs: each number means the same run every time.
 pub struct Campaign {
     seed: u64,
     sabotage: Option<Sabotage>,
+    /// Those that are not drawn: singles, pairs, and each cheat by itself.
     enumerated: Vec<Run>,
+    singles: u64,
+    pairs: u64,
 }
 
 impl Campaign {
@@ -49,8 +59,12 @@ impl Campaign {
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
         let stories = [(false, EntryMode::Plain), (true, EntryMode::Encrypted), (false, EntryMode::Blind)];
         let plain = stories.map(|(two_sided, mode)| plain_story(seed, two_sided, mode, sabotage));
-        let enumerated = plain.iter().flat_map(every_single_fault).collect();
-        Campaign { seed, sabotage, enumerated }
+        let mut enumerated: Vec<Run> = plain.iter().flat_map(every_single_fault).collect();
+        let singles = enumerated.len() as u64;
+        enumerated.extend(pairs_of_faults(&plain[0]));
+        let pairs = enumerated.len() as u64 - singles;
+        enumerated.extend(EntryMode::ALL.into_iter().flat_map(|mode| every_cheat(seed, mode, sabotage)));
+        Campaign { seed, sabotage, enumerated, singles, pairs }
     }
 
     /// The run of this number.
@@ -59,17 +73,31 @@ impl Campaign {
         known.cloned().unwrap_or_else(|| mixed(self.seed, number, self.sabotage))
     }
 
-    /// How many runs enumerate single faults; those of higher numbers are mixed.
-    pub fn enumerated(&self) -> u64 {
+    /// The numbers of the runs with one fault each.
+    pub fn singles(&self) -> Range<u64> {
+        0..self.singles
+    }
+
+    /// The numbers of the runs with two faults each.
+    pub fn pairs(&self) -> Range<u64> {
+        self.singles..self.singles + self.pairs
+    }
+
+    /// The numbers of the runs in which nothing happens but one cheat.
+    pub fn cheats(&self) -> Range<u64> {
+        self.singles + self.pairs..self.enumerated.len() as u64
+    }
+
+    /// The number of the first run that is drawn.
+    pub fn first_mixed(&self) -> u64 {
         self.enumerated.len() as u64
     }
 
     /// Plays the runs with these numbers on all cores, and says how many are done.
     pub fn play(&self, runs: Range<u64>, progress: impl Fn(u64) + Sync) -> Outcome {
-        let outcome = Mutex::new(Outcome {
-            enumerated: self.enumerated().clamp(runs.start, runs.end) - runs.start,
-            ..Outcome::default()
-        });
+        let of = |part: Range<u64>| part.end.min(runs.end).saturating_sub(part.start.max(runs.start));
+        let (singles, pairs) = (of(self.singles()), of(self.pairs()));
+        let outcome = Mutex::new(Outcome { singles, pairs, ..Outcome::default() });
         let next = AtomicU64::new(runs.start);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
@@ -85,6 +113,10 @@ impl Campaign {
                         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
                         outcome.runs += 1;
                         outcome.tally.add(&report.tally);
+                        for what in report.tally.counts.keys() {
+                            let first = outcome.first.entry(what.clone()).or_insert(number);
+                            *first = number.min(*first);
+                        }
                         if !report.violations.is_empty() {
                             outcome.violated += 1;
                             if outcome.violations.len() < MAX_KEPT {
@@ -108,9 +140,27 @@ fn euros(cents: u64) -> Amount {
 
 /// One person opens an account, withdraws, and buys one thing.
 fn plain_story(seed: u64, two_sided: bool, mode: EntryMode, sabotage: Option<Sabotage>) -> Run {
-    let mode = Some(mode);
-    let wants = vec![Want::OpenAccount(euros(2_000)), Want::Withdraw(euros(1_000)), Want::Buy(0, "poem", two_sided)];
-    Run { seed, wants: vec![wants], shops: 1, two_sided: false, mode, faults: Vec::new(), cheat: None, sabotage }
+    let wants =
+        vec![Want::OpenAccount(0, euros(2_000)), Want::Withdraw(0, euros(1_000)), Want::Buy(0, "poem", two_sided)];
+    Run { mode: Some(mode), sabotage, ..Run::plain(seed, vec![wants]) }
+}
+
+/// Each cheat once where nothing else goes wrong: what it leads to has to be seen there.
+fn every_cheat(seed: u64, mode: EntryMode, sabotage: Option<Sabotage>) -> Vec<Run> {
+    let story = plain_story(seed, false, mode, sabotage);
+    let with = |cheat: Cheat| {
+        let banks = if cheat == Cheat::OneTokenTwoBanks { 2 } else { 1 };
+        Run { cheat: Some(cheat), banks, ..story.clone() }
+    };
+    let mut runs: Vec<Run> = CHEATS.into_iter().map(with).collect();
+    // With a shop that does not trust the log, and another log that it trusts; bought often enough to have met the first.
+    let more = (0..6).map(|number| Want::Buy(0, if number % 2 == 0 { "poem" } else { "map" }, false));
+    let wants = story.wants[0].iter().cloned().chain(more).collect();
+    let prudent = Run { logs: 2, prudent: true, wants: vec![wants], ..with(Cheat::LeakingLog) };
+    // And a wallet that comes back from its seed in the midst of a purchase.
+    let lost = Run { loss: Some((0, 450)), ..story.clone() };
+    runs.extend([prudent, lost]);
+    runs
 }
 
 /// Every message lost, doubled, delayed and corrupted; every party killed before and after every write.
@@ -121,45 +171,125 @@ fn every_single_fault(story: &Run) -> Vec<Run> {
             Fault::Drop(n),
             Fault::Double(n, 30),
             Fault::Double(n, 5_000),
-            Fault::Double(n, 130_000),
+            Fault::Double(n, LATE),
             Fault::Delay(n, 2_000),
             Fault::Delay(n, 10_000),
-            Fault::Delay(n, 130_000),
+            Fault::Delay(n, LATE),
             Fault::Corrupt(n, n.wrapping_mul(0x9e37_79b9)),
         ]
     };
     let messages = (0..report.messages).flat_map(of_message);
-    let writes = report.writes.iter().flat_map(|(place, writes)| {
-        (1..=*writes).flat_map(move |n| [When::Before, When::After].map(|when| Fault::Crash(*place, n, when)))
-    });
-    messages.chain(writes).map(|fault| Run { faults: vec![fault], ..story.clone() }).collect()
+    messages.chain(crashes(&report, None)).map(|fault| Run { faults: vec![fault], ..story.clone() }).collect()
 }
 
-/// One to three people, one or two shops, random wants, up to six faults, and sometimes somebody who cheats.
+/// Later than the expiry of every lock.
+const LATE: u64 = 130_000;
+
+/// Every death of every party before and after each of its writes; after a first death, those of the second life.
+fn crashes(report: &Report, first: Option<&Fault>) -> Vec<Fault> {
+    let mut crashes = Vec::new();
+    for (place, writes) in &report.writes {
+        let before = match first {
+            Some(Fault::Crash(at, nth, _)) if at == place => *nth,
+            _ => 0,
+        };
+        for nth in 1..=writes.saturating_sub(before) {
+            crashes.extend([When::Before, When::After].map(|when| Fault::Crash(*place, nth, when)));
+        }
+    }
+    crashes
+}
+
+/// Every two of: a death at any write, a message lost, a message later than every expiry. The second is taken from the story
+/// as the first has changed it, so that it may also hit what is done about the first: a repeated message, a second life.
+fn pairs_of_faults(story: &Run) -> Vec<Run> {
+    let strong = |report: &Report, first: Option<&Fault>| {
+        let messages = (0..report.messages).flat_map(|n| [Fault::Drop(n), Fault::Delay(n, LATE)]);
+        messages.chain(crashes(report, first)).collect::<Vec<_>>()
+    };
+    let mut seen = BTreeSet::new();
+    let mut pairs = Vec::new();
+    for first in strong(&story.play(false), None) {
+        let report = Run { faults: vec![first], ..story.clone() }.play(false);
+        for second in strong(&report, Some(&first)) {
+            // Two faults in the other order are the same two, unless they are two lives of one party.
+            let both = [format!("{first:?}"), format!("{second:?}")];
+            let mut sorted = both.clone();
+            sorted.sort();
+            let is_one_partys = matches!((first, second), (Fault::Crash(a, ..), Fault::Crash(b, ..)) if a == b);
+            let is_same_message = first.message().is_some() && first.message() == second.message();
+            if !is_same_message && seen.insert(if is_one_partys { both } else { sorted }) {
+                pairs.push(Run { faults: vec![first, second], ..story.clone() });
+            }
+        }
+    }
+    pairs
+}
+
+/// One to three people, one or two banks, logs and shops, random wants, up to six faults; now and then clocks that are wrong,
+/// a wallet that is lost, an outsider who watches, and in one run of three somebody who cheats.
 fn mixed(seed: u64, number: u64, sabotage: Option<Sabotage>) -> Run {
     let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
-    let shops = 1 + below(&mut rng, 2) as usize;
-    let people = 1 + below(&mut rng, 3) as usize;
-    let wants: Vec<Vec<Want>> = (0..people).map(|_| person(&mut rng, shops)).collect();
-    let places: Vec<Place> = [Place::Bank, Place::Log]
-        .into_iter()
+    let rng = &mut rng;
+    let cheat = one_in(rng, 3).then(|| CHEATS[below(rng, CHEATS.len() as u64) as usize]);
+    let needs_two = cheat == Some(Cheat::OneTokenTwoBanks);
+    let banks = 1 + usize::from(needs_two || one_in(rng, 3));
+    let logs = 1 + usize::from(one_in(rng, 3));
+    let shops = 1 + below(rng, 2) as usize;
+    let people = 1 + below(rng, 3) as usize;
+    let wants: Vec<Vec<Want>> = (0..people).map(|_| person(rng, banks, shops)).collect();
+    let places: Vec<Place> = (0..banks)
+        .map(Place::Bank)
+        .chain((0..logs).map(Place::Log))
         .chain((0..shops).map(Place::Shop))
         .chain((0..people).map(Place::Wallet))
         .collect();
-    let messages = 30 * people as u64;
-    let faults = random(&mut rng, &places, messages);
-    let cheat = (below(&mut rng, 3) == 0).then(|| CHEATS[below(&mut rng, CHEATS.len() as u64) as usize]);
-    Run { seed: rng.next_u64(), wants, shops, two_sided: below(&mut rng, 3) == 0, mode: None, faults, cheat, sabotage }
+    let faults = random(rng, &places, 35 * people as u64);
+    // Whoever tries one token at two banks wants it to work at one of them.
+    let clocks = if !needs_two && one_in(rng, 3) { clock::random(rng, &places) } else { Vec::new() };
+    let loss = one_in(rng, LOST_ONE_IN).then(|| (below(rng, people as u64) as usize, 200 + below(rng, 8_000)));
+    Run {
+        seed: rng.next_u64(),
+        wants,
+        banks,
+        logs,
+        shops,
+        two_sided: one_in(rng, 3),
+        prudent: one_in(rng, 2),
+        watched: one_in(rng, 8),
+        mode: None,
+        faults,
+        clocks,
+        loss: loss.filter(|_| cheat != Some(Cheat::CopiedWallet)),
+        cheat,
+        sabotage,
+    }
 }
 
-fn person(rng: &mut ChaCha8Rng, shops: usize) -> Vec<Want> {
-    let mut wants = vec![Want::OpenAccount(euros(3_000)), Want::Withdraw(euros(1_000 + 10 * below(rng, 50)))];
+/// In one run of so many somebody loses a wallet. It is asked about hundreds of indices then, so these runs are long.
+const LOST_ONE_IN: u64 = 100;
+
+fn one_in(rng: &mut ChaCha8Rng, many: u64) -> bool {
+    below(rng, many) == 0
+}
+
+/// What a person wants who has an account at one of the banks, or at each.
+fn person(rng: &mut ChaCha8Rng, banks: usize, shops: usize) -> Vec<Want> {
+    let home = below(rng, banks as u64) as usize;
+    let mut wants = Vec::new();
+    for bank in 0..banks {
+        if bank != home && !one_in(rng, 3) {
+            continue;
+        }
+        let withdraw = euros(1_000 + 10 * below(rng, 50));
+        wants.extend([Want::OpenAccount(bank, euros(3_000)), Want::Withdraw(bank, withdraw)]);
+    }
     for _ in 0..1 + below(rng, 3) {
         let shop = below(rng, shops as u64) as usize;
         wants.push(match below(rng, 8) {
-            0 => Want::Refresh,
-            1 => Want::Deposit(euros(10 * (1 + below(rng, 20)))),
-            2 => Want::Withdraw(euros(100)),
+            0 => Want::Refresh(home),
+            1 => Want::Deposit(home, euros(10 * (1 + below(rng, 20)))),
+            2 => Want::Withdraw(home, euros(100)),
             choice => Want::Buy(shop, ["poem", "map", "nothing"][(choice % 3) as usize], below(rng, 2) == 0),
         });
     }

@@ -5,9 +5,8 @@ use naulon_purchase::GoodsM;
 use naulon_statement::{Digest, Signed, Unverified};
 use naulon_wire::{BankCall, BankReply, Call, HttpResponse, ShopCall, ShopReply};
 
-use crate::keys;
 use crate::network::{Message, Place};
-use crate::party::ShopParty;
+use crate::party::{BankParty, ShopParty};
 
 /// How somebody cheats in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +23,50 @@ pub enum Cheat {
     LowPromise,
     /// The bank does not hear decisions, the first few times that it is told.
     DeafBank,
+    /// Shop and log answer no wallet any more once payments come: only the bank can tell what was decided.
+    Vanished,
+    /// Somebody tries to spend one bank's token at two banks.
+    OneTokenTwoBanks,
+    /// The log keeps commits back and passes their keys to the buyers: the one coalition that gains (AAT §7).
+    LeakingLog,
+    /// The log tells merchants one thing and everybody else another.
+    TwoFacedLog,
+    /// The log commits at or after the expiry.
+    LateLog,
+    /// The log commits after the expiry, with a time before it.
+    BackDatingLog,
+    /// The log answers nobody for a while.
+    StallingLog,
 }
 
 /// All of them.
-pub const CHEATS: [Cheat; 6] =
-    [Cheat::CopiedWallet, Cheat::WrongKey, Cheat::OtherGoods, Cheat::SilentShop, Cheat::LowPromise, Cheat::DeafBank];
+pub const CHEATS: [Cheat; 13] = [
+    Cheat::CopiedWallet,
+    Cheat::WrongKey,
+    Cheat::OtherGoods,
+    Cheat::SilentShop,
+    Cheat::LowPromise,
+    Cheat::DeafBank,
+    Cheat::Vanished,
+    Cheat::OneTokenTwoBanks,
+    Cheat::LeakingLog,
+    Cheat::TwoFacedLog,
+    Cheat::LateLog,
+    Cheat::BackDatingLog,
+    Cheat::StallingLog,
+];
+
+impl Cheat {
+    /// Whether it is a log that cheats.
+    pub fn is_a_logs(&self) -> bool {
+        use Cheat::*;
+        matches!(self, LeakingLog | TwoFacedLog | LateLog | BackDatingLog | StallingLog)
+    }
+}
+
+/// For how long those who have vanished are gone, in milliseconds since the beginning. They come back so that the run ends also
+/// where nothing was decided before they went.
+pub const GONE_FOR: u64 = 600_000;
 
 /// How often a bank cheats before it thinks better of it.
 const PATIENCE: u32 = 3;
@@ -46,10 +84,22 @@ impl Cheater {
     pub fn ignores(&mut self, cheat: Option<Cheat>, message: &Message, path: &str) -> bool {
         match (cheat, message.to) {
             (Some(Cheat::SilentShop), Place::Shop(_)) => path == "/v1/payments",
-            (Some(Cheat::DeafBank), Place::Bank) if path == "/v1/decisions" => {
+            (Some(Cheat::DeafBank), Place::Bank(_)) if path == "/v1/decisions" => {
                 self.times += 1;
                 self.times <= PATIENCE
             }
+            _ => false,
+        }
+    }
+
+    /// Whether an answer to this request never comes.
+    pub fn withholds(&self, cheat: Option<Cheat>, request: &Message, path: &str, passed: u64) -> bool {
+        let to_wallet = matches!(request.from, Place::Wallet(_));
+        match (cheat, request.to) {
+            (Some(Cheat::Vanished), Place::Shop(_)) => path == "/v1/payments" && to_wallet && passed < GONE_FOR,
+            (Some(Cheat::Vanished), Place::Log(_)) => to_wallet && passed < GONE_FOR,
+            // Else the buyer would hear what the merchant was told.
+            (Some(Cheat::TwoFacedLog), Place::Shop(_)) => path == "/v1/payments" && to_wallet,
             _ => false,
         }
     }
@@ -60,18 +110,18 @@ impl Cheater {
             (Some(cheat @ (Cheat::WrongKey | Cheat::OtherGoods)), Place::Shop(number)) => {
                 false_offer(cheat, number, &response)
             }
-            (Some(Cheat::LowPromise), Place::Bank) if self.times < PATIENCE => self.low_promise(&response),
+            (Some(Cheat::LowPromise), Place::Bank(bank)) if self.times < PATIENCE => self.low_promise(bank, &response),
             _ => None,
         };
         false_one.unwrap_or(response)
     }
 
-    fn low_promise(&mut self, response: &HttpResponse) -> Option<HttpResponse> {
+    fn low_promise(&mut self, bank: usize, response: &HttpResponse) -> Option<HttpResponse> {
         let asked = BankCall::Status(Digest([0; 32]));
         let BankReply::Exchange(mut reply) = asked.reply_from_http(response).ok()? else { return None };
         let mut promise = reply.authorization_b.take()?.claimed_body().clone();
         promise.value = promise.value.checked_sub(Amount::from_micros(10_000))?;
-        let signed = Signed::sign(&keys::secret_key("bank"), promise);
+        let signed = Signed::sign(&BankParty::secret(bank), promise);
         self.false_promises.push(signed.bytes().to_vec());
         self.times += 1;
         reply.authorization_b = Some(Unverified::from(&signed));

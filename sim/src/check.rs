@@ -1,36 +1,55 @@
 //! What must hold at the end of every run.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod logs;
 
-use naulon_exchange::{AuditReport, Outcome, Record, State};
+use std::collections::BTreeMap;
+
+use naulon_exchange::{AuditReport, Record, State};
 use naulon_money::Amount;
 use naulon_purchase::goods::{GoodsError, MerchandiseKey, Opener, SEALED_CHUNK_LEN};
 use naulon_purchase::{Breach, Claim, Ending, Evidence, GoodsM, JointBytes, Judgement, Party, Standing, Trust, judge};
-use naulon_statement::Digest;
+use naulon_statement::{Digest, Duration, PublicKey};
 use naulon_wallet::{Entry, OperationKind, TokenState};
 use naulon_wire::Range;
 
-use crate::cheat::Cheat;
+use crate::cheat::{Cheat, GONE_FOR};
+use crate::keys::BEGINNING;
 use crate::network::Place;
-use crate::party::{BankParty, GOODS, LogParty, ShopParty, is_over};
+use crate::party::{BankParty, Crook, GOODS, LogParty, ShopParty, is_over};
+use crate::watch::Watched;
 use crate::world::World;
 
 /// What was counted over runs: how purchases ended, and which evidence was judged to hold (AAT §4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// By name.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<String, u64>,
 }
 
 impl Tally {
-    fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+    pub(crate) fn count(&mut self, what: &str) {
+        self.add_to(what, 1);
+    }
+
+    pub(crate) fn add_to(&mut self, what: &str, more: u64) {
+        match self.counts.get_mut(what) {
+            Some(count) => *count += more,
+            None if more > 0 => {
+                self.counts.insert(what.to_owned(), more);
+            }
+            None => {}
+        }
+    }
+
+    /// How often this was counted.
+    pub fn of(&self, what: &str) -> u64 {
+        self.counts.get(what).copied().unwrap_or_default()
     }
 
     /// Adds another's counts.
     pub fn add(&mut self, other: &Tally) {
         for (what, count) in &other.counts {
-            *self.counts.entry(what).or_default() += count;
+            self.add_to(what, *count);
         }
     }
 }
@@ -52,67 +71,96 @@ pub struct Report {
 
 /// Checks every claim; what does not hold is a violation.
 pub fn everything(world: &mut World, report: &mut Report) {
-    let mut check = Check { world, report };
-    let Some(audit) = check.books() else { return };
+    let watched = logs::read(world, report);
+    let mut check = Check { world, report, watched };
+    let Some(audits) = check.books() else { return };
     check.purchases();
-    check.log();
+    check.logs();
     check.shops();
-    check.wallets_hold_what_the_bank_owes(&audit);
+    check.wallets_hold_what_the_banks_owe(&audits);
+    check.refusals();
     check.cheats();
 }
 
-struct Check<'w> {
-    world: &'w mut World,
-    report: &'w mut Report,
+pub(crate) struct Check<'w> {
+    pub(crate) world: &'w mut World,
+    pub(crate) report: &'w mut Report,
+    /// What everybody can read of each log.
+    pub(crate) watched: Vec<Watched>,
 }
 
 impl Check<'_> {
-    fn violation(&mut self, what: impl Into<String>) {
+    pub(crate) fn violation(&mut self, what: impl Into<String>) {
         self.report.violations.push(what.into());
     }
 
-    fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
+    pub(crate) fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.violation(what());
         }
     }
 
-    /// The auditor agrees, and money is conserved.
-    fn books(&mut self) -> Option<AuditReport> {
-        match self.world.bank.audit() {
-            Ok(audit) => {
-                let owed = Amount::checked_sum([audit.accounts, audit.tokens, audit.locked]);
-                self.require(owed == Some(audit.came_in), || format!("money is not conserved: {audit:?}"));
-                self.require(audit.locked.is_zero(), || format!("{} is still locked", audit.locked));
-                Some(audit)
-            }
-            Err(why) => {
-                self.violation(format!("the audit: {why}"));
-                None
+    pub(crate) fn count(&mut self, what: &str) {
+        self.report.tally.count(what);
+    }
+
+    /// The auditor agrees, and each bank's money is conserved.
+    fn books(&mut self) -> Option<Vec<AuditReport>> {
+        let mut audits = Vec::new();
+        for number in 0..self.world.banks.len() {
+            match self.world.banks[number].audit() {
+                Ok(audit) => {
+                    let owed = Amount::checked_sum([audit.accounts, audit.tokens, audit.locked]);
+                    let is_conserved = owed == Some(audit.came_in);
+                    self.require(is_conserved, || format!("bank {number}: money is not conserved: {audit:?}"));
+                    self.require(audit.locked.is_zero(), || format!("bank {number}: {} is still locked", audit.locked));
+                    audits.push(audit);
+                }
+                Err(why) => {
+                    self.violation(format!("the audit of bank {number}: {why}"));
+                    return None;
+                }
             }
         }
+        Some(audits)
+    }
+
+    /// What the wallet of this number has begun.
+    pub(crate) fn history(&mut self, wallet: usize) -> Vec<Entry> {
+        let now = self.world.clock(Place::Wallet(wallet));
+        self.world.wallets[wallet].history(now)
+    }
+
+    /// Every purchase of every wallet, with what its buyer can show.
+    pub(crate) fn all_purchases(&mut self) -> Vec<(usize, Entry, Evidence)> {
+        let mut all = Vec::new();
+        for number in 0..self.world.wallets.len() {
+            let history = self.history(number);
+            for entry in history.into_iter().filter(|entry| entry.kind == OperationKind::Purchase) {
+                match self.world.wallets[number].evidence(entry.id) {
+                    Some(evidence) => all.push((number, entry, evidence)),
+                    None => self.violation(format!("wallet {number}, purchase {}: no evidence", entry.id)),
+                }
+            }
+        }
+        all
+    }
+
+    /// What the banks have on record of an authorization.
+    pub(crate) fn record(&mut self, id: &Digest) -> Option<Record> {
+        self.world.banks.iter_mut().find_map(|bank| bank.record(id))
     }
 
     /// Every purchase ended the same way for buyer and bank, and both hold the evidence for it.
     fn purchases(&mut self) {
-        let now = self.world.now();
-        for number in 0..self.world.wallets.len() {
-            let history = self.world.wallets[number].history(now);
-            for entry in history.iter().filter(|entry| entry.kind == OperationKind::Purchase) {
-                self.purchase(number, entry);
-            }
+        for (number, entry, evidence) in self.all_purchases() {
+            self.purchase(number, &entry, &evidence);
         }
     }
 
-    fn purchase(&mut self, number: usize, entry: &Entry) {
+    fn purchase(&mut self, number: usize, entry: &Entry, evidence: &Evidence) {
         let at = format!("wallet {number}, purchase {}", entry.id);
-        let Some(evidence) = self.world.wallets[number].evidence(entry.id) else {
-            return self.violation(format!("{at}: no evidence"));
-        };
-        let record = evidence.authorization_q.as_ref().and_then(|joint| {
-            let id = Digest::of(&[&joint.payload]);
-            self.world.bank.record(&id)
-        });
+        let record = evidence.authorization_q.as_ref().and_then(|joint| self.record(&Digest::of(&[&joint.payload])));
         let state = record.as_ref().map(|record| record.state);
         let Some(ending) = entry.ending() else { return self.violation(format!("{at}: it has not ended")) };
         let (name, expected) = match ending {
@@ -122,11 +170,14 @@ impl Check<'_> {
             Ending::NotLocked => ("not_locked", None),
             Ending::GivenUp => ("given_up", None),
         };
-        self.report.tally.count(name);
+        self.count(name);
+        if let (Ending::NotLocked | Ending::GivenUp, Some(why)) = (ending, &entry.refused) {
+            self.count(&format!("{name}: {why}"));
+        }
         self.require(state == expected, || format!("{at}: {ending:?} for the buyer, {state:?} for the bank"));
         let may_be_cheated = matches!(self.world.run.cheat, Some(Cheat::WrongKey | Cheat::OtherGoods));
         self.require(ending != Ending::Cheated || may_be_cheated, || format!("{at}: cheated by an honest shop"));
-        self.buyers_evidence(&at, ending, &evidence);
+        self.buyers_evidence(&at, ending, evidence);
         if let Some(record) = record {
             self.banks_evidence(&at, &record);
         }
@@ -134,6 +185,10 @@ impl Check<'_> {
             let bought = entry.place.as_deref().and_then(|place| self.world.wallets[number].goods().finished(place));
             let sold = GOODS.iter().find(|(item, ..)| entry.title.as_deref() == Some(item)).map(|(_, plain, _)| *plain);
             self.require(bought.as_deref() == sold, || format!("{at}: the goods are not byte-exact"));
+            let before = entry.ended.as_ref().is_some_and(|ended| ended.at < BEGINNING.plus(Duration(GONE_FOR)));
+            if self.world.run.cheat == Some(Cheat::Vanished) && before {
+                self.count("bank_gave_k");
+            }
         }
     }
 
@@ -159,7 +214,7 @@ impl Check<'_> {
             _ => "buyer_proves_cheating",
         };
         if holds {
-            self.report.tally.count(name);
+            self.count(name);
         } else {
             self.violation(format!("{at}: {ending:?}, but the buyer's evidence says {judgement:?}"));
         }
@@ -183,33 +238,16 @@ impl Check<'_> {
             State::Done | State::Locked => return,
         };
         if holds {
-            self.report.tally.count(name);
+            self.count(name);
         } else {
             self.violation(format!("{at}: the bank's evidence says {judgement:?}"));
-        }
-    }
-
-    /// The log has decided each subject once, and the bank has done what it decided.
-    fn log(&mut self) {
-        let published = self.world.log.published();
-        let mut settled = BTreeSet::new();
-        for (subject, decisions) in &published {
-            self.require(decisions.len() == 1, || format!("the log decided {subject} {} times", decisions.len()));
-            let Some(Some(decision)) = decisions.first() else { continue };
-            let state = self.world.bank.record(&decision.a).map(|record| record.state);
-            let expected = match decision.outcome {
-                Outcome::Commit { .. } => State::Committed,
-                Outcome::Abort => State::Aborted,
-            };
-            self.require(state == Some(expected), || format!("the log decided {expected:?}, the bank has {state:?}"));
-            settled.insert(decision.a);
         }
     }
 
     /// Every sale is over; each that was committed is paid, and the shop can prove it.
     fn shops(&mut self) {
         for number in 0..self.world.shops.len() {
-            let mut earned = Amount::ZERO;
+            let mut earned: BTreeMap<PublicKey, Amount> = BTreeMap::new();
             for (id, sale) in self.world.shops[number].sales() {
                 let at = format!("shop {number}, sale {id}");
                 self.require(is_over(&sale), || format!("{at}: it is not over"));
@@ -217,7 +255,8 @@ impl Check<'_> {
                 if !committed {
                     continue;
                 }
-                earned = earned.checked_add(sale.payment.goods_m.price).unwrap_or(Amount::MAX);
+                let sum = earned.entry(sale.payment.header.bank).or_default();
+                *sum = sum.checked_add(sale.payment.goods_m.price).unwrap_or(Amount::MAX);
                 let evidence = self.world.shops[number].evidence(&id).unwrap_or_default();
                 let judgement = self.judge(&evidence);
                 let credit = judgement.claims.iter().any(|claim| matches!(claim, Claim::Credit { .. }));
@@ -228,25 +267,35 @@ impl Check<'_> {
                 self.require(credit, || format!("{at}: the shop cannot prove its credit: {judgement:?}"));
                 self.require(!honest || delivered == two_sided, || format!("{at}: the delivery: {judgement:?}"));
                 if credit {
-                    self.report.tally.count("shop_proves_credit");
+                    self.count("shop_proves_credit");
                 }
                 if delivered {
-                    self.report.tally.count("shop_proves_delivery");
+                    self.count("shop_proves_delivery");
                 }
             }
-            let balance = self.world.bank.balance(&ShopParty::key(number)).unwrap_or_default();
-            self.require(balance == earned, || format!("shop {number} earned {earned} and was paid {balance}"));
+            for bank in 0..self.world.banks.len() {
+                let earned = earned.get(&BankParty::key(bank)).copied().unwrap_or_default();
+                let paid = self.world.banks[bank].balance(&ShopParty::key(number)).unwrap_or_default();
+                self.require(paid == earned, || format!("shop {number} earned {earned} and bank {bank} paid {paid}"));
+            }
         }
     }
 
-    /// The tokens in the wallets are the tokens that the bank owes for; none is reserved for anything any more.
-    fn wallets_hold_what_the_bank_owes(&mut self, audit: &AuditReport) {
+    /// The tokens in the wallets are the tokens that the banks owe for; none is reserved for anything any more.
+    fn wallets_hold_what_the_banks_owe(&mut self, audits: &[AuditReport]) {
         let copied = self.world.run.cheat == Some(Cheat::CopiedWallet);
-        let mut held = Amount::ZERO;
+        let mut held: BTreeMap<PublicKey, Amount> = BTreeMap::new();
+        // How much is left on a token that was used in part a restored wallet learns only when it wants more than that.
+        let mut is_uncertain = false;
         for wallet in &mut self.world.wallets {
+            let is_restored = wallet.restored.is_some();
             for token in wallet.tokens() {
+                is_uncertain |= is_restored && token.in_parts;
                 match token.state {
-                    TokenState::Free => held = held.checked_add(token.value).unwrap_or(Amount::MAX),
+                    TokenState::Free => {
+                        let sum = held.entry(token.bank).or_default();
+                        *sum = sum.checked_add(token.value).unwrap_or(Amount::MAX);
+                    }
                     TokenState::Reserved(operation) => {
                         let number = wallet.number();
                         self.report
@@ -257,37 +306,61 @@ impl Check<'_> {
                 }
             }
         }
-        // Two copies of a wallet hold the same tokens twice, and may make the same change: their owner's loss alone.
-        if !copied {
-            let owed = audit.tokens;
-            self.require(held == owed, || format!("the wallets hold {held}, the bank owes {owed}"));
+        for (bank, audit) in audits.iter().enumerate() {
+            let crook = self.world.crook.as_ref().map_or(Amount::ZERO, |crook| crook.holds(bank));
+            let sum = held.get(&BankParty::key(bank)).copied().unwrap_or_default().checked_add(crook);
+            let (sum, owed) = (sum.unwrap_or(Amount::MAX), audit.tokens);
+            // Two copies of a wallet hold the same tokens twice, and may make the same change: their owner's loss alone.
+            let holds = sum == owed || copied || is_uncertain && sum > owed;
+            self.require(holds, || format!("the wallets hold {sum}, bank {bank} owes {owed}"));
+        }
+        for number in 0..self.world.wallets.len() {
+            if let Some(restored) = self.world.wallets[number].restored.clone() {
+                self.count("wallet_restored");
+                self.report.tally.add_to("restored_tokens", restored.tokens as u64);
+                self.report.tally.add_to("restored_purchases", restored.purchases.len() as u64);
+            }
+        }
+    }
+
+    /// Counts what wallets refused by name before anything began.
+    fn refusals(&mut self) {
+        for number in 0..self.world.wallets.len() {
+            let wallet = &self.world.wallets[number];
+            let codes: Vec<String> = wallet.refused.iter().map(|(_, why)| format!("refused: {}", why.code())).collect();
+            let logs_refused = wallet.logs_refused;
+            codes.iter().for_each(|code| self.count(code));
+            self.report.tally.add_to("crooked_log_refused", logs_refused);
         }
     }
 
     /// Who cheated can be convicted where the paper says so.
     fn cheats(&mut self) {
-        let promises = std::mem::take(&mut self.world.cheater.false_promises);
-        for promise in promises {
+        for promise in std::mem::take(&mut self.world.cheater.false_promises) {
             // A false promise convicts the bank together with what it belongs to.
-            let now = self.world.now();
-            for number in 0..self.world.wallets.len() {
-                for entry in self.world.wallets[number].history(now) {
-                    let Some(mut evidence) = self.world.wallets[number].evidence(entry.id) else { continue };
-                    evidence.authorization_b = Some(promise.clone());
-                    let convicted = self.judge(&evidence).breaches.iter().any(|(_, b)| *b == Breach::PromiseMisfit);
-                    if convicted {
-                        self.report.tally.count("bank_convicted");
-                    }
+            for (_, _, mut evidence) in self.all_purchases() {
+                evidence.authorization_b = Some(promise.clone());
+                let convicted = self.judge(&evidence).breaches.iter().any(|(_, b)| *b == Breach::PromiseMisfit);
+                if convicted {
+                    self.count("bank_convicted");
                 }
+            }
+        }
+        if let Some(crook) = self.world.crook.take() {
+            self.require(crook.bought.is_some(), || "a token could not be spent at its own bank".to_owned());
+            for (what, code) in &crook.tried {
+                let expected = Crook::expected(what);
+                let holds = code.as_deref() == Some(expected);
+                self.require(holds, || format!("{what}: refused with {code:?}, not {expected}"));
+                self.count(&format!("two_banks: {expected}"));
             }
         }
     }
 
-    fn judge(&self, evidence: &Evidence) -> Judgement {
-        let log = LogParty::identity();
+    pub(crate) fn judge(&self, evidence: &Evidence) -> Judgement {
         let trust = Trust {
-            banks: BTreeSet::from([BankParty::key()]),
-            logs: BTreeMap::from([(log.key, log)]),
+            banks: (0..self.world.banks.len()).map(BankParty::key).collect(),
+            logs: (0..self.world.logs.len()).map(LogParty::identity).map(|log| (log.key, log)).collect(),
             merchants: (0..self.world.shops.len()).map(ShopParty::key).collect(),
         };
         let judgement = judge(evidence, &trust, |offer, k| self.open_goods(offer, k));
@@ -296,7 +369,7 @@ impl Check<'_> {
     }
 
     /// Decrypts the encrypted goods of an offer as a judge would who was handed them.
-    fn open_goods(&self, offer: &GoodsM, k: &[u8; 32]) -> Option<Result<(), GoodsError>> {
+    pub(crate) fn open_goods(&self, offer: &GoodsM, k: &[u8; 32]) -> Option<Result<(), GoodsError>> {
         let sealed = self.world.shops.iter().find_map(|shop| shop.sealed(&offer.goods))?;
         Some(open(offer, k, &sealed))
     }

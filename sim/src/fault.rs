@@ -21,6 +21,16 @@ pub enum Fault {
     Crash(Place, u64, When),
 }
 
+impl Fault {
+    /// The number of the message that it hits.
+    pub fn message(&self) -> Option<u64> {
+        match self {
+            Fault::Drop(n) | Fault::Double(n, _) | Fault::Delay(n, _) | Fault::Corrupt(n, _) => Some(*n),
+            Fault::Crash(..) => None,
+        }
+    }
+}
+
 /// Whose message a fault hits, or what it does, for the tables of a report.
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,18 +9,21 @@ use naulon_blind::{
     TokenSecrets, Unblinder,
 };
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, Duration, PublicKey, SecretKey, Timestamp};
+use naulon_statement::{Digest, Duration, SecretKey, Timestamp};
 use naulon_tlog::CheckpointSigner;
 use naulon_wallet::{Blinding, OwnBlinding};
+
+use crate::party::BankParty;
 
 /// When every simulated world begins.
 pub const BEGINNING: Timestamp = Timestamp(1_800_000_000_000);
 
-/// What the bank's tokens are worth, in cents.
+/// What a bank's tokens are worth, in cents.
 const DENOMINATIONS: [u64; 8] = [10, 20, 50, 100, 200, 500, 1_000, 2_000];
 
+/// The RSA keys of the first bank's brands, then those of the second's.
 static SECRETS: LazyLock<Vec<IssuerSecret>> = LazyLock::new(|| {
-    let keys: [&[u8]; 8] = [
+    let keys: [&[u8]; 16] = [
         include_bytes!("../../vectors/brand-keys/test-only-00.pkcs8.der"),
         include_bytes!("../../vectors/brand-keys/test-only-01.pkcs8.der"),
         include_bytes!("../../vectors/brand-keys/test-only-02.pkcs8.der"),
@@ -29,6 +32,14 @@ static SECRETS: LazyLock<Vec<IssuerSecret>> = LazyLock::new(|| {
         include_bytes!("../../vectors/brand-keys/test-only-05.pkcs8.der"),
         include_bytes!("../../vectors/brand-keys/test-only-06.pkcs8.der"),
         include_bytes!("../../vectors/brand-keys/test-only-07.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-08.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-09.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-10.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-11.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-12.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-13.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-14.pkcs8.der"),
+        include_bytes!("../../vectors/brand-keys/test-only-15.pkcs8.der"),
     ];
     keys.iter().filter_map(|key| IssuerSecret::from_der(key).ok()).collect()
 });
@@ -38,15 +49,16 @@ pub fn secret_key(name: &str) -> SecretKey {
     SecretKey::from_seed(&Digest::of(&[b"naulon/sim/", name.as_bytes()]).0)
 }
 
-/// What signs the checkpoints of the bank's register.
-pub fn register_signer() -> CheckpointSigner {
-    match CheckpointSigner::new("bank.sim/register", &Digest::of(&[b"naulon/sim/register"]).0) {
+/// What signs the checkpoints of this bank's register.
+pub fn register_signer(bank: usize) -> CheckpointSigner {
+    let seed = Digest::of(&[b"naulon/sim/register", &[bank as u8]]).0;
+    match CheckpointSigner::new(&format!("bank{bank}.sim/register"), &seed) {
         Ok(signer) => signer,
         Err(never) => unreachable!("the register has a name: {never}"),
     }
 }
 
-/// The bank's currency.
+/// The banks' currency.
 pub fn currency() -> Currency {
     match "EUR".parse() {
         Ok(currency) => currency,
@@ -54,11 +66,17 @@ pub fn currency() -> Currency {
     }
 }
 
-/// The bank's brands: one period, which covers every run.
-pub fn brands(bank: PublicKey) -> BTreeMap<Digest, Arc<KnownBrand>> {
+/// A bank's brands: one period, which covers every run. The two banks call theirs by the same names: currency, values and
+/// dates are the same, and only bank and key tell them apart.
+pub fn brands(bank: usize) -> BTreeMap<Digest, Arc<KnownBrand>> {
+    static BRANDS: LazyLock<[BTreeMap<Digest, Arc<KnownBrand>>; 2]> = LazyLock::new(|| [0, 1].map(make_brands));
+    BRANDS[bank.min(1)].clone()
+}
+
+fn make_brands(bank: usize) -> BTreeMap<Digest, Arc<KnownBrand>> {
     let brand = |(secret, cents): (&IssuerSecret, u64)| {
         let known = KnownBrand::new(Brand {
-            bank,
+            bank: BankParty::key(bank),
             currency: currency(),
             denomination: Amount::from_micros(cents * 10_000),
             method: Method::BlindRsa2048,
@@ -72,7 +90,7 @@ pub fn brands(bank: PublicKey) -> BTreeMap<Digest, Arc<KnownBrand>> {
         .ok()?;
         Some((Digest(*known.key_id()), Arc::new(known)))
     };
-    SECRETS.iter().zip(DENOMINATIONS).filter_map(brand).collect()
+    SECRETS.iter().skip(bank * DENOMINATIONS.len()).zip(DENOMINATIONS).filter_map(brand).collect()
 }
 
 /// Signs like a bank's key ring, and remembers what it has signed: the runs repeat the same withdrawals, and a blind
@@ -85,7 +103,7 @@ pub struct RememberingSignatory {
 /// The most signatures that are remembered; beyond it they are made anew.
 const MAX_REMEMBERED: usize = 200_000;
 
-/// The one signatory of all runs of this process.
+/// The one signatory of all banks and runs of this process.
 pub fn signatory() -> Arc<RememberingSignatory> {
     static SIGNATORY: LazyLock<Arc<RememberingSignatory>> = LazyLock::new(|| {
         let keys = SECRETS.iter().map(|secret| (Digest(*secret.public().key_id()), secret.clone())).collect();

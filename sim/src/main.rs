@@ -12,7 +12,7 @@ struct Arguments {
     /// What is simulated.
     story: Story,
     /// How many runs.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 50_000)]
     runs: u64,
     /// Decides all that is random.
     #[arg(long, default_value_t = 1)]
@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Story {
-    /// Withdraw, buy, refresh, deposit.
+    /// Withdraw, buy, refresh, deposit, restore.
     Purchase,
 }
 
@@ -52,7 +52,7 @@ fn play(campaign: &Campaign, arguments: &Arguments) -> ExitCode {
         }
     });
     for (number, run, violations) in &outcome.violations {
-        eprintln!("run {number}: {:?}, {:?}", run.faults, run.cheat);
+        eprintln!("run {number}: {:?}, {:?}, {:?}, {:?}", run.faults, run.cheat, run.clocks, run.loss);
         violations.iter().for_each(|violation| eprintln!("  {violation}"));
         eprintln!("  again: cargo xtask sim purchase --seed {} --replay {number}", arguments.seed);
     }
@@ -61,22 +61,24 @@ fn play(campaign: &Campaign, arguments: &Arguments) -> ExitCode {
 }
 
 fn report(outcome: &Outcome, arguments: &Arguments) {
-    let Outcome { runs, enumerated, violated, tally, .. } = outcome;
+    let Outcome { runs, singles, pairs, violated, tally, first, .. } = outcome;
     if arguments.json {
         let line = serde_json::json!({
             "sim": "purchase",
             "runs": runs,
             "seed": arguments.seed,
-            "enumerated": enumerated,
+            "singles": singles,
+            "pairs": pairs,
             "violations": violated,
             "ok": *violated == 0,
             "counts": tally.counts,
         });
         println!("{line}");
     } else {
-        println!("{runs} runs ({enumerated} of them enumerate single faults), {violated} violations");
+        println!("{runs} runs ({singles} of them with every single fault, {pairs} with pairs), {violated} violations");
         for (what, count) in &tally.counts {
-            println!("{count:>9}  {what}");
+            let first = first.get(what).copied().unwrap_or_default();
+            println!("{count:>9}  {what}  (first in run {first})");
         }
     }
 }

@@ -13,23 +13,26 @@ use crate::fault::{Fault, below};
 /// Where a party stands in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The bank.
-    Bank,
-    /// The log.
-    Log,
+    /// A bank.
+    Bank(usize),
+    /// A log.
+    Log(usize),
     /// A shop.
     Shop(usize),
     /// A wallet.
     Wallet(usize),
+    /// The outsider who watches the logs.
+    Watcher,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Bank => f.write_str("bank"),
-            Place::Log => f.write_str("log"),
+            Place::Bank(i) => write!(f, "bank {i}"),
+            Place::Log(i) => write!(f, "log {i}"),
             Place::Shop(i) => write!(f, "shop {i}"),
             Place::Wallet(i) => write!(f, "wallet {i}"),
+            Place::Watcher => f.write_str("watcher"),
         }
     }
 }
@@ -86,10 +89,12 @@ pub enum Event {
     Arrive(Message),
     /// A party looks at what it has to do.
     Wake(Place),
-    /// The bank takes up what has come in since the last time, as one group.
-    Group,
+    /// A bank takes up what has come in since the last time, as one group.
+    Group(usize),
     /// A party that died starts again.
     Restart(Place),
+    /// A person loses the machine with the wallet, and has the seed alone.
+    Lose(usize),
 }
 
 struct Scheduled {

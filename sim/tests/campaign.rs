@@ -5,7 +5,7 @@ use naulon_sim::{Campaign, Sabotage};
 /// Plays this many of the mixed runs.
 fn violated(sabotage: Option<Sabotage>, runs: u64) -> (u64, String) {
     let campaign = Campaign::new(7, sabotage);
-    let first = campaign.enumerated();
+    let first = campaign.first_mixed();
     let outcome = campaign.play(first..first + runs, |_| {});
     assert_eq!(outcome.runs, runs);
     let first = outcome.violations.first().map(|(_, _, what)| what.join("; ")).unwrap_or_default();

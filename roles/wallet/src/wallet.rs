@@ -108,6 +108,8 @@ struct Plan {
 struct Track {
     /// Whom to ask next where there are two ways: false the first, true the second.
     other_way: bool,
+    /// How many calls in a row about the log's decision have brought nothing.
+    in_vain: u32,
     /// Where the piece of goods that was asked for begins.
     piece: Option<u64>,
     /// How often the goods were fetched in vain.

@@ -1,24 +1,29 @@
-//! The bank.
+//! A bank.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use naulon_bank::{Authenticated, Bank, BankKeys, BankStore, MemoryStore};
+use naulon_bank::{Authenticated, Bank, BankKeys, BankStore, LogFault, MemoryStore};
 use naulon_durable::fault::Faults;
 use naulon_exchange::register::BankIdentity;
 use naulon_exchange::{AuditReport, Exchange, Input, LockLimits, LogIdentity, Output, Record, RequestId, Rules};
 use naulon_money::Amount;
-use naulon_statement::{Digest, Joint, PublicKey, Timestamp};
+use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp};
+use naulon_tlog::CheckpointVerifier;
 use naulon_wire::{BankCall, BankReply, Call, HttpRequest, HttpResponse, Problem};
 
-use super::Process;
+use super::{Mortal, Process};
 use crate::fault::Fault;
 use crate::keys;
 use crate::network::Place;
 use crate::sabotage::{BankBooks, Sabotage};
 
-/// The bank, its store, and its process.
+fn secret(number: usize) -> SecretKey {
+    keys::secret_key(&format!("bank {number}"))
+}
+
+/// A bank, its store, and its process.
 pub struct BankParty {
+    number: usize,
     store: MemoryStore,
     rules: Rules,
     sabotage: Option<Sabotage>,
@@ -26,37 +31,43 @@ pub struct BankParty {
 }
 
 impl BankParty {
-    /// A bank that heeds this log.
-    pub fn new(log: LogIdentity, faults: &[Fault], sabotage: Option<Sabotage>) -> Self {
-        let bank = Self::key();
+    /// A bank that heeds these logs.
+    pub fn new(number: usize, logs: &[LogIdentity], faults: &[Fault], sabotage: Option<Sabotage>) -> Self {
         let store = MemoryStore::new(Faults::none());
         let rules = Rules {
-            bank,
+            bank: Self::key(number),
             operator: keys::secret_key("operator").public(),
             currency: keys::currency(),
-            brands: keys::brands(bank),
-            logs: BTreeMap::from([(log.key, log)]),
+            brands: keys::brands(number),
+            logs: logs.iter().map(|log| (log.key, log.clone())).collect(),
             locks: LockLimits::default(),
         };
-        let process = Process::new(Place::Bank, faults, store.faults().clone());
-        BankParty { store, rules, sabotage, process }
+        let process = Process::new(Place::Bank(number), faults, store.faults().clone());
+        BankParty { number, store, rules, sabotage, process }
     }
 
-    /// The bank's key.
-    pub fn key() -> PublicKey {
-        static KEY: LazyLock<PublicKey> = LazyLock::new(|| keys::secret_key("bank").public());
-        *KEY
+    /// A bank's key.
+    pub fn key(number: usize) -> PublicKey {
+        static KEYS: LazyLock<[PublicKey; 2]> = LazyLock::new(|| [0, 1].map(|number| secret(number).public()));
+        KEYS[number.min(1)]
     }
 
-    /// How others recognise the bank.
-    pub fn identity() -> BankIdentity {
-        BankIdentity { key: Self::key(), checkpoints: keys::register_signer().verifier().clone() }
+    /// Its private key, for a bank that cheats.
+    pub fn secret(number: usize) -> SecretKey {
+        secret(number)
+    }
+
+    /// How others recognise a bank.
+    pub fn identity(number: usize) -> BankIdentity {
+        static REGISTERS: LazyLock<[CheckpointVerifier; 2]> =
+            LazyLock::new(|| [0, 1].map(|number| keys::register_signer(number).verifier().clone()));
+        BankIdentity { key: Self::key(number), checkpoints: REGISTERS[number.min(1)].clone() }
     }
 
     /// Starts the process.
     pub fn start(&mut self) {
         let (rules, store, sabotage) = (self.rules.clone(), self.store.clone(), self.sabotage);
-        let bank = BankKeys { bank: keys::secret_key("bank"), checkpoints: keys::register_signer() };
+        let bank = BankKeys { bank: secret(self.number), checkpoints: keys::register_signer(self.number) };
         self.process.start(|| Bank::open(bank, rules, keys::signatory(), BankBooks::new(store, sabotage)));
     }
 
@@ -92,11 +103,11 @@ impl BankParty {
     }
 
     /// The operator's statement that this much came in for an account.
-    pub fn credit(account: PublicKey, amount: Amount) -> Joint<Exchange> {
+    pub fn credit(bank: usize, account: PublicKey, amount: Amount) -> Joint<Exchange> {
         let mut reference = [0; 16];
         reference.copy_from_slice(&Digest::of(&[b"reference", account.as_bytes()]).0[..16]);
         let exchange = Exchange {
-            bank: Self::key(),
+            bank: Self::key(bank),
             currency: keys::currency(),
             inputs: vec![Input::Outside { amount, reference }],
             outputs: vec![Output::Account { account, amount }],
@@ -112,6 +123,11 @@ impl BankParty {
             Some(bank) => bank.audit().map_err(|error| format!("{error}: {error:?}")),
             None => Err("the bank is dead".to_owned()),
         }
+    }
+
+    /// What the bank keeps against logs.
+    pub fn log_faults(&mut self) -> Vec<LogFault> {
+        self.store.log_faults().unwrap_or_default()
     }
 
     /// What the bank has on record.

@@ -1,88 +1,138 @@
-//! The log.
+//! A log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use naulon_durable::fault::Faults;
-use naulon_exchange::{LogDecision, LogIdentity};
+use naulon_exchange::LogIdentity;
 use naulon_log::{Log, LogKeys, LogStore, MemoryStore};
 use naulon_purchase::LogRules;
-use naulon_statement::{Digest, Duration, Timestamp, Unverified};
-use naulon_wire::{HttpRequest, HttpResponse, LogCall};
+use naulon_statement::{Digest, Duration, Timestamp};
+use naulon_wire::{HttpRequest, HttpResponse, LogCall, LogReply};
 
-use super::{BankParty, Process, respond};
-use crate::fault::Fault;
+use super::{BankParty, CrookedLog, Face, Mortal, Process, respond};
 use crate::network::Place;
+use crate::run::Run;
 use crate::sabotage::{LogBooks, Sabotage};
 
-const ORIGIN: &str = "sim.naulon/log";
-
-/// The log, its store, and its process.
+/// A log: one that runs the program, or one that cheats.
 pub struct LogParty {
-    store: MemoryStore,
+    number: usize,
+    banks: usize,
     sabotage: Option<Sabotage>,
-    process: Process<Log<LogBooks<MemoryStore>>>,
+    keeper: Keeper,
 }
 
-fn keys() -> LogKeys {
+enum Keeper {
+    Honest(MemoryStore, Box<Process<Log<LogBooks<MemoryStore>>>>),
+    Crooked(Box<CrookedLog>),
+}
+
+/// What everybody may read of a log.
+pub struct PublicLog {
+    /// The newest checkpoint.
+    pub checkpoint: String,
+    /// All entries.
+    pub entries: Vec<Vec<u8>>,
+    /// Their bodies, as far as they are there.
+    pub bodies: Vec<Option<Vec<u8>>>,
+}
+
+fn origin(number: usize) -> String {
+    format!("sim.naulon/log{number}")
+}
+
+fn keys(number: usize) -> LogKeys {
     let mut secret = [0; 64];
-    secret[..32].copy_from_slice(&Digest::of(&[b"naulon/sim/log statements"]).0);
-    secret[32..].copy_from_slice(&Digest::of(&[b"naulon/sim/log checkpoints"]).0);
-    match LogKeys::from_secret(&secret, ORIGIN) {
+    secret[..32].copy_from_slice(&Digest::of(&[b"naulon/sim/log statements", &[number as u8]]).0);
+    secret[32..].copy_from_slice(&Digest::of(&[b"naulon/sim/log checkpoints", &[number as u8]]).0);
+    match LogKeys::from_secret(&secret, &origin(number)) {
         Ok(keys) => keys,
         Err(never) => unreachable!("the simulated log's origin is a good one: {never}"),
     }
 }
 
 impl LogParty {
-    /// A log that takes the headers of the simulated bank.
-    pub fn new(faults: &[Fault], sabotage: Option<Sabotage>) -> Self {
-        let store = MemoryStore::new(Faults::none());
-        let process = Process::new(Place::Log, faults, store.faults().clone());
-        LogParty { store, sabotage, process }
+    /// A log that takes the headers of the simulated banks.
+    pub fn new(number: usize, run: &Run) -> Self {
+        let crime = run.cheat.filter(|_| run.crooked_log() == Some(number));
+        let keeper = match crime {
+            Some(crime) => Keeper::Crooked(Box::new(CrookedLog::new(crime, keys(number), rules(number, run.banks)))),
+            None => {
+                let store = MemoryStore::new(Faults::none());
+                let process = Process::new(Place::Log(number), &run.faults, store.faults().clone());
+                Keeper::Honest(store, Box::new(process))
+            }
+        };
+        LogParty { number, banks: run.banks, sabotage: run.sabotage, keeper }
     }
 
-    /// How others know the log.
-    pub fn identity() -> LogIdentity {
-        static IDENTITY: LazyLock<LogIdentity> = LazyLock::new(|| {
-            let keys = keys();
-            LogIdentity { key: keys.statements.public(), checkpoints: keys.checkpoints.verifier().clone() }
+    /// How others know a log.
+    pub fn identity(number: usize) -> LogIdentity {
+        static IDENTITIES: LazyLock<[LogIdentity; 2]> = LazyLock::new(|| {
+            [0, 1].map(|number| {
+                let keys = keys(number);
+                LogIdentity { key: keys.statements.public(), checkpoints: keys.checkpoints.verifier().clone() }
+            })
         });
-        IDENTITY.clone()
+        IDENTITIES[number.min(1)].clone()
     }
 
     /// Starts the process.
     pub fn start(&mut self) {
-        let keys = keys();
-        let banks = BTreeSet::from([BankParty::key()]);
-        let rules = LogRules::of(keys.statements.public(), banks, Duration::days(30));
-        let store = LogBooks::new(self.store.clone(), self.sabotage);
-        self.process.start(|| Log::open(keys, rules, ORIGIN, store));
+        let (number, banks, sabotage) = (self.number, self.banks, self.sabotage);
+        if let Keeper::Honest(store, process) = &mut self.keeper {
+            let store = LogBooks::new(store.clone(), sabotage);
+            process.start(|| Log::open(keys(number), rules(number, banks), &origin(number), store));
+        }
     }
 
-    /// The process.
-    pub fn process(&mut self) -> &mut Process<Log<LogBooks<MemoryStore>>> {
-        &mut self.process
+    /// Its process, if it can die: one that cheats takes care not to.
+    pub fn process(&mut self) -> Option<&mut dyn Mortal> {
+        match &mut self.keeper {
+            Keeper::Honest(_, process) => Some(&mut **process),
+            Keeper::Crooked(_) => None,
+        }
+    }
+
+    /// The log that cheats, if this is it.
+    pub fn crooked(&self) -> Option<&CrookedLog> {
+        match &self.keeper {
+            Keeper::Honest(..) => None,
+            Keeper::Crooked(log) => Some(log),
+        }
     }
 
     /// Answers a request; a dead process does not.
-    pub fn serve(&mut self, request: &HttpRequest, now: Timestamp) -> Option<HttpResponse> {
-        let log = self.process.alive()?;
-        let response = respond::<LogCall>(request, |call| log.handle(call, now));
-        (!self.process.is_dead()).then_some(response)
+    pub fn serve(&mut self, request: &HttpRequest, from: Place, now: Timestamp) -> Option<HttpResponse> {
+        match &mut self.keeper {
+            Keeper::Honest(_, process) => {
+                let log = process.alive()?;
+                let response = respond::<LogCall>(request, |call| log.handle(call, now));
+                (!process.is_dead()).then_some(response)
+            }
+            Keeper::Crooked(log) => log.serve(request, Face::of(from), now),
+        }
     }
 
-    /// Every decision that the log has published, by the index in its entry; those that not everybody reads are none.
-    pub fn published(&self) -> BTreeMap<Digest, Vec<Option<LogDecision>>> {
-        let mut published: BTreeMap<Digest, Vec<Option<LogDecision>>> = BTreeMap::new();
-        let entries = (0u64..).map_while(|index| self.store.entries(index..index + 1).ok()?.pop());
-        for (place, entry) in (0..).zip(entries) {
-            let body = self.store.body(place).ok().flatten();
-            let decision = body.and_then(|body| Unverified::<LogDecision>::parse(&body).ok());
-            let decision = decision.map(|decision| decision.claimed_body().clone());
-            let index = entry[8..40].try_into().map(Digest).unwrap_or(Digest([0; 32]));
-            published.entry(index).or_default().push(decision);
+    /// What everybody may read of it; none if it is dead.
+    pub fn public(&mut self, now: Timestamp) -> Option<PublicLog> {
+        match &mut self.keeper {
+            Keeper::Honest(store, process) => {
+                let reply = process.alive()?.handle(LogCall::Public("/checkpoint".to_owned()), now).ok()?;
+                let LogReply::Public(note) = reply else { return None };
+                let checkpoint = String::from_utf8(note.bytes.to_vec()).ok()?;
+                let size = LogParty::identity(self.number).checkpoints.open(&checkpoint).ok()?.size;
+                let entries = store.entries(0..size).ok()?.iter().map(|entry| entry.to_vec()).collect();
+                let bodies = (0..size).map(|place| store.body(place).ok().flatten()).collect();
+                Some(PublicLog { checkpoint, entries, bodies })
+            }
+            Keeper::Crooked(log) => Some(log.public()),
         }
-        published
     }
+}
+
+fn rules(number: usize, banks: usize) -> LogRules {
+    let banks: BTreeSet<_> = (0..banks).map(BankParty::key).collect();
+    LogRules::of(LogParty::identity(number).key, banks, Duration::days(30))
 }

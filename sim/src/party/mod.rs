@@ -1,14 +1,20 @@
 //! The parties of the simulated world: each a process that can die, over a store that survives.
 
 mod bank;
+mod crook;
+mod crooked_log;
 mod log;
 mod shop;
 mod wallet;
+mod watcher;
 
 pub use bank::BankParty;
-pub use log::LogParty;
+pub use crook::Crook;
+pub use crooked_log::{CrookedLog, Face};
+pub use log::{LogParty, PublicLog};
 pub use shop::{GOODS, ShopParty, is_over};
 pub use wallet::{WalletParty, Want};
+pub use watcher::Watcher;
 
 use std::collections::VecDeque;
 
@@ -17,6 +23,16 @@ use naulon_wire::{Call, HttpRequest, HttpResponse, Problem};
 
 use crate::fault::Fault;
 use crate::network::Place;
+
+/// What can die.
+pub trait Mortal {
+    /// Whether it is dead. It dies when its store does.
+    fn is_dead(&mut self) -> bool;
+    /// Whether it has died since this was last asked.
+    fn has_died(&mut self) -> bool;
+    /// How many writes its store has seen.
+    fn writes(&self) -> u64;
+}
 
 /// A process over a store with these faults.
 pub struct Process<P> {
@@ -54,22 +70,27 @@ impl<P> Process<P> {
         self.alive.as_mut()
     }
 
-    /// Whether the process is dead. It dies when its store does.
-    pub fn is_dead(&mut self) -> bool {
+    /// Ends the process for good; what it was over goes with it.
+    pub fn kill(&mut self) {
+        self.alive = None;
+        self.crashes.clear();
+    }
+}
+
+impl<P> Mortal for Process<P> {
+    fn is_dead(&mut self) -> bool {
         if self.faults.is_crashed() && self.alive.take().is_some() {
             self.unnoticed_death = true;
         }
         self.alive.is_none()
     }
 
-    /// Whether the process has died since this was last asked.
-    pub fn has_died(&mut self) -> bool {
+    fn has_died(&mut self) -> bool {
         self.is_dead();
         std::mem::take(&mut self.unnoticed_death)
     }
 
-    /// How many writes its store has seen.
-    pub fn writes(&self) -> u64 {
+    fn writes(&self) -> u64 {
         self.faults.writes()
     }
 }

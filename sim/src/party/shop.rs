@@ -1,6 +1,6 @@
 //! A shop: answers buyers, and asks log and bank.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use naulon_durable::fault::Faults;
@@ -9,22 +9,23 @@ use naulon_money::Amount;
 use naulon_purchase::{MerchantRules, SaleStep};
 use naulon_shop::{MemoryShelf, MemoryStore, SaleId, Shelf, Shop, ShopKeys, ShopStore, Terms};
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
-use naulon_wire::{Ask, CallError, HttpRequest, HttpResponse, ShopCall};
+use naulon_wire::{AnyReply, Ask, CallError, HttpRequest, HttpResponse, ShopCall};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::{BankParty, LogParty, Process, respond};
+use super::{BankParty, LogParty, Mortal, Process, respond};
 use crate::asking::Asking;
 use crate::check::ALL;
-use crate::fault::Fault;
+use crate::clock::Moment;
 use crate::keys;
 use crate::network::{AskId, Place};
+use crate::run::Run;
 
 /// What a shop asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
-    /// Its account.
-    Account,
+    /// Its account at a bank.
+    Account(PublicKey),
     /// A sale.
     Sale(SaleId),
 }
@@ -35,9 +36,13 @@ pub struct ShopParty {
     store: MemoryStore,
     shelf: MemoryShelf,
     two_sided: bool,
+    banks: usize,
+    /// The logs on its list.
+    logs: Vec<usize>,
     process: Process<Shop<MemoryStore, MemoryShelf>>,
     asking: Asking<About>,
-    account_open: bool,
+    /// The banks at which its account is open.
+    accounts: BTreeSet<PublicKey>,
 }
 
 /// What the simulated shops sell: id, plain goods, price in cents.
@@ -53,14 +58,16 @@ fn keys(number: usize) -> ShopKeys {
 
 impl ShopParty {
     /// A shop with the simulated goods.
-    pub fn new(number: usize, two_sided: bool, faults: &[Fault]) -> Self {
+    pub fn new(number: usize, run: &Run) -> Self {
         let store = MemoryStore::new(Faults::none());
         let shelf = MemoryShelf::new(&keys(number).goods);
         for (item, plain, cents) in GOODS {
             shelf.add(item, item, "goods of the simulated shop", Amount::from_micros(cents * 10_000), plain);
         }
-        let process = Process::new(Place::Shop(number), faults, store.faults().clone());
-        ShopParty { number, store, shelf, two_sided, process, asking: Asking::new(), account_open: false }
+        let process = Process::new(Place::Shop(number), &run.faults, store.faults().clone());
+        let (two_sided, banks, logs) = (run.two_sided, run.banks, run.trusted_logs());
+        let (asking, accounts) = (Asking::new(), BTreeSet::new());
+        ShopParty { number, store, shelf, two_sided, banks, logs, process, asking, accounts }
     }
 
     /// M: the shop's key.
@@ -77,11 +84,10 @@ impl ShopParty {
     /// Starts the process; what the one before had in flight is forgotten.
     pub fn start(&mut self) {
         let keys = keys(self.number);
-        let log = LogParty::identity();
         let rules = MerchantRules {
             merchant: keys.merchant.public(),
-            banks: BTreeSet::from([BankParty::key()]),
-            logs: BTreeMap::from([(log.key, log)]),
+            banks: (0..self.banks).map(BankParty::key).collect(),
+            logs: self.logs.iter().map(|log| LogParty::identity(*log)).map(|log| (log.key, log)).collect(),
             release_margin: Duration::seconds(10),
         };
         let terms = Terms {
@@ -108,43 +114,47 @@ impl ShopParty {
     }
 
     /// What to send now.
-    pub fn asks(&mut self, now: Timestamp, next_id: &mut AskId) -> Vec<(AskId, PublicKey, HttpRequest)> {
-        for about in self.asking.overdue(now) {
-            self.answered(about, Err(CallError::Unreachable("it".to_owned(), "no answer".to_owned())), now);
+    pub fn asks(&mut self, at: Moment, next_id: &mut AskId) -> Vec<(AskId, PublicKey, HttpRequest)> {
+        for about in self.asking.overdue(at.steady) {
+            self.answered(about, Err(CallError::Unreachable("it".to_owned(), "no answer".to_owned())), at);
         }
         let Some(shop) = self.process.alive() else { return Vec::new() };
         // What is under way is left out at once: each ask is signed anew.
-        let openings = if self.account_open { Vec::new() } else { shop.openings() };
-        let openings = openings.into_iter().map(|ask| (About::Account, ask));
-        let is_busy = |sale: &SaleId| self.asking.is_busy(About::Sale(*sale), now);
-        let sales = shop.asks_but(now, usize::MAX, is_busy).into_iter().map(|(sale, ask)| (About::Sale(sale), ask));
-        let wanted: Vec<(About, Ask)> = openings.chain(sales).collect();
+        let openings = if self.accounts.len() < self.banks { shop.openings() } else { Vec::new() };
+        let openings = openings.into_iter().filter(|ask| !self.accounts.contains(&ask.to));
+        let is_busy = |sale: &SaleId| self.asking.is_busy(About::Sale(*sale));
+        let sales = shop.asks_but(at.clock, usize::MAX, is_busy).into_iter();
+        let sales = sales.map(|(sale, ask)| (About::Sale(sale), ask));
+        let wanted: Vec<(About, Ask)> = openings.map(|ask| (About::Account(ask.to), ask)).chain(sales).collect();
         let mut sent = Vec::new();
         for (about, ask) in wanted {
-            if self.asking.may_ask(about, ask.to, now) {
+            if self.asking.may_ask(about, ask.to, at.steady) {
                 *next_id += 1;
                 let to = ask.to;
-                sent.push((*next_id, to, self.asking.send(*next_id, about, ask, now)));
+                sent.push((*next_id, to, self.asking.send(*next_id, about, ask, at.steady)));
             }
         }
         sent
     }
 
     /// Takes a response.
-    pub fn receive(&mut self, id: AskId, response: &HttpResponse, now: Timestamp) {
+    pub fn receive(&mut self, id: AskId, response: &HttpResponse, at: Moment) {
         if let Some((about, answer)) = self.asking.read(id, response) {
-            self.answered(about, answer, now);
+            self.answered(about, answer, at);
             self.asking.close(id);
         }
     }
 
-    fn answered(&mut self, about: About, answer: Result<naulon_wire::AnyReply, CallError>, now: Timestamp) {
+    fn answered(&mut self, about: About, answer: Result<AnyReply, CallError>, at: Moment) {
         match about {
-            About::Account => self.account_open |= answer.is_ok(),
+            About::Account(bank) if answer.is_ok() => {
+                self.accounts.insert(bank);
+            }
+            About::Account(_) => {}
             About::Sale(sale) => {
                 if let Some(shop) = self.process.alive() {
                     // A refusal is named in the answer to the shop's keeper; the sale is as before and asked about again.
-                    let _ = shop.answered(sale, answer, now);
+                    let _ = shop.answered(sale, answer, at.clock);
                 }
             }
         }
@@ -152,7 +162,9 @@ impl ShopParty {
 
     /// Whether the shop has nothing left to do.
     pub fn is_done(&mut self) -> bool {
-        self.account_open && self.asking.is_idle() && self.store.open_sales().is_ok_and(|open| open.is_empty())
+        self.accounts.len() == self.banks
+            && self.asking.is_idle()
+            && self.store.open_sales().is_ok_and(|open| open.is_empty())
     }
 
     /// Every sale, and whether it is over.

@@ -329,6 +329,8 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<Vec<Ask>, WalletError> {
         let buyer = &purchase.buyer;
         let other_way = self.tracks.get(&operation.id).is_some_and(|track| track.other_way);
+        // After the expiry the bank may have the decision from the merchant, and with it k, when shop and log are gone (AAT §4).
+        let ask_bank = self.tracks.get(&operation.id).is_some_and(|track| track.in_vain % 3 == 2);
         let mut calls = Vec::new();
         match purchase.buyer.next(now) {
             Step::Fetch => calls.extend(self.fetch_ask(operation.id, purchase, now)?),
@@ -337,6 +339,7 @@ impl<S: WalletStore> Wallet<S> {
             })),
             Step::Pay if other_way => calls.extend(decision_call(purchase)),
             Step::Pay => calls.extend(pay_call(buyer)),
+            Step::Abort if ask_bank => calls.extend(settle_call(operation, purchase, true)),
             Step::Abort if other_way => calls.extend(decision_call(purchase)),
             Step::Abort => calls.extend(
                 buyer.promise().map(|(header, _)| (purchase.log, AnyCall::Log(abort_call(Unverified::from(header))))),

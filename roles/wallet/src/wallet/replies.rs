@@ -101,7 +101,7 @@ impl<S: WalletStore> Wallet<S> {
             }
             (Work::Purchase(purchase), AnyReply::Bank(BankReply::Exchange(reply))) => {
                 let purchase = purchase.clone();
-                self.bank_replied(operation, &purchase, *reply)
+                self.bank_replied(operation, &purchase, *reply, now)
             }
             (Work::Purchase(purchase), AnyReply::Shop(ShopReply::Goods(piece))) => {
                 let purchase = purchase.clone();
@@ -157,8 +157,13 @@ impl<S: WalletStore> Wallet<S> {
         mut operation: Operation,
         before: &Purchase,
         reply: ExchangeReply,
+        now: Timestamp,
     ) -> Result<(), WalletError> {
         let id = operation.id;
+        if reply.state == State::Locked && before.buyer.promise().is_some() {
+            // It was asked because nobody else answers, and knows nothing yet.
+            self.go_the_other_way(&operation, now);
+        }
         let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
         let Some(a) = before.buyer.authorization_q().map(naulon_statement::Joint::id) else { return Ok(()) };
         if let Err(why) = self.read_bank_reply(operation.bank, a, purchase, &reply) {
@@ -470,6 +475,7 @@ impl<S: WalletStore> Wallet<S> {
         let step = operation.purchase().map(|purchase| purchase.buyer.next(now));
         let track = self.track(operation.id);
         track.other_way = matches!(step, Some(Step::Pay | Step::Abort)) && !track.other_way;
+        track.in_vain = track.in_vain.saturating_add(1);
     }
 
     pub(super) fn received(&self, tokens: &[Held]) -> Vec<Event> {
