@@ -1,5 +1,5 @@
-//! Many runs: first every single fault of plain stories, then pairs of faults of the shortest one, then each cheat by itself,
-//! then seeded ones with everything mixed.
+//! Many runs: first every single fault of plain stories, then pairs of faults of the shortest one, then each cheat, a lost wallet
+//! and clocks that are set back by themselves, then seeded ones with everything mixed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -48,7 +48,7 @@ pub struct Outcome {
 pub struct Campaign {
     seed: u64,
     sabotage: Option<Sabotage>,
-    /// Those that are not drawn: singles, pairs, and each cheat by itself.
+    /// Those that are not drawn: singles, pairs, and each cheat, loss and set clock by itself.
     enumerated: Vec<Run>,
     singles: u64,
     pairs: u64,
@@ -57,13 +57,16 @@ pub struct Campaign {
 impl Campaign {
     /// The campaign of this seed, with this bug put in.
     pub fn new(seed: u64, sabotage: Option<Sabotage>) -> Self {
+        // The runs are enumerated by what happens without the bug, so that their numbers stay the same with it.
         let stories = [(false, EntryMode::Plain), (true, EntryMode::Encrypted), (false, EntryMode::Blind)];
-        let plain = stories.map(|(two_sided, mode)| plain_story(seed, two_sided, mode, sabotage));
+        let plain = stories.map(|(two_sided, mode)| plain_story(seed, two_sided, mode));
         let mut enumerated: Vec<Run> = plain.iter().flat_map(every_single_fault).collect();
         let singles = enumerated.len() as u64;
         enumerated.extend(pairs_of_faults(&plain[0]));
         let pairs = enumerated.len() as u64 - singles;
-        enumerated.extend(EntryMode::ALL.into_iter().flat_map(|mode| every_cheat(seed, mode, sabotage)));
+        enumerated.extend(EntryMode::ALL.into_iter().flat_map(|mode| every_cheat(seed, mode)));
+        enumerated.extend(clocks_set_back(&plain[0]));
+        enumerated.iter_mut().for_each(|run| run.sabotage = sabotage);
         Campaign { seed, sabotage, enumerated, singles, pairs }
     }
 
@@ -83,7 +86,7 @@ impl Campaign {
         self.singles..self.singles + self.pairs
     }
 
-    /// The numbers of the runs in which nothing happens but one cheat.
+    /// The numbers of the runs with one cheat each, one lost wallet, or one clock that is set back.
     pub fn cheats(&self) -> Range<u64> {
         self.singles + self.pairs..self.enumerated.len() as u64
     }
@@ -139,15 +142,15 @@ fn euros(cents: u64) -> Amount {
 }
 
 /// One person opens an account, withdraws, and buys one thing.
-fn plain_story(seed: u64, two_sided: bool, mode: EntryMode, sabotage: Option<Sabotage>) -> Run {
+fn plain_story(seed: u64, two_sided: bool, mode: EntryMode) -> Run {
     let wants =
         vec![Want::OpenAccount(0, euros(2_000)), Want::Withdraw(0, euros(1_000)), Want::Buy(0, "poem", two_sided)];
-    Run { mode: Some(mode), sabotage, ..Run::plain(seed, vec![wants]) }
+    Run { mode: Some(mode), ..Run::plain(seed, vec![wants]) }
 }
 
 /// Each cheat once where nothing else goes wrong: what it leads to has to be seen there.
-fn every_cheat(seed: u64, mode: EntryMode, sabotage: Option<Sabotage>) -> Vec<Run> {
-    let story = plain_story(seed, false, mode, sabotage);
+fn every_cheat(seed: u64, mode: EntryMode) -> Vec<Run> {
+    let story = plain_story(seed, false, mode);
     let with = |cheat: Cheat| {
         let banks = if cheat == Cheat::OneTokenTwoBanks { 2 } else { 1 };
         Run { cheat: Some(cheat), banks, ..story.clone() }
@@ -160,6 +163,20 @@ fn every_cheat(seed: u64, mode: EntryMode, sabotage: Option<Sabotage>) -> Vec<Ru
     // And a wallet that comes back from its seed in the midst of a purchase.
     let lost = Run { loss: Some((0, 450)), ..story.clone() };
     runs.extend([prudent, lost]);
+    runs
+}
+
+/// Each party's clock is set back ten minutes in the midst of three purchases, and then the party dies and starts again.
+fn clocks_set_back(story: &Run) -> Vec<Run> {
+    let more = [Want::Buy(0, "map", false), Want::Buy(0, "poem", false)];
+    let wants = vec![story.wants[0].iter().cloned().chain(more).collect()];
+    let set_back = |place| clock::Clock { place, ahead: 0, step: Some((600, -600_000)) };
+    let places = [Place::Bank(0), Place::Log(0), Place::Shop(0), Place::Wallet(0)];
+    let mut runs = Vec::new();
+    for (place, nth) in places.into_iter().flat_map(|place| (1..=12).map(move |nth| (place, nth))) {
+        let faults = vec![Fault::Crash(place, nth, When::After)];
+        runs.push(Run { wants: wants.clone(), clocks: vec![set_back(place)], faults, watched: true, ..story.clone() });
+    }
     runs
 }
 
@@ -246,15 +263,19 @@ fn mixed(seed: u64, number: u64, sabotage: Option<Sabotage>) -> Run {
         .collect();
     let faults = random(rng, &places, 35 * people as u64);
     // Whoever tries one token at two banks wants it to work at one of them.
-    let clocks = if !needs_two && one_in(rng, 3) { clock::random(rng, &places) } else { Vec::new() };
+    let mut clocks = if !needs_two && one_in(rng, 3) { clock::random(rng, &places) } else { Vec::new() };
     let loss = one_in(rng, LOST_ONE_IN).then(|| (below(rng, people as u64) as usize, 200 + below(rng, 8_000)));
+    if loss.is_some() {
+        // A wallet's clock is set right when a bank says that it is wrong. A bank that is wrong itself tells nobody anything.
+        clocks.retain(|clock| !matches!(clock.place, Place::Bank(_)));
+    }
     Run {
         seed: rng.next_u64(),
         wants,
         banks,
         logs,
         shops,
-        two_sided: one_in(rng, 3),
+        two_sided: !needs_two && one_in(rng, 3),
         prudent: one_in(rng, 2),
         watched: one_in(rng, 8),
         mode: None,

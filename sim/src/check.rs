@@ -178,17 +178,31 @@ impl Check<'_> {
         let may_be_cheated = matches!(self.world.run.cheat, Some(Cheat::WrongKey | Cheat::OtherGoods));
         self.require(ending != Ending::Cheated || may_be_cheated, || format!("{at}: cheated by an honest shop"));
         self.buyers_evidence(&at, ending, evidence);
-        if let Some(record) = record {
-            self.banks_evidence(&at, &record);
+        if let Some(record) = &record {
+            self.banks_evidence(&at, record);
         }
         if ending == Ending::Bought {
             let bought = entry.place.as_deref().and_then(|place| self.world.wallets[number].goods().finished(place));
             let sold = GOODS.iter().find(|(item, ..)| entry.title.as_deref() == Some(item)).map(|(_, plain, _)| *plain);
             self.require(bought.as_deref() == sold, || format!("{at}: the goods are not byte-exact"));
-            let before = entry.ended.as_ref().is_some_and(|ended| ended.at < BEGINNING.plus(Duration(GONE_FOR)));
-            if self.world.run.cheat == Some(Cheat::Vanished) && before {
-                self.count("bank_gave_k");
-            }
+        }
+        self.told_by_the_bank(&at, entry, record.as_ref());
+    }
+
+    /// Where shop and log are gone, the bank tells the buyer what was decided, and hands over k with it (AAT §4).
+    fn told_by_the_bank(&mut self, at: &str, entry: &Entry, record: Option<&Record>) {
+        let back = BEGINNING.plus(Duration(GONE_FOR));
+        let soon = back.minus(Duration(GONE_FOR / 2));
+        let settled = record.filter(|record| record.state == State::Committed).and_then(|record| record.settled);
+        let Some(settled) = settled.filter(|_| self.world.run.cheat == Some(Cheat::Vanished)) else { return };
+        // By a clock that is wrong the times say nothing.
+        if !self.world.run.clocks.is_empty() || self.world.run.loss.is_some() || settled >= soon {
+            return;
+        }
+        let is_told = entry.ended.as_ref().is_some_and(|ended| ended.at < back);
+        self.require(is_told, || format!("{at}: shop and log are gone, and the bank has not said what was decided"));
+        if is_told {
+            self.count("bank_gave_k");
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use naulon_bank::{Signatory, SignatoryError};
 use naulon_blind::{
-    BlindError, BlindSignature, BlindedMessage, Brand, IssuerKey, IssuerSecret, KnownBrand, Method, Purpose, TokenInput,
-    TokenSecrets, Unblinder,
+    BlindError, BlindSignature, BlindedMessage, Brand, IssuerKey, IssuerSecret, KnownBrand, Method, Purpose,
+    TokenInput, TokenSecrets, Unblinder,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, SecretKey, Timestamp};

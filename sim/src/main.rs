@@ -14,6 +14,9 @@ struct Arguments {
     /// How many runs.
     #[arg(long, default_value_t = 50_000)]
     runs: u64,
+    /// The number of the first run.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
     /// Decides all that is random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
 
 fn play(campaign: &Campaign, arguments: &Arguments) -> ExitCode {
     let step = (arguments.runs / 10).max(1);
-    let outcome = campaign.play(0..arguments.runs, |done| {
+    let outcome = campaign.play(arguments.from..arguments.from + arguments.runs, |done| {
         if done % step == 0 {
             eprintln!("sim purchase: {done} of {} runs", arguments.runs);
         }

@@ -1,6 +1,7 @@
 //! Bugs put in on purpose, to see that the simulator finds them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use naulon_bank::{
     BankStore, DayKey, DeliveredPlace, LogFault, RegisterAppending, RegisterRows, RegisterStore, StoredChunk, Written,
@@ -24,6 +25,12 @@ pub enum Sabotage {
     EarlyReply,
     /// The log forgets what it has decided.
     DecidesTwice,
+    /// The log forgets its time when it is started again, and goes by a clock that was set back.
+    ForgetsTime,
+    /// The bank does not find what it has signed, when a restored wallet asks for it.
+    ForgetsOutputs,
+    /// The bank settles, and has no decision to show.
+    ShowsNoDecision,
 }
 
 /// A bank's store with a bug, or none.
@@ -64,6 +71,11 @@ impl<S: BankStore> BankStore for BankBooks<S> {
     fn view(&mut self, needs: &[Needs]) -> Result<Vec<View>, StoreError> {
         self.settle()?;
         let mut views = self.store.view(needs)?;
+        if self.sabotage == Some(Sabotage::ShowsNoDecision) {
+            for record in views.iter_mut().filter_map(|view| view.record.as_mut()) {
+                *record = Arc::new(Record { decision: None, ..Record::clone(record) });
+            }
+        }
         if self.sabotage == Some(Sabotage::Unmarked) {
             views.iter_mut().for_each(|view| view.holders.clear());
         }
@@ -93,6 +105,9 @@ impl<S: BankStore> BankStore for BankBooks<S> {
 
     fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError> {
         self.settle()?;
+        if self.sabotage == Some(Sabotage::ForgetsOutputs) {
+            return Ok(Vec::new());
+        }
         self.store.outputs(keys)
     }
 
@@ -190,7 +205,11 @@ impl<S: LogStore> LogBooks<S> {
 
 impl<S: LogStore> LogStore for LogBooks<S> {
     fn take_over(&mut self) -> Result<LogState, StoreError> {
-        self.store.take_over()
+        let state = self.store.take_over()?;
+        Ok(match self.sabotage {
+            Some(Sabotage::ForgetsTime) => LogState { time: Timestamp(0), ..state },
+            _ => state,
+        })
     }
 
     fn decisions(&self, subjects: &[Digest]) -> Result<Vec<Option<StoredDecision>>, StoreError> {

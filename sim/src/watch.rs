@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naulon_exchange::{BlindDecision, Entry, Header, LogDecision, LogIdentity, LogWord, ProvenDecision, UnverifiedDecision};
+use naulon_exchange::{
+    BlindDecision, Entry, Header, LogDecision, LogIdentity, LogWord, ProvenDecision, UnverifiedDecision,
+};
 use naulon_purchase::{Breach, Evidence, LogEvidence, ShownEntry, Trust, judge, judge_log};
 use naulon_statement::{Unverified, cbor};
 use naulon_tlog::{Hash, InclusionProof, Tree, inclusion_proof, leaf_hash};

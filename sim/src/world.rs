@@ -174,9 +174,8 @@ impl World {
     }
 
     fn is_lost_still(&self, place: Place) -> bool {
-        let lost = |(wallet, at): (usize, u64)| {
-            place == Place::Wallet(wallet) && (at..at + LOST_FOR).contains(&self.passed())
-        };
+        let lost =
+            |(wallet, at): (usize, u64)| place == Place::Wallet(wallet) && (at..at + LOST_FOR).contains(&self.passed());
         self.run.loss.is_some_and(lost)
     }
 
@@ -192,7 +191,8 @@ impl World {
 
     fn is_quiet(&mut self) -> bool {
         let all_alive = self.places().into_iter().all(|place| !self.is_dead(place));
-        let mut wallets = (0..self.wallets.len()).map(|number| (number, self.clock(Place::Wallet(number)))).collect::<Vec<_>>();
+        let mut wallets =
+            (0..self.wallets.len()).map(|number| (number, self.clock(Place::Wallet(number)))).collect::<Vec<_>>();
         all_alive
             && wallets.drain(..).all(|(number, now)| self.wallets[number].is_done(now))
             && self.shops.iter_mut().all(ShopParty::is_done)
@@ -224,7 +224,12 @@ impl World {
             }
             Content::Response(response) => match message.to {
                 Place::Shop(number) => self.shops[number].receive(message.ask, response, at),
-                Place::Wallet(number) => self.wallets[number].receive(message.ask, response, at, &mut self.rng),
+                Place::Wallet(number) => {
+                    self.wallets[number].receive(message.ask, response, at, &mut self.rng);
+                    if std::mem::take(&mut self.wallets[number].sets_clock) {
+                        self.run.clocks.retain(|clock| clock.place != message.to);
+                    }
+                }
                 Place::Watcher => {
                     if let Some(watcher) = &mut self.watcher {
                         watcher.receive(message.ask, response);

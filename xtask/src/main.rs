@@ -25,7 +25,7 @@ cargo xtask bench [AREA] [--postgres] [--peers] [--json]
 cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";
 
 /// How many seeded runs of the simulator belong to the test command.
-const SIM_RUNS: &str = "20000";
+const SIM_RUNS: &str = "50000";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -144,7 +144,8 @@ impl Check<'_> {
     fn coalition(&mut self, number: usize) {
         let mut won = 0;
         for (_, entry, evidence) in self.all_purchases() {
-            let Some(header) = header_of(&evidence).filter(|header| header.log == LogParty::identity(number).key) else {
+            let Some(header) = header_of(&evidence).filter(|header| header.log == LogParty::identity(number).key)
+            else {
                 continue;
             };
             let Some(k) = self.world.logs[number].crooked().and_then(|log| log.leak(&header)) else { continue };

@@ -1,9 +1,7 @@
 //! Somebody with a token of one bank who tries to spend it at two.
 
 use naulon_blind::{KnownBrand, Token, TokenSecrets};
-use naulon_exchange::{
-    AuthorizationB, Carrier, Condition, Entry, Exchange, Header, Input, Output, RequestId,
-};
+use naulon_exchange::{AuthorizationB, Carrier, Condition, Entry, Exchange, Header, Input, Output, RequestId};
 use naulon_money::Amount;
 use naulon_purchase::{GoodsM, UnverifiedPayment};
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified};

@@ -16,6 +16,8 @@ use crate::network::Place;
 
 /// How long after the expiry of the first purchase that it keeps waiting a log that stalls answers again.
 const STALLED_FOR: Duration = Duration::seconds(60);
+/// For how long it is silent at least, also where its clock is ahead and the expiry near.
+const LONG: Duration = Duration::seconds(120);
 /// How often a late commit is answered before the log thinks better of it and aborts as well, so that the run ends.
 const LATE_ANSWERS: u32 = 3;
 
@@ -153,7 +155,7 @@ impl CrookedLog {
         let is_early_commit = is_commit && now < expiry;
         match self.crime {
             Cheat::StallingLog if is_commit && self.silent_until.is_none() => {
-                self.silent_until = Some(expiry.plus(STALLED_FOR));
+                self.silent_until = Some(expiry.max(now.plus(LONG)).plus(STALLED_FOR));
             }
             Cheat::LeakingLog | Cheat::LateLog | Cheat::BackDatingLog if is_early_commit => {
                 self.kept_back.insert(subject, request.clone());
@@ -165,7 +167,9 @@ impl CrookedLog {
             return None;
         }
         let place = (self.face(face), subject);
-        if let (Cheat::LateLog | Cheat::BackDatingLog, Some(commit)) = (self.crime, self.kept_back.get(&subject).cloned()) {
+        if let (Cheat::LateLog | Cheat::BackDatingLog, Some(commit)) =
+            (self.crime, self.kept_back.get(&subject).cloned())
+        {
             if now < expiry {
                 return Some(Err(LogRefusal::NotExpired.into()));
             }

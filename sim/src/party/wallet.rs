@@ -92,10 +92,14 @@ pub struct WalletParty {
     unsure: bool,
     /// The banks at which the account is open, and whether money has come in.
     accounts: BTreeMap<usize, bool>,
+    /// The banks whose description the process has taken since it was started: one that died over it may have half of it.
+    described: BTreeSet<usize>,
     /// The machine is lost, and the seed alone is left.
     is_lost: bool,
     /// The question of a restoration that is under way.
     question: Option<Question>,
+    /// The person has been told that the clock is wrong, and sets it.
+    pub sets_clock: bool,
     /// What a restoration came to.
     pub restored: Option<Restored>,
     /// Wants that the wallet refused by name, such as for lack of money.
@@ -143,8 +147,10 @@ impl WalletParty {
             current: None,
             unsure: false,
             accounts: BTreeMap::new(),
+            described: BTreeSet::new(),
             is_lost: false,
             question: None,
+            sets_clock: false,
             restored: None,
             refused: Vec::new(),
             logs_refused: 0,
@@ -180,6 +186,7 @@ impl WalletParty {
         self.asking = Asking::new();
         self.unsure = true;
         self.question = None;
+        self.described.clear();
         self.process.start(|| {
             let opened = match Wallet::open(store.clone(), peers.clone(), goods.clone()) {
                 Err(WalletError::NoWallet) if is_lost => Wallet::restore(store, &seed, peers, goods, GAP),
@@ -275,7 +282,7 @@ impl WalletParty {
     }
 
     fn knows(&mut self, bank: usize) -> bool {
-        self.process.alive().is_some_and(|wallet| wallet.terms(&BankParty::key(bank)).is_some())
+        self.process.alive().is_some() && self.described.contains(&bank)
     }
 
     /// What the person does about the current want, and what has to be asked for it.
@@ -298,6 +305,10 @@ impl WalletParty {
                 }
             },
             Want::Buy(shop, item, _) => {
+                let mut accounts = self.accounts.keys().copied().collect::<Vec<_>>().into_iter();
+                if let Some(bank) = accounts.find(|bank| !self.knows(*bank)) {
+                    return vec![describe(bank, rng)];
+                }
                 let call = AnyCall::Shop(ShopCall::Offer { item: item.to_owned() });
                 let circuit = Circuit::Anonymous(rng.next_u64());
                 vec![(About::Offer(shop), Ask { to: ShopParty::key(shop), circuit, call })]
@@ -352,8 +363,8 @@ impl WalletParty {
     fn press(&mut self, now: Timestamp, rng: &mut ChaCha8Rng) {
         let entropy = entropy(rng);
         let Some(want) = self.wants.get(self.at).cloned() else { return };
-        let Some(bank) = want.bank().map(BankParty::key) else { return };
-        let Some(wallet) = self.process.alive().filter(|wallet| wallet.terms(&bank).is_some()) else { return };
+        let Some(bank) = want.bank().filter(|bank| self.knows(*bank)).map(BankParty::key) else { return };
+        let Some(wallet) = self.process.alive() else { return };
         // Some wallets share a key among tokens (AAT §8.1), and some keep remainders (§8.3).
         let keys = if entropy[0].is_multiple_of(3) { Keys::Shared } else { Keys::Own };
         let begun = match &want {
@@ -387,14 +398,16 @@ impl WalletParty {
                 }
             }
             (About::Question, answer) => {
+                self.sets_clock |= matches!(&answer, Err(CallError::Problem(problem)) if problem.code == "stale");
                 if let (Some(question), Some(wallet)) = (self.question.take(), self.process.alive()) {
                     // A question that was not answered is open still, and is drawn again.
                     let _ = wallet.restore_answered(question, answer);
                 }
             }
-            (About::Description(_), Ok(AnyReply::Bank(BankReply::Description(description)))) => {
-                if let Some(wallet) = self.process.alive() {
-                    let _ = wallet.accept_description(description, at.clock);
+            (About::Description(bank), Ok(AnyReply::Bank(BankReply::Description(description)))) => {
+                let accepted = self.process.alive().map(|wallet| wallet.accept_description(description, at.clock));
+                if matches!(accepted, Some(Ok(accepted)) if accepted.register.is_none()) {
+                    self.described.insert(bank);
                 }
             }
             (About::Credit(bank), Ok(_)) => {

@@ -126,6 +126,8 @@ impl<S: WalletStore> Wallet<S> {
                 // What is missing is the most telling of all.
                 Err(WalletError::NoCommonBank(_)) => {}
                 Err(_) if matches!(why, WalletError::Insufficient { .. }) => {}
+                // Of a bank that nobody has asked yet nothing follows.
+                Err(WalletError::NoTerms) if !matches!(why, WalletError::NoCommonBank(_)) => {}
                 Err(error) => why = error,
             }
         }
