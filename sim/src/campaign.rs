@@ -160,9 +160,9 @@ fn every_cheat(seed: u64, mode: EntryMode) -> Vec<Run> {
     let more = (0..6).map(|number| Want::Buy(0, if number % 2 == 0 { "poem" } else { "map" }, false));
     let wants = story.wants[0].iter().cloned().chain(more).collect();
     let prudent = Run { logs: 2, prudent: true, wants: vec![wants], ..with(Cheat::LeakingLog) };
-    // And a wallet that comes back from its seed in the midst of a purchase.
-    let lost = Run { loss: Some((0, 450)), ..story.clone() };
-    runs.extend([prudent, lost]);
+    runs.push(prudent);
+    // And a wallet that comes back from its seed, lost at one instant of the story after the other.
+    runs.extend((4..=14).map(|tenth| Run { loss: Some((0, tenth * 100)), ..story.clone() }));
     runs
 }
 

@@ -57,7 +57,8 @@ fn each_cheat_leads_to_what_the_papers_say() {
         "stalling_log_found",
         "buyer_proves_cheating",
         "bank_gave_k",
-        "wallet_restored",
+        "restored_tokens",
+        "restored_purchases",
         "two_banks: wrong_bank",
         "two_banks: locked",
     ] {
