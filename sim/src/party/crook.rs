@@ -140,6 +140,7 @@ fn withdraw(number: usize, bank: &mut BankParty, now: Timestamp) -> Option<Token
         inputs: vec![Input::Outside { amount: Amount::from_micros(VALUE), reference: [99; 16] }],
         outputs: vec![Output::Blinded { brand: Digest(*known.key_id()), message }],
         condition: None,
+        seal_to: None,
     };
     let call = BankCall::Exchange(Joint::sign(request, [&keys::secret_key("operator")]).into());
     let response = bank.serve(&[call.to_http()], now)?.pop()?;
@@ -149,7 +150,8 @@ fn withdraw(number: usize, bank: &mut BankParty, now: Timestamp) -> Option<Token
 
 fn exchange(bank: usize, tokens: &[Token], outputs: Vec<Output>, condition: Option<Condition>) -> Joint<Exchange> {
     let inputs = tokens.iter().copied().map(Input::token).collect();
-    let request = Exchange { bank: BankParty::key(bank), currency: keys::currency(), inputs, outputs, condition };
+    let request =
+        Exchange { bank: BankParty::key(bank), currency: keys::currency(), inputs, outputs, condition, seal_to: None };
     let keys: Vec<SecretKey> = tokens.iter().filter_map(spending_key).collect();
     Joint::sign(request, &keys)
 }
