@@ -208,5 +208,7 @@ fn rules(brand: Brand) -> Result<Rules> {
         brands: BTreeMap::from([(Digest(*known.key_id()), known)]),
         logs: BTreeMap::from([(identity.key, identity)]),
         locks: LockLimits::default(),
+        deliveries: Default::default(),
+        keepers: Default::default(),
     })
 }

@@ -111,6 +111,11 @@ impl<S: BankStore> BankStore for BankBooks<S> {
         self.store.outputs(keys)
     }
 
+    fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.settle()?;
+        self.store.locked(after, limit)
+    }
+
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.settle()?;
         self.store.balance(account)

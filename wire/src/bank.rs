@@ -1,10 +1,12 @@
 //! What a bank can be asked.
 
+use std::collections::BTreeMap;
+
 use naulon_blind::{BlindSignature, BlindedMessage};
 use naulon_exchange::register::{REGISTER_ENTRY_LEN, Receipt, RegisterCopy, RegisterEntry, Side};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Exchange, Header, Input, LockLimits, OpenAccount, RequestId, State, TokenQuery,
-    UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, Exchange, Header, Input, LockLimits, LogKeeper, OpenAccount, OwnLog, RequestId,
+    State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, PublicKey, Statement, StatementError, Unverified, UnverifiedJoint, cbor};
@@ -115,6 +117,10 @@ pub struct BankDescription {
     pub logs: Vec<PublicKey>,
     /// How long it locks.
     pub locks: LockLimits,
+    /// The merchants to whom it carries its promises (AAT §3.3, P3).
+    pub deliveries: Vec<PublicKey>,
+    /// Logs that are not apart from it and its merchants (AAT §7).
+    pub keepers: BTreeMap<PublicKey, LogKeeper>,
 }
 
 /// Where an exchange stands, and what it delivered.
@@ -191,6 +197,28 @@ struct DescriptionBody {
     logs: Vec<PublicKey>,
     lock_min_ms: u64,
     lock_max_ms: u64,
+    #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<KeyText>")]
+    deliveries: Vec<PublicKey>,
+    /// Logs that the bank keeps itself.
+    #[serde(with = "as_texts")]
+    #[schemars(with = "Vec<KeyText>")]
+    own_logs: Vec<PublicKey>,
+    /// Logs that merchants keep themselves.
+    merchant_logs: Vec<MerchantLogBody>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MerchantLogBody {
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    log: PublicKey,
+    #[serde(with = "as_text")]
+    #[schemars(with = "KeyText")]
+    merchant: PublicKey,
+    /// How long after the expiry a commit is still credited.
+    grace_ms: u64,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -309,6 +337,7 @@ const OF_EXCHANGES: &[&str] = &[
     "unknown_log",
     "expiry_too_soon",
     "expiry_too_late",
+    "no_delivery",
     "unknown_account",
     "insufficient_funds",
     "spent",
@@ -317,7 +346,8 @@ const OF_EXCHANGES: &[&str] = &[
     "offer_taken",
 ];
 /// The codes by which a log's decision is refused.
-const OF_DECISIONS: &[&str] = &["bad_decision", "decision_misfit", "key_mismatch", "log_contradiction", "unknown_log"];
+const OF_DECISIONS: &[&str] =
+    &["bad_decision", "decision_misfit", "key_mismatch", "lapsed", "log_contradiction", "unknown_log"];
 /// The code for what is not known.
 const OF_LOOK_UPS: &[&str] = &["unknown_purchase"];
 /// The codes by which the look-up of an output is refused.
@@ -553,7 +583,16 @@ impl Call for BankCall {
 
 impl From<BankDescription> for DescriptionBody {
     fn from(description: BankDescription) -> Self {
+        let own = |(log, keeper): (&PublicKey, &LogKeeper)| (*keeper == LogKeeper::Bank).then_some(*log);
+        let of_merchant = |keeper: &LogKeeper| match keeper {
+            LogKeeper::Merchant(OwnLog { merchant, log, grace, .. }) => {
+                Some(MerchantLogBody { log: *log, merchant: *merchant, grace_ms: grace.0 })
+            }
+            LogKeeper::Bank => None,
+        };
         DescriptionBody {
+            own_logs: description.keepers.iter().filter_map(own).collect(),
+            merchant_logs: description.keepers.values().filter_map(of_merchant).collect(),
             bank: description.bank,
             currency: description.currency,
             brands: description.register.brands.iter().map(|brand| B64(bytes_of(brand))).collect(),
@@ -563,6 +602,7 @@ impl From<BankDescription> for DescriptionBody {
             logs: description.logs,
             lock_min_ms: description.locks.min.0,
             lock_max_ms: description.locks.max.0,
+            deliveries: description.deliveries,
         }
     }
 }
@@ -581,12 +621,20 @@ impl DescriptionBody {
             brands: brands.map_err(bad_reply)?,
             fees: fees.map_err(bad_reply)?,
         };
+        let bank = self.bank;
+        let own = self.own_logs.into_iter().map(|log| (log, LogKeeper::Bank));
+        let of_merchants = self.merchant_logs.into_iter().map(|body| {
+            let grace = Duration(body.grace_ms);
+            (body.log, LogKeeper::Merchant(OwnLog { merchant: body.merchant, bank, log: body.log, grace }))
+        });
         Ok(BankDescription {
-            bank: self.bank,
+            keepers: own.chain(of_merchants).collect(),
+            bank,
             currency: self.currency,
             register,
             logs: self.logs,
             locks: LockLimits { min: Duration(self.lock_min_ms), max: Duration(self.lock_max_ms) },
+            deliveries: self.deliveries,
         })
     }
 }

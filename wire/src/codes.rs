@@ -142,7 +142,14 @@ pub const CODES: &[Code] = &[
         "the expiry is too near",
         "Authorize again with a later expiry; this one can no longer be locked.",
     ),
+    open("no_delivery", 422, "the bank does not carry promises to that merchant", "Carry the promise yourself."),
     open("expiry_too_late", 422, "the expiry is too far", "Authorize again with an earlier expiry."),
+    last(
+        "lapsed",
+        410,
+        "the purchase was freed before the bank heard of the commit",
+        "The merchant keeps this log itself and has agreed to claim in time; the claim is void.",
+    ),
     open("unknown_account", 404, "the account is not open", "Open the account first."),
     open("insufficient_funds", 402, "the account holds less than that", "Pay money in first."),
     last(
@@ -245,6 +252,12 @@ pub const CODES: &[Code] = &[
     ),
     // The shop.
     open("unknown_item", 404, "the shop has no such item", "See the catalogue."),
+    open(
+        "unknown_order",
+        404,
+        "nobody has left an order for that number",
+        "Leave the order first, or pay by carrying the promise.",
+    ),
     open("not_my_offer", 421, "the offer is another merchant's", "Pay the merchant that made the offer."),
     last("other_offer", 409, "the bank's promise is for another offer", "Send the header and promise of this offer."),
     last("wrong_value", 402, "the promise is not of the offer's price", "Authorize exactly the price."),

@@ -1,9 +1,9 @@
 //! What a shop can be asked.
 
 use bytes::Bytes;
-use naulon_exchange::{EntryMode, Exchange, Header, UnverifiedDecision};
+use naulon_exchange::{AuthorizationB, EntryMode, Exchange, Header, UnverifiedDecision};
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{GoodsM, UnverifiedPayment, UnverifiedRefund};
+use naulon_purchase::{GoodsM, Order, UnverifiedPayment, UnverifiedRefund};
 use naulon_statement::{Digest, PublicKey, Unverified, UnverifiedJoint, cbor};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::JsonSchema;
@@ -41,6 +41,15 @@ pub enum ShopCall {
     Pay(Box<UnverifiedPayment>),
     /// A refund of a sale, into blinded messages of the buyer. `POST /v1/refunds`
     Refund(Box<UnverifiedRefund>),
+    /// Leave an order, for which the bank will bring the promise. `POST /v1/orders`
+    Order(Box<Order>),
+    /// P3 carried by the bank. `POST /v1/promises`
+    Promise {
+        /// The bank's header.
+        header: Unverified<Header>,
+        /// The bank's promise.
+        authorization_b: Unverified<AuthorizationB>,
+    },
     /// The offer of a sale that the shop has taken, for a buyer who has lost it. Who knows the whole header knows n, which
     /// the log does not publish. `POST /v1/offers/taken`
     Taken(Box<Unverified<Header>>),
@@ -62,7 +71,9 @@ pub enum ShopReply {
     Offer(Box<Unverified<GoodsM>>),
     /// To `Goods`: as many bytes of the range as there are.
     Goods(Piece),
-    /// To `Pay`: what the log decided.
+    /// To `Order`: it is kept.
+    Ordered,
+    /// To `Pay` and `Promise`: what the log decided.
     Decision(Box<UnverifiedDecision>),
     /// To `Item`: it is paid for. The encrypted goods are at `/v1/goods/{goods}`, and the decision has the key.
     Delivered {
@@ -75,7 +86,7 @@ pub enum ShopReply {
     },
     /// To `Refund`.
     Refund(Box<Refund>),
-    /// To `Pay` and `Item`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
+    /// To `Pay`, `Promise` and `Item`: taken, and the log has not answered yet; ask again, or ask the log. Status 202.
     Pending,
 }
 
@@ -214,6 +225,27 @@ struct RefundBody {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct OrderBody {
+    goods_m: B64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    goods_q: Option<B64>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OrderedBody {
+    ordered: bool,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PromiseBody {
+    header: B64,
+    authorization_b: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct PendingBody {
     pending: bool,
 }
@@ -283,6 +315,17 @@ impl Call for ShopCall {
         .gives(&[Answer::json::<DecisionBody>(), Answer::json::<PendingBody>().status(202)])
         .refuses(&[codes::OF_STATEMENTS, OF_PAYMENTS]),
         Route::post(
+            "order",
+            "/v1/orders",
+            "Leaves an order, for which the bank brings the promise.",
+            json_of::<OrderBody>(),
+        )
+        .gives(&[Answer::json::<OrderedBody>()])
+        .refuses(&[codes::OF_STATEMENTS, &["not_my_offer", "too_late", "busy"]]),
+        Route::post("promise", "/v1/promises", "Takes the bank's promise for an order.", json_of::<PromiseBody>())
+            .gives(&[Answer::json::<DecisionBody>(), Answer::json::<PendingBody>().status(202)])
+            .refuses(&[codes::OF_STATEMENTS, OF_PAYMENTS, &["unknown_order"]]),
+        Route::post(
             "taken",
             "/v1/offers/taken",
             "The offer of a sale that was taken, for who knows its header.",
@@ -317,6 +360,14 @@ impl Call for ShopCall {
                 let body = RefundRequestBody { request: B64(request), authorization_q: B64(authorization_q) };
                 HttpRequest::post("/v1/refunds", &body)
             }
+            ShopCall::Order(order) => {
+                let goods_q = order.goods_q.as_ref().map(|goods_q| B64(bytes_of(goods_q)));
+                HttpRequest::post("/v1/orders", &OrderBody { goods_m: B64(bytes_of(&order.goods_m)), goods_q })
+            }
+            ShopCall::Promise { header, authorization_b } => {
+                let authorization_b = B64(bytes_of(authorization_b));
+                HttpRequest::post("/v1/promises", &PromiseBody { header: B64(bytes_of(header)), authorization_b })
+            }
             ShopCall::Taken(header) => {
                 HttpRequest::post("/v1/offers/taken", &TakenBody { header: B64(bytes_of(header)) })
             }
@@ -347,6 +398,16 @@ impl Call for ShopCall {
                 let segment = path.strip_prefix(ITEMS).unwrap_or_default();
                 let item = item_of(segment).ok_or_else(|| request.not_found())?;
                 Ok(ShopCall::Item { item, authorization: request.authorization.clone() })
+            }
+            (Method::Post, "/v1/orders") => {
+                let body: OrderBody = request.json()?;
+                let goods_q = body.goods_q.as_ref().map(|bytes| Unverified::parse(&bytes.0)).transpose()?;
+                Ok(ShopCall::Order(Box::new(Order { goods_m: Unverified::parse(&body.goods_m.0)?, goods_q })))
+            }
+            (Method::Post, "/v1/promises") => {
+                let body: PromiseBody = request.json()?;
+                let authorization_b = Unverified::parse(&body.authorization_b.0)?;
+                Ok(ShopCall::Promise { header: Unverified::parse(&body.header.0)?, authorization_b })
             }
             (Method::Get, path) => match path.strip_prefix(GOODS).map(str::parse) {
                 Some(Ok(digest)) => {
@@ -379,6 +440,7 @@ impl Call for ShopCall {
                 let exchange = exchange.as_ref().map(JointBody::from);
                 HttpResponse::json(200, &RefundBody { bank, amount, exchange })
             }
+            ShopReply::Ordered => HttpResponse::json(200, &OrderedBody { ordered: true }),
             ShopReply::Pending => HttpResponse::json(202, &PendingBody { pending: true }),
         }
     }
@@ -404,7 +466,9 @@ impl Call for ShopCall {
                 }
                 _ => Err(bad_reply("not the piece of goods that was asked for")),
             },
-            ShopCall::Pay(_) | ShopCall::Item { .. } if response.status == 202 => Ok(ShopReply::Pending),
+            ShopCall::Pay(_) | ShopCall::Promise { .. } | ShopCall::Item { .. } if response.status == 202 => {
+                Ok(ShopReply::Pending)
+            }
             ShopCall::Item { .. } => {
                 let body: DeliveredBody = response.parse()?;
                 let goods = body.goods.strip_prefix(GOODS).and_then(|digest| digest.parse().ok());
@@ -413,7 +477,8 @@ impl Call for ShopCall {
                 let receipt = response.receipt.clone().ok_or_else(|| bad_reply("there is no receipt"))?;
                 Ok(ShopReply::Delivered { decision, goods, receipt })
             }
-            ShopCall::Pay(_) => {
+            ShopCall::Order(_) => response.parse::<OrderedBody>().map(|_| ShopReply::Ordered),
+            ShopCall::Pay(_) | ShopCall::Promise { .. } => {
                 let body: DecisionBody = response.parse()?;
                 let decision = cbor::from_slice(&body.decision.0).map_err(bad_reply)?;
                 Ok(ShopReply::Decision(Box::new(decision)))

@@ -55,6 +55,12 @@ pub struct BankSettings {
     pub lock_max: Span,
     /// Identities of logs.
     pub logs: Vec<String>,
+    /// Identities of those logs that are its own.
+    pub own_logs: Vec<String>,
+    /// Statements of merchants that a log is their own.
+    pub merchant_logs: Vec<String>,
+    /// Identities of shops to whom it carries its promises.
+    pub shops: Vec<String>,
     /// The key that vouches for money from outside.
     pub operator: String,
     /// What is told.
@@ -84,6 +90,9 @@ impl Default for BankSettings {
             lock_min: Span(Duration::seconds(60)),
             lock_max: Span(Duration::days(1)),
             logs: Vec::new(),
+            own_logs: Vec::new(),
+            merchant_logs: Vec::new(),
+            shops: Vec::new(),
             operator: String::new(),
             log_level: "info".to_owned(),
         }
@@ -137,6 +146,22 @@ impl Settings for BankSettings {
         ("lock_min", "The shortest time for which tokens are locked for a purchase."),
         ("lock_max", "The longest."),
         ("logs", "The logs whose decisions this bank heeds, as their naulon: lines (`naulon bank trust-log`)."),
+        (
+            "own_logs",
+            "Those of them that this bank keeps itself (`naulon bank trust-log --own`). Shops that accept one trust the bank\n\
+             and the log together; wallets say so before they buy.",
+        ),
+        (
+            "merchant_logs",
+            "Statements of shops that a log is their own (`naulon shop own-log`, `naulon bank trust-log --statement`): what such\n\
+             a log has not committed to some time after the expiry is freed by this bank's own clock. A statement must stay\n\
+             here for as long as purchases by it are in the books.",
+        ),
+        (
+            "shops",
+            "Shops to whom this bank carries its promises if a buyer wants to be off-line (`wallet buy --bank-delivers`), as\n\
+             their naulon: lines. It goes to these addresses alone, never to one that a buyer names.",
+        ),
         (
             "operator",
             "The public key that vouches for money from outside; `naulon bank credit` signs with its private half, the\n\
@@ -298,6 +323,8 @@ pub struct ShopSettings {
     pub banks: Vec<String>,
     /// Identities of logs.
     pub logs: Vec<String>,
+    /// How long a sale is kept once it is over.
+    pub keep_sales: Span,
     /// What is told.
     pub log_level: String,
 }
@@ -314,6 +341,7 @@ impl Default for ShopSettings {
             entries: EntryMode::ALL.map(|mode| mode.to_string()).to_vec(),
             banks: Vec::new(),
             logs: Vec::new(),
+            keep_sales: Span(Duration::days(90)),
             log_level: "info".to_owned(),
         }
     }
@@ -338,7 +366,16 @@ impl Settings for ShopSettings {
              the logs must take it, too.",
         ),
         ("banks", "The banks whose promises this shop accepts, as their naulon: lines."),
-        ("logs", "The logs that it trusts to record every key that they receive, as their naulon: lines."),
+        (
+            "logs",
+            "The logs that it trusts to record every key that they receive, as their naulon: lines. A log that hands a key\n\
+             to the buyer without recording it gives the goods away: this list is what the shop relies on.",
+        ),
+        (
+            "keep_sales",
+            "How long a sale is kept once it is credited, or aborted: a buyer who restores a wallet can have the offer again\n\
+             so long. Then the shop forgets it.",
+        ),
         ("log_level", LOG_LEVEL),
     ];
 }

@@ -163,6 +163,15 @@ impl Told for ShopCall {
             ShopCall::Offer { .. } => Said { facts: vec![Fact::Item], ..Said::of_purchase("an offer for this item?") },
             ShopCall::Goods { .. } => Said::of_purchase("encrypted goods?"),
             ShopCall::Refund(_) => Said::of_purchase("a refund into these blinded messages?"),
+            ShopCall::Order(order) => {
+                let said = Said::of_purchase("an order: the bank will bring the promise");
+                let goods_q = order.goods_q.as_ref().map_or(&[][..], |goods_q| goods_q.bytes());
+                said.offer(order.goods_m.claimed_body()).bytes(order.goods_m.bytes()).bytes(goods_q)
+            }
+            ShopCall::Promise { header, authorization_b } => {
+                let said = Said::of_purchase("header, authorization_b (P3, by the bank)").header(header.claimed_body());
+                said.promise(authorization_b.claimed_body()).bytes(header.bytes()).bytes(authorization_b.bytes())
+            }
             ShopCall::Taken(_) => Said::of_purchase("the offer that I took, once more?"),
             ShopCall::Item { authorization, .. } => {
                 let words = if authorization.is_some() { "that item, paid for" } else { "that item?" };
@@ -194,6 +203,7 @@ impl Told for ShopCall {
             Ok(ShopReply::Decision(decision)) => decided(&decision, ", with its proof"),
             Ok(ShopReply::Delivered { decision, .. }) => decided(&decision, ", with its proof"),
             Ok(ShopReply::Refund(_)) => Said::of_purchase("an exchange that gives it back"),
+            Ok(ShopReply::Ordered) => Said::of_purchase("ordered"),
             Ok(ShopReply::Pending) => Said::of_purchase("pending"),
             Err(error) => refusal(&error, true),
         }

@@ -1,7 +1,7 @@
 //! `naulon bank …`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -12,6 +12,7 @@ use naulon_statement::{Digest, Joint, PublicKey, SecretKey, UnverifiedJoint};
 use naulon_wire::publish::StartError;
 use naulon_wire::{BankCall, BankReply, CallError, Circuit, Clients};
 
+use super::beside::{self, WithLog};
 use super::brand_keys::{self, BrandKeys};
 use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, bank_room, upkeep};
@@ -19,7 +20,7 @@ use crate::clock;
 use crate::config::{BankListen, BankSettings, add_to_list};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::passphrase::PassphraseFrom;
 use crate::witnesses::{self, WitnessAddress};
 
@@ -35,6 +36,8 @@ Examples:
 pub enum BankCommand {
     /// Make a bank: its folder, keys, brands for this period and the next, settings and identity
     Init(Init),
+    /// Carry promises to this shop, too, for buyers who want to be off-line (from the next start of the server on)
+    TrustShop(TrustShop),
     /// Heed the decisions of this log, too (from the next start of the server on)
     TrustLog(TrustLog),
     /// Have the register cosigned by this witness, too (from the next start of the server on)
@@ -104,10 +107,25 @@ pub struct Init {
 
 /// `naulon bank trust-log`
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A log is best apart from everybody else in a purchase. It need not be (AAT §7):
+  --own        The log is this bank's. Bank and log together could hand a key to a buyer and credit nobody, so shops that
+               accept the log trust them both. Buyers are as safe as ever.
+  --statement  The log is a shop's own, as the shop has stated by `naulon shop own-log`. Its buyers trust the shop to publish
+               keys in time. What it has not committed to some time after the expiry is freed by this bank's own clock, and
+               not credited any more.
+Wallets are told, and tell their owners before they buy. One program can run both: `naulon bank serve --with-log DIR`,
+`naulon shop serve --with-log DIR`.")]
 pub struct TrustLog {
     /// The log: its folder, identity file or naulon: line.
     #[arg(required = true)]
     log: Vec<String>,
+    /// The log is this bank's own.
+    #[arg(long, conflicts_with = "statement")]
+    own: bool,
+    /// The log is a shop's own: the file with the shop's statement.
+    #[arg(long, value_name = "FILE")]
+    statement: Option<PathBuf>,
     #[command(flatten)]
     folder: Folder,
 }
@@ -122,6 +140,16 @@ pub struct TrustWitness {
     folder: Folder,
 }
 
+/// `naulon bank trust-shop`
+#[derive(Debug, Args)]
+pub struct TrustShop {
+    /// The shop: its folder, identity file or naulon: line.
+    #[arg(required = true)]
+    shop: Vec<String>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
 /// `naulon bank serve`
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -131,6 +159,8 @@ pub struct Serve {
     /// contradict what the bank has published, and revive spent money.
     #[arg(long)]
     unchecked_by_witnesses: bool,
+    #[command(flatten)]
+    with_log: WithLog,
     #[command(flatten)]
     serving: Serving,
 }
@@ -186,6 +216,7 @@ impl BankCommand {
     pub fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
         match self {
             BankCommand::Init(init) => init.run(passphrase, output),
+            BankCommand::TrustShop(trust) => trust.run(output),
             BankCommand::TrustLog(trust) => trust.run(output),
             BankCommand::TrustWitness(trust) => trust.run(output),
             BankCommand::Serve(serve) => serve.run(passphrase, output),
@@ -235,13 +266,41 @@ impl Init {
     }
 }
 
+impl TrustShop {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        for line in identity::lines_of(&self.shop, Role::Shop)? {
+            let added = add_to_list::<BankSettings>(&self.folder.dir, "shops", &line)?;
+            super::report_trust(&line, added, output)?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
 impl TrustLog {
     fn run(&self, output: Output) -> anyhow::Result<Exit> {
         for line in identity::lines_of(&self.log, Role::Log)? {
             let added = add_to_list::<BankSettings>(&self.folder.dir, "logs", &line)?;
             super::report_trust(&line, added, output)?;
+            if self.own {
+                add_to_list::<BankSettings>(&self.folder.dir, "own_logs", &line)?;
+                note(beside::OF_BANK);
+            }
+        }
+        if let Some(file) = &self.statement {
+            self.take_statement(file)?;
+            note(beside::OF_MERCHANT);
         }
         Ok(Exit::Ok)
+    }
+
+    fn take_statement(&self, file: &Path) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+        let own = beside::read_own_log(&text, &PartyFolder::open(&self.folder.dir).identity()?.key)
+            .with_context(|| format!("{}", file.display()))?;
+        let named = identity::pinned(&identity::lines_of(&self.log, Role::Log)?, Role::Log, "logs")?;
+        anyhow::ensure!(named.iter().any(|log| log.key == own.log), "{} is about another log", file.display());
+        add_to_list::<BankSettings>(&self.folder.dir, "merchant_logs", text.trim())?;
+        Ok(())
     }
 }
 
@@ -262,8 +321,10 @@ impl Serve {
         let settings: BankSettings = folder.settings()?;
         serving::start_logging(&settings.log_level)?;
         let passphrase = passphrase.open("the bank's keys")?;
-        let running = bank_room::start(&folder, &settings, &passphrase, output)?;
         let runtime = serving::runtime()?;
+        let log = runtime.block_on(self.with_log.start(&passphrase, output))?;
+        let running = bank_room::start(&folder, &settings, &passphrase, output)?;
+        let addresses = bank_room::addresses(&settings)?;
         let served = runtime.block_on(async {
             let witnesses = witnesses::clients(&witnesses::listed(&settings.witnesses)?, &Clients::default())?;
             match running.publisher.settle(&witnesses, &*running.front).await {
@@ -279,12 +340,18 @@ impl Serve {
             let front = Arc::clone(&running.front);
             let renewal = tokio::spawn(brand_keys::renew(running.clone(), folder.clone(), settings, passphrase));
             let closing = tokio::spawn(bank_room::close_days(running.clone(), clock::now));
+            let errands = Arc::clone(&running.front);
+            let errands = tokio::spawn(async move { errands.run_errands(Clients::default(), addresses).await });
             let broken = async { anyhow::Error::new(front.broken().await).context("the bank's store; start again") };
             let how = (self.serving, output);
             let served = serving::serve_until_stopped(doors, Arc::clone(&front), &identity, how, broken).await;
             renewal.abort();
             closing.abort();
             asking.abort();
+            errands.abort();
+            if let Some(log) = log {
+                log.stop(served.is_err()).await?;
+            }
             served
         });
         running.front.stop().context("the bank's store")?;

@@ -13,15 +13,15 @@ use naulon_blind::KnownBrand;
 use naulon_durable::executor::ExecutorError;
 use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sealed::Passphrase;
-use naulon_exchange::{AuditReport, LockLimits, Rules};
+use naulon_exchange::{AuditReport, LockLimits, LogKeeper, Rules};
 use naulon_statement::{Digest, PublicKey, SecretKey, Timestamp};
 use naulon_tlog::CheckpointSigner;
-use naulon_wire::Listener;
 use naulon_wire::publish::Publisher;
+use naulon_wire::{Address, Listener};
 
 use super::brand_keys::{self, BrandKeys};
 use super::serving::{Doors, KnownAs};
-use super::{PartyFolder, upkeep};
+use super::{PartyFolder, beside, upkeep};
 use crate::clock;
 use crate::config::{BankListen, BankSettings, SQLITE};
 use crate::exit::Exit;
@@ -178,6 +178,13 @@ pub async fn close_days(running: Running, clock: impl Fn() -> Timestamp) {
     }
 }
 
+/// Where the logs are, and the shops to whom promises are carried.
+pub fn addresses(settings: &BankSettings) -> anyhow::Result<BTreeMap<PublicKey, Address>> {
+    let logs = identity::pinned(&settings.logs, Role::Log, "logs")?;
+    let shops = identity::pinned(&settings.shops, Role::Shop, "shops")?;
+    logs.into_iter().chain(shops).map(|party| Ok((party.key, party.address()?))).collect()
+}
+
 /// The operator's private key.
 pub fn operator(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result<SecretKey> {
     Ok(SecretKey::from_seed(&*folder.unseal::<32>(OPERATOR_FILE, passphrase)?))
@@ -205,5 +212,19 @@ fn rules(folder: &PartyFolder, settings: &BankSettings) -> anyhow::Result<Rules>
         brands: BTreeMap::new(),
         logs,
         locks: LockLimits { min: settings.lock_min.0, max: settings.lock_max.0 },
+        deliveries: identity::pinned(&settings.shops, Role::Shop, "shops")?.iter().map(|shop| shop.key).collect(),
+        keepers: keepers(&folder.identity()?.key, settings)?,
     })
+}
+
+/// Which logs are not apart from the bank and its merchants.
+fn keepers(bank: &PublicKey, settings: &BankSettings) -> anyhow::Result<BTreeMap<PublicKey, LogKeeper>> {
+    let own = identity::pinned(&settings.own_logs, Role::Log, "own_logs")?;
+    let mut keepers: BTreeMap<_, _> = own.iter().map(|log| (log.key, LogKeeper::Bank)).collect();
+    for text in &settings.merchant_logs {
+        let own = beside::read_own_log(text, bank).context("the setting merchant_logs")?;
+        let before = keepers.insert(own.log, LogKeeper::Merchant(own));
+        anyhow::ensure!(before.is_none(), "the log {} has two keepers in the settings", own.log);
+    }
+    Ok(keepers)
 }

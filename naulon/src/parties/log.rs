@@ -14,6 +14,7 @@ use naulon_wire::publish::StartError;
 
 use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, WitnessCommand, upkeep};
+use crate::clock::now;
 use crate::config::{Listen, LogSettings, add_to_list, entry_modes};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
@@ -49,6 +50,8 @@ pub enum LogCommand {
     Backup(Backup),
     /// Bring the store's tables up to date after an update of the program
     Migrate(Migrate),
+    /// Forget decisions past their retention, while the server is stopped; running, it does so by itself
+    Prune(Prune),
     /// Print who the log is and which banks it serves
     Show(Show),
     /// A witness: cosigns the checkpoints of logs that only grow
@@ -135,6 +138,18 @@ pub struct Migrate {
     migrating: upkeep::Migrating,
 }
 
+/// `naulon log prune`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Bodies of decisions go when their purchases expired longer ago than the setting retention. Entries and hashes stay, so whoever
+kept a decision with its proof still proves it.")]
+pub struct Prune {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    pruning: upkeep::Pruning,
+}
+
 /// `naulon log show`
 #[derive(Debug, Args)]
 pub struct Show {
@@ -155,6 +170,7 @@ impl LogCommand {
             LogCommand::Serve(serve) => serve.run(passphrase, output),
             LogCommand::Backup(backup) => backup.run(output),
             LogCommand::Migrate(migrate) => migrate.run(output),
+            LogCommand::Prune(prune) => prune.run(passphrase, output),
             LogCommand::Show(show) => show.run(output),
             LogCommand::Witness(command) => command.run(passphrase, output),
             LogCommand::Watch(watch) => watch::run(watch, output),
@@ -245,6 +261,16 @@ impl Migrate {
     fn run(&self, output: Output) -> anyhow::Result<Exit> {
         let store = PartyFolder::open(&self.folder.dir).path(STORE_FILE);
         self.migrating.run(output, |rehearsal| Ok(SqliteStore::migrate(&store, rehearsal)?))
+    }
+}
+
+impl Prune {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: LogSettings = folder.settings()?;
+        let mut log = open(&folder, &settings, &passphrase.open("the log's keys")?)?;
+        let due = log.prunable(now())?;
+        self.pruning.run(output, due, |limit| Ok(log.prune(now(), limit)?))
     }
 }
 

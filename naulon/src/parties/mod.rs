@@ -9,6 +9,7 @@
 
 mod bank;
 pub mod bank_room;
+mod beside;
 pub mod brand_keys;
 pub mod folder;
 pub mod log;

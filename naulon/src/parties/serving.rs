@@ -35,6 +35,16 @@ pub struct Serving {
     /// When ready, also write one line of JSON with the address to this open file descriptor.
     #[arg(long, value_name = "N")]
     ready_fd: Option<u32>,
+    /// Another server of this process says that it is ready.
+    #[arg(skip)]
+    is_beside: bool,
+}
+
+impl Serving {
+    /// For a server in the process of another, which says that both are ready.
+    pub fn beside() -> Self {
+        Serving { ready_fd: None, is_beside: true }
+    }
 }
 
 /// How a new server is reached.
@@ -275,6 +285,10 @@ pub fn start_logging(level: &str) -> anyhow::Result<()> {
 
 fn announce(doors: &Doors, identity: &Identity, serving: Serving, output: Output) -> anyhow::Result<()> {
     let here = doors.here(identity);
+    if serving.is_beside {
+        tracing::info!("{} ready on {}", identity.role.name(), here.url);
+        return Ok(());
+    }
     let operator = doors.plain.get(&Listener::Operator).map(ToString::to_string);
     let (address, role) = (doors.public.to_string(), identity.role.name());
     let ready = Ready { ready: true, role, address, operator, identity: here.to_string() };

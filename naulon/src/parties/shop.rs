@@ -7,18 +7,19 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::refund::MAX_REFUNDS;
-use naulon_shop::{FolderGrants, Grants, SaleState, SaleSummary, ShopFront, SqliteReader, SqliteStore};
+use naulon_shop::{FolderGrants, Grants, SaleState, SaleSummary, ShopFront, ShopStore, SqliteReader, SqliteStore};
 use naulon_statement::Digest;
 use naulon_wire::EvidenceFile;
 use serde::Serialize;
 
+use super::beside::{self, WithLog};
 use super::serving::{self, KnownAs, Serving};
 use super::{PartyFolder, shop_room, upkeep};
-use crate::clock::utc;
-use crate::config::{Listen, ShopSettings};
+use crate::clock::{now, utc};
+use crate::config::{Listen, ShopSettings, Span};
 use crate::exit::Exit;
-use crate::identity::{self, Role};
-use crate::output::{self, Output};
+use crate::identity::{self, Identity, Role};
+use crate::output::{self, Output, note};
 use crate::passphrase::PassphraseFrom;
 
 /// How many sales are listed unless more are asked for.
@@ -40,6 +41,8 @@ pub enum ShopCommand {
     Init(Init),
     /// Put a file on the shelf; a running server sells it within seconds
     Add(Add),
+    /// State to a bank that a log is this shop's own
+    OwnLog(OwnLog),
     /// Run the server until Ctrl-C or SIGTERM
     Serve(Serve),
     /// List the newest sales, or write one's evidence
@@ -50,6 +53,8 @@ pub enum ShopCommand {
     Backup(Backup),
     /// Bring the store's tables up to date after an update of the program
     Migrate(Migrate),
+    /// Forget sales that are over, while the server is stopped; running, it does so by itself
+    Prune(Prune),
     /// Print who the shop is and which banks and logs it accepts
     Show(Show),
 }
@@ -107,6 +112,8 @@ pub struct Serve {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    with_log: WithLog,
+    #[command(flatten)]
     serving: Serving,
 }
 
@@ -159,6 +166,45 @@ pub struct Refund {
     amount: Option<Amount>,
 }
 
+/// `naulon shop own-log`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For a shop that keeps its log itself (AAT §7). The statement goes to the bank's operator: `naulon bank trust-log LOG --statement
+FILE`. The bank then frees what the log has not committed to until the grace after the expiry, by its own clock, and credits
+it no more; so be up, and bring commits in time. Your buyers' wallets tell them that you are your own log.
+
+Example:
+  naulon shop own-log log --bank bank --out own-log.txt
+  naulon bank trust-log log --statement own-log.txt
+  naulon shop serve --with-log log")]
+pub struct OwnLog {
+    /// The log: its folder, identity file or naulon: line.
+    log: String,
+    /// The bank that is told.
+    #[arg(long)]
+    bank: String,
+    /// How long after the expiry a commit is still credited.
+    #[arg(long, value_name = "TIME", default_value = "15m")]
+    grace: Span,
+    /// Where the statement goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// `naulon shop prune`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A sale is over when the bank has credited it or its purchase was aborted, and its offer is no longer good. It is kept for the
+setting keep_sales from then on, for buyers who restore a wallet.")]
+pub struct Prune {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    pruning: upkeep::Pruning,
+}
+
 /// `naulon shop show`
 #[derive(Debug, Args)]
 pub struct Show {
@@ -185,11 +231,13 @@ impl ShopCommand {
         match self {
             ShopCommand::Init(init) => init.run(passphrase, output),
             ShopCommand::Add(add) => add.run(output),
+            ShopCommand::OwnLog(own) => own.run(passphrase, output),
             ShopCommand::Serve(serve) => serve.run(passphrase, output),
             ShopCommand::Sales(sales) => sales.run(output),
             ShopCommand::Refund(refund) => refund.run(output),
             ShopCommand::Backup(backup) => backup.run(output),
             ShopCommand::Migrate(migrate) => migrate.run(output),
+            ShopCommand::Prune(prune) => prune.run(output),
             ShopCommand::Show(show) => show.run(output),
         }
     }
@@ -231,17 +279,48 @@ impl Serve {
         let shop = shop_room::open(&folder, &settings, &passphrase, output)?;
         let runtime = serving::runtime()?;
         let front = runtime.block_on(async {
+            let log = self.with_log.start(&passphrase, output).await?;
             let doors = serving::doors(&folder, &settings.listen).await?;
             let restock = tokio::spawn(shop_room::restock(shop.shelf().clone(), shop_room::shelf_list(&folder)));
             let front = ShopFront::start(shop, shop_room::addresses(&settings)?);
+            front.forget_after(settings.keep_sales.0);
             let (service, how) = (Arc::new(front.clone()), (self.serving, output));
             let identity = folder.identity()?;
             let served = serving::serve_until_stopped(doors, service, &identity, how, std::future::pending()).await;
             restock.abort();
+            if let Some(log) = log {
+                log.stop(served.is_err()).await?;
+            }
             served.map(|()| front)
         })?;
         front.stop().context("the shop's store")?;
         Ok(Exit::Ok)
+    }
+}
+
+impl OwnLog {
+    fn run(&self, passphrase: PassphraseFrom, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let (log, bank) = (Identity::find(&self.log, Role::Log)?, Identity::find(&self.bank, Role::Bank)?);
+        let statement = shop_room::own_log(&folder, &passphrase.open("the shop's key")?, (&bank, &log), self.grace.0)?;
+        std::fs::write(&self.out, beside::to_text(&statement) + "\n")
+            .with_context(|| format!("{}", self.out.display()))?;
+        note(beside::OF_MERCHANT);
+        output.result(&serde_json::json!({ "statement": self.out }), |_| {
+            format!("the statement for {} is in {}", self.bank, self.out.display())
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Prune {
+    fn run(&self, output: Output) -> anyhow::Result<Exit> {
+        let folder = PartyFolder::open(&self.folder.dir);
+        let settings: ShopSettings = folder.settings()?;
+        let mut store = SqliteStore::open(&folder.path(shop_room::STORE_FILE))?;
+        let (now, before) = (now(), now().minus(settings.keep_sales.0));
+        let due = store.prunable(before, now)?;
+        self.pruning.run(output, due, |limit| Ok(store.prune(before, now, limit)?))
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail, ensure};
 use naulon_durable::sealed::Passphrase;
+use naulon_exchange::OwnLog;
 use naulon_money::Amount;
 use naulon_purchase::{MAX_DESCRIPTION_LEN, MAX_TITLE_LEN, MerchantRules};
 use naulon_shop::{FolderGrants, FolderShelf, SHOP_SECRET_LEN, Shop, ShopKeys, SqliteStore, Terms};
-use naulon_statement::PublicKey;
+use naulon_statement::{PublicKey, Signed};
 use naulon_wire::Address;
 
 use super::PartyFolder;
@@ -76,6 +77,18 @@ pub fn add(
     std::fs::write(&new, text)?;
     std::fs::rename(&new, &list)?;
     Ok(name.to_owned())
+}
+
+/// The shop's statement to this bank that this log is its own (AAT §7).
+pub fn own_log(
+    folder: &PartyFolder,
+    passphrase: &Passphrase,
+    (bank, log): (&Identity, &Identity),
+    grace: naulon_statement::Duration,
+) -> anyhow::Result<Vec<u8>> {
+    let keys = ShopKeys::from_secret(&*folder.unseal::<SHOP_SECRET_LEN>(KEY_FILE, passphrase)?);
+    let own = OwnLog { merchant: keys.merchant.public(), bank: bank.key, log: log.key, grace };
+    Ok(Signed::sign(&keys.merchant, own).bytes().to_vec())
 }
 
 /// Opens the shop of a folder, and encrypts what is new on its shelf.

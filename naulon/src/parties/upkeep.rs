@@ -47,6 +47,41 @@ impl Migrating {
     }
 }
 
+/// What is forgotten by hand; a running server does it by itself.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Pruning {
+    /// Say how much there is to forget, and forget nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How much is forgotten in one transaction.
+const PRUNE_BATCH: usize = 1_000;
+
+impl Pruning {
+    /// Forgets all that is due, or counts it.
+    pub fn run(
+        self,
+        output: Output,
+        count: u64,
+        mut forget: impl FnMut(usize) -> anyhow::Result<usize>,
+    ) -> anyhow::Result<Exit> {
+        let mut pruned = 0;
+        while !self.dry_run {
+            match forget(PRUNE_BATCH)? {
+                0 => break,
+                some => pruned += some,
+            }
+        }
+        let report = serde_json::json!({ "due": count, "pruned": pruned, "dry_run": self.dry_run });
+        output.result(&report, |_| match self.dry_run {
+            true => format!("{count} would be forgotten"),
+            false => format!("{pruned} forgotten"),
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
 /// Where a backup goes.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
-use naulon_exchange::{Carrier, EntryMode};
+use naulon_exchange::{Carrier, EntryMode, LogKeeper};
 use naulon_money::Amount;
+use naulon_purchase::GoodsM;
 use naulon_wallet::{BuyOptions, DepositAmount, Keys, OperationId, OperationKind};
 use naulon_wire::{EvidenceFile, Proxy};
 
@@ -24,7 +25,7 @@ use crate::clock::now;
 use crate::config::{Span, WalletSettings, add_to_list};
 use crate::exit::{Ends, Exit};
 use crate::identity::{self, Identity, Role};
-use crate::output::{self, Output};
+use crate::output::{self, Output, note};
 use crate::passphrase::PassphraseFrom;
 
 /// `naulon wallet …`
@@ -76,6 +77,8 @@ pub enum WalletCommand {
     Resume(Resume),
     /// Give up a purchase that is not paid yet, or what the bank does not do now: its tokens are free again
     GiveUp(GiveUp),
+    /// Forget a purchase that has ended, with all its evidence; the bought file stays
+    Discard(Discard),
     /// Write what a purchase proves into a file, for `naulon verify`
     Evidence(Evidence),
     /// Pay for a token that another Privacy Pass client asks for
@@ -257,6 +260,10 @@ pub struct Buy {
     /// (not even the log knows what it decides on). The default is what the shop likes best and the log takes.
     #[arg(long, value_name = "KIND")]
     pub(super) entries: Option<EntryMode>,
+    /// Have the bank carry its promise to the shop, instead of this wallet: once the tokens are locked, the wallet may go
+    /// off-line and fetch the key from the log later. The bank must know the shop (`naulon bank trust-shop`).
+    #[arg(long)]
+    pub(super) bank_delivers: bool,
     /// Buy it once more, even if a purchase of it is under way.
     #[arg(long)]
     pub(super) another: bool,
@@ -309,6 +316,18 @@ pub struct GiveUp {
     folder: Folder,
 }
 
+/// `naulon wallet discard`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Evidence is kept until you discard it: with it you can prove what was delivered, or that you were cheated. Discard a purchase
+when the goods satisfy you; whoever finds the wallet then finds nothing of it.")]
+pub struct Discard {
+    /// The purchase, by the number that `naulon wallet history` shows.
+    operation: u64,
+    #[command(flatten)]
+    folder: Folder,
+}
+
 /// `naulon wallet evidence`
 #[derive(Debug, Args)]
 pub struct Evidence {
@@ -347,6 +366,7 @@ impl WalletCommand {
             | WalletCommand::History(Plain { folder })
             | WalletCommand::Resume(Resume { folder, .. })
             | WalletCommand::GiveUp(GiveUp { folder, .. })
+            | WalletCommand::Discard(Discard { folder, .. })
             | WalletCommand::Withdraw(Withdraw { folder, .. })
             | WalletCommand::Items(Items { folder, .. })
             | WalletCommand::Buy(Buy { folder, .. })
@@ -415,6 +435,14 @@ impl WalletCommand {
                 return wallet_receipts::run(room, operation, &asked.folder.dir, output).await;
             }
             WalletCommand::GiveUp(given) => return give_up(room, OperationId(given.operation), output),
+            WalletCommand::Discard(discarded) => {
+                let operation = OperationId(discarded.operation);
+                room.wallet().discard(operation)?;
+                output.result(&serde_json::json!({ "discarded": discarded.operation }), |_| {
+                    format!("purchase {operation} and its evidence are forgotten")
+                })?;
+                return Ok(Exit::Ok);
+            }
             WalletCommand::Items(_) => return items(room, shop, output).await,
             WalletCommand::OrderToken(order) => return order.run(room, output).await,
             WalletCommand::OpenAccount(_) => room.wallet().open_account(room.bank.key, now())?,
@@ -510,14 +538,31 @@ impl Buy {
             max_price: self.max_price,
             keep_remainder: self.keep_remainder,
             entries,
-            carrier: Carrier::Wallet,
+            carrier: if self.bank_delivers { Carrier::Bank } else { Carrier::Wallet },
         };
         let patience = self.folder.patience();
         if wallet_care::before_paying(room, &offer, &options, self.care, patience, output).await? {
             offer = room.offer(&shop, &self.item).await?;
         }
+        say_whom_to_trust(room, offer.claimed_body(), &options)?;
         Ok(room.wallet().buy(offer, options, now(), &*entropy()?)?)
     }
+}
+
+/// Before anything is bought: a log that is not apart from bank and shop makes one side trust the other (AAT §7).
+fn say_whom_to_trust(room: &mut Room, offer: &GoodsM, options: &BuyOptions) -> anyhow::Result<()> {
+    match room.wallet().judges_of(offer, options, now())? {
+        (_, _, None) => {}
+        (_, _, Some(LogKeeper::Bank)) => {
+            note("The log is the bank's own: the shop trusts the two together. You are as safe as ever.");
+        }
+        (_, _, Some(LogKeeper::Merchant(own))) => note(format_args!(
+            "The log is the shop's own: you trust the shop to publish the key in time. If it does not, the bank frees your \
+             tokens {} after the purchase has expired.",
+            Span(own.grace)
+        )),
+    }
+    Ok(())
 }
 
 impl Evidence {

@@ -154,6 +154,7 @@ impl What {
             max_price: Some(charge.amount),
             keep_remainder: false,
             entries: None,
+            bank_delivers: false,
             another,
             care: self.care,
             folder: self.folder.clone(),

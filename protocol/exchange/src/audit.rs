@@ -158,7 +158,7 @@ impl<'r> Audit<'r> {
     pub fn record(&mut self, record: &Record) {
         self.records += 1;
         let id = record.id();
-        if !is_founded(record) {
+        if !is_founded(self.rules, record) {
             self.found.push(Discrepancy::Unfounded(id));
         }
         let mut sum = 0i128;
@@ -390,13 +390,16 @@ impl<'r> Audit<'r> {
     }
 }
 
-/// Whether the record stands where its log's decision puts it: a purchase is paid or freed by nothing else.
-fn is_founded(record: &Record) -> bool {
+/// Whether the record stands where its log's decision puts it: a purchase is paid by nothing else, and freed by nothing else
+/// but its merchant's own delay.
+fn is_founded(rules: &Rules, record: &Record) -> bool {
     let Some(header) = Header::of(&record.exchange, record.id()) else {
         return record.state == State::Done && record.decision.is_none();
     };
     let Some(proven) = &record.decision else {
-        return record.state == State::Locked;
+        // Without a decision it is free only if its merchant keeps the log, and the merchant's time was over.
+        let lapsed = || rules.frees_at(&header).zip(record.settled).is_some_and(|(from, settled)| settled >= from);
+        return record.state == State::Locked || record.state == State::Aborted && lapsed();
     };
     let state = match &proven.decision().outcome {
         Outcome::Commit { k } if key_commitment(&header.n, k) == header.c => State::Committed,

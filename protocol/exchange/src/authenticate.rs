@@ -9,7 +9,7 @@ use naulon_statement::{Digest, Joint, PublicKey, Signed, StatementError, Unverif
 use crate::decision::{ProvenDecision, UnverifiedDecision};
 use crate::instrument::{Given, Wanted, all_given, all_wanted, brand_of, offer_mark, part_marks, purchase};
 use crate::refusal::Refusal;
-use crate::request::{Exchange, MAX_INPUTS, MAX_OUTPUTS, OpenAccount};
+use crate::request::{Exchange, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, RequestId};
 use crate::rules::Rules;
 use crate::state::{LedgerAccount, Mark, Needs};
 
@@ -22,6 +22,9 @@ pub enum Request {
     Decision(Arc<ProvenDecision>),
     /// The opening of an account.
     OpenAccount(Signed<OpenAccount>),
+    /// To free a purchase whose merchant keeps the log and has not claimed it in time (AAT §7). Nobody sends it: the bank has
+    /// it by its own clock.
+    Lapse(RequestId),
 }
 
 /// An exchange that holds by itself, and what its inputs and outputs mean.
@@ -123,6 +126,7 @@ impl Request {
         match self {
             Request::Exchange(exchange) => exchange.needs(),
             Request::Decision(decision) => Needs { record: Some(decision.decision().a), ..Needs::default() },
+            Request::Lapse(purchase) => Needs { record: Some(*purchase), ..Needs::default() },
             Request::OpenAccount(open) => Needs { accounts: BTreeSet::from([open.account]), ..Needs::default() },
         }
     }

@@ -23,6 +23,7 @@ pub fn decide(rules: &Rules, view: &View, request: &Request, now: Timestamp) -> 
     match request {
         Request::Exchange(exchange) => decide_exchange(rules, view, exchange, now),
         Request::Decision(decision) => purchase::settle(rules, view, decision, now),
+        Request::Lapse(_) => purchase::lapse(rules, view, now),
         Request::OpenAccount(open) if view.balances.contains_key(&open.account) => Ok(Decided::Nothing),
         Request::OpenAccount(open) => Ok(Decided::Write(Plan {
             record: RecordWrite::Open(open.account),

@@ -77,6 +77,9 @@ pub enum Refusal {
     /// The bank does not heed that log.
     #[error("this bank does not heed that log")]
     UnknownLog,
+    /// The bank is to carry its promise to a merchant whose address it does not have.
+    #[error("this bank does not carry promises to that merchant")]
+    NoDelivery,
     /// The expiry leaves less than the shortest lock.
     #[error("the expiry must not be before {earliest:?}")]
     ExpiryTooSoon {
@@ -147,6 +150,12 @@ pub enum Refusal {
     /// The log decided otherwise before; the first recorded outcome stands: evidence against the log.
     #[error("the log decided otherwise before")]
     Contradiction(Arc<ProvenDecision>),
+    /// The purchase was free again before the merchant's own log had decided, as the merchant has agreed (AAT §7).
+    #[error("the purchase was freed before this bank heard of a commit by its merchant's own log")]
+    Lapsed,
+    /// It is not time to free the purchase by the bank's clock, or its log is none of its merchant's own.
+    #[error("the purchase is not to be freed by the bank's clock now")]
+    NotLapsed,
     /// The question was signed too long ago, or in the future.
     #[error("the question is not fresh; check the clock")]
     Stale,
@@ -177,6 +186,7 @@ impl Refusal {
             Refusal::ConditionInputs => "condition_inputs",
             Refusal::ConditionOutputs => "condition_outputs",
             Refusal::UnknownLog => "unknown_log",
+            Refusal::NoDelivery => "no_delivery",
             Refusal::ExpiryTooSoon { .. } => "expiry_too_soon",
             Refusal::ExpiryTooLate { .. } => "expiry_too_late",
             Refusal::UnknownAccount(_) => "unknown_account",
@@ -192,6 +202,9 @@ impl Refusal {
             Refusal::DecisionMisfit => "decision_misfit",
             Refusal::KeyMismatch => "key_mismatch",
             Refusal::Contradiction(_) => "log_contradiction",
+            Refusal::Lapsed => "lapsed",
+            // Nobody sends what this answers.
+            Refusal::NotLapsed => "internal",
             Refusal::Stale => "stale",
         }
     }

@@ -272,9 +272,21 @@ impl Buyer {
         Ok(decision::take_recorded(recorded, log, &header, &mut self.decision, &mut self.against_log)?)
     }
 
+    /// The bank has freed the tokens by its own clock, because the merchant keeps the log itself and has not claimed the
+    /// purchase in time (AAT §7). A decision overrules it: it has k.
+    pub fn lapsed(&mut self) -> Result<(), BuyerError> {
+        if self.header.is_none() || self.decision.is_some() {
+            return Err(BuyerError::OutOfTurn);
+        }
+        self.ended = Some(Ending::Aborted);
+        Ok(())
+    }
+
     /// The bank has settled, and the change is in the wallet.
     pub fn settled(&mut self) -> Result<(), BuyerError> {
-        self.decision.as_ref().ok_or(BuyerError::OutOfTurn)?;
+        if self.decision.is_none() && self.ended != Some(Ending::Aborted) {
+            return Err(BuyerError::OutOfTurn);
+        }
         self.settled = true;
         Ok(())
     }

@@ -32,6 +32,8 @@ pub use evidence::{Evidence, JointBytes};
 pub use judge::{Breach, Claim, Judgement, Party, Standing, Trust, judge};
 pub use log::{AuthorizationM, BlindRules, LogRefusal, LogRequest, LogRules, Ruling, Signature};
 pub use log_evidence::{LogEvidence, ShownEntry, judge_keeper, judge_log};
-pub use merchant::{MerchantRules, Payment, PaymentRefusal, Sale, SaleError, SaleStep, StoredSale, UnverifiedPayment};
+pub use merchant::{
+    MerchantRules, Order, Payment, PaymentRefusal, Sale, SaleError, SaleStep, StoredSale, UnverifiedPayment,
+};
 pub use offer::{Contract, GoodsM, GoodsQ, MAX_DESCRIPTION_LEN, MAX_OFFERED_LOGS, MAX_TITLE_LEN, OfferError};
 pub use refund::{RefundRefusal, RefundRequest, UnverifiedRefund};

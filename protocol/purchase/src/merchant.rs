@@ -41,6 +41,34 @@ pub struct UnverifiedPayment {
     pub goods_q: Option<Unverified<GoodsQ>>,
 }
 
+/// What a buyer leaves with the merchant when the bank is to carry P3: the paper's merchant knows its offers, ours does not.
+#[derive(Clone, Debug, Encode, Decode)]
+#[cbor(map)]
+pub struct Order {
+    /// The merchant's own offer.
+    #[n(1)]
+    pub goods_m: Unverified<GoodsM>,
+    /// The buyer's signature over the offer, for two-sided delivery.
+    #[n(2)]
+    pub goods_q: Option<Unverified<GoodsQ>>,
+}
+
+impl Order {
+    /// Checks that the offer is this merchant's and still good. The rest is checked when the bank's promise is there.
+    pub fn check(&self, rules: &MerchantRules, now: Timestamp) -> Result<(), PaymentRefusal> {
+        if self.goods_m.claimed_body().merchant != rules.merchant {
+            return Err(PaymentRefusal::NotMyOffer);
+        }
+        let goods_m = self.goods_m.clone().verify(&rules.merchant)?;
+        (now < goods_m.valid_until).then_some(()).ok_or(PaymentRefusal::TooLate)
+    }
+
+    /// The payment that this order and the bank's promise make.
+    pub fn with(self, header: Unverified<Header>, authorization_b: Unverified<AuthorizationB>) -> UnverifiedPayment {
+        UnverifiedPayment { goods_m: self.goods_m, header, authorization_b, goods_q: self.goods_q }
+    }
+}
+
 /// A payment that the merchant can rely on.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(map)]

@@ -17,6 +17,7 @@ use naulon_wire::publish::{PublishError, Publisher};
 use naulon_wire::{BankCall, BankReply, Problem};
 
 use crate::desk::{Answer, Applied, Authenticated, BrandRefusal, Desk, Task, Wanted, as_issued};
+use crate::errands::Errands;
 use crate::register::{Register, RegisterError};
 use crate::signatory::Signatory;
 use crate::store::{BankStore, LogFault, PostgresOpenError, Written};
@@ -43,6 +44,7 @@ pub struct Bank<S> {
     /// Until then no record can be written any more, by whatever process.
     fenced: Timestamp,
     broken: Option<StoreError>,
+    pub(crate) errands: Errands,
 }
 
 /// A bank that does not open.
@@ -89,12 +91,14 @@ impl<S: BankStore> Bank<S> {
         let register = Register::load(keys.checkpoints, rules.bank, &mut store)?;
         let desk = Desk::new(keys.bank, signatory, rules, kept);
         let stated = store.brands()?;
-        let mut bank = Bank { desk, store, kept, register, fenced: Timestamp(0), broken: None };
+        let errands = Errands::default();
+        let mut bank = Bank { desk, store, kept, register, fenced: Timestamp(0), broken: None, errands };
         bank.log(&stated)?;
         bank.take_on(&stated)?;
         let new = wanted.iter().filter(|brand| stated.iter().all(|known| Brand::clone(known) != **brand));
         let new: Vec<Brand> = new.cloned().collect();
         bank.add_brands(&new)?;
+        bank.take_up_errands(kept)?;
         Ok(bank)
     }
 
@@ -421,6 +425,7 @@ impl<S: BankStore> Bank<S> {
         if plans.is_empty() {
             return Vec::new();
         }
+        let rulebook = self.desk.rulebook();
         let began = Instant::now();
         let committed = self.sound().and_then(|store| store.commit(plans));
         metrics::histogram!("naulon_commit_seconds", "store" => "bank").record(began.elapsed());
@@ -435,6 +440,9 @@ impl<S: BankStore> Bank<S> {
         let mut lost = Vec::new();
         for ((index, plan), written) in writers.iter().zip(plans).zip(written) {
             count(&written, &plan.record);
+            if written == Written::Yes {
+                self.errands.written(plan, &rulebook.rules, now);
+            }
             match (written, &plan.record) {
                 (Written::Lost | Written::Unknown, _) => lost.push(*index),
                 (Written::Yes, RecordWrite::Open(_)) => answers[*index] = Some(Ok(Applied(Answer::Opened))),
@@ -471,7 +479,7 @@ impl<S: BankStore> Bank<S> {
     }
 
     /// The store, as long as it is known what is in it.
-    fn sound(&mut self) -> Result<&mut S, StoreError> {
+    pub(crate) fn sound(&mut self) -> Result<&mut S, StoreError> {
         match &self.broken {
             None => Ok(&mut self.store),
             Some(error) => Err(error.clone()),

@@ -208,6 +208,8 @@ impl Desk {
             register: RegisterCopy::clone(&self.register()),
             logs: rules.logs.keys().copied().collect(),
             locks: rules.locks,
+            deliveries: rules.deliveries.iter().copied().collect(),
+            keepers: rules.keepers.clone(),
         }
     }
 
@@ -332,7 +334,7 @@ impl Desk {
         seal_signatures(to, request, signatures, &entropy.0).map_err(|error| Problem::new("internal", error))
     }
 
-    fn signed<T: naulon_statement::Statement + Clone>(&self, body: T) -> Unverified<T> {
+    pub(crate) fn signed<T: naulon_statement::Statement + Clone>(&self, body: T) -> Unverified<T> {
         Unverified::from(&Signed::sign(&self.shared.bank, body))
     }
 }
@@ -348,6 +350,11 @@ impl Task {
 }
 
 impl Authenticated {
+    /// What the bank does by its own clock.
+    pub(crate) fn lapse(purchase: RequestId) -> Self {
+        Authenticated(Task::Request(Box::new(Request::Lapse(purchase))))
+    }
+
     pub(crate) fn task(&self) -> &Task {
         &self.0
     }

@@ -1,17 +1,20 @@
 //! The HTTP front: the same three steps as [`Bank::handle`], on the threads where each belongs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use naulon_blind::Brand;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_durable::pool::Pool;
 use naulon_durable::{Refused, StoreError};
-use naulon_statement::{Digest, Timestamp};
+use naulon_exchange::RequestId;
+use naulon_statement::{Digest, PublicKey, Timestamp};
 use naulon_tlog::{CosignedCheckpoint, Hash};
 use naulon_wire::publish::Owner;
-use naulon_wire::{BankCall, BankReply, Problem, Service};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use naulon_wire::{Address, AnyReply, Ask, BankCall, BankReply, CallError, Clients, Problem, Service};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::bank::{Bank, OpenError};
 use crate::desk::{Applied, Authenticated, Desk, as_issued};
@@ -21,6 +24,14 @@ use crate::store::BankStore;
 /// Calls that a thread checks or signs before it looks what else there is. Those that it has checked go to the books
 /// together, and those that it has signed are answered together: each time others are woken once.
 const SHARE: usize = 16;
+
+/// How many errands are run at once, and how many of them to one party: one that does not answer keeps nobody else waiting.
+const MAX_ERRANDS_UNDER_WAY: usize = 64;
+const MAX_ERRANDS_TO_ONE: usize = 16;
+/// How long the front waits for an errand to become due before it looks by itself.
+const ERRAND_PAUSE: Duration = Duration::from_secs(1);
+/// How often it looks for what other processes on the same books have locked.
+const TAKE_UP_EVERY: Duration = Duration::from_secs(60);
 
 /// How much the front takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +61,8 @@ pub struct BankFront {
     books: Books,
     calls: Arc<Semaphore>,
     broken: watch::Receiver<Option<StoreError>>,
+    /// An errand is due.
+    due: Arc<Notify>,
 }
 
 type Books = Executor<Job, ()>;
@@ -70,6 +83,12 @@ enum Job {
     CloseDays(Timestamp, oneshot::Sender<Result<bool, RegisterError>>),
     KeepCosigned(String, oneshot::Sender<Result<bool, RegisterError>>),
     Prove(u64, u64, oneshot::Sender<Result<Vec<Hash>, RegisterError>>),
+    /// What is to be sent, at most so much.
+    Errands(usize, oneshot::Sender<Vec<(RequestId, Ask)>>),
+    /// What came of it.
+    ErrandDone(RequestId, Box<Result<AnyReply, CallError>>),
+    /// To look for what is locked that the bank does not know of; true if there may be more.
+    TakeUpErrands(oneshot::Sender<bool>),
 }
 
 /// Who waits for an answer. If this is dropped without one, the caller is told that the bank is not available.
@@ -117,18 +136,23 @@ impl BankFront {
         let pool = Pool::spawn("bank-desk", limits.threads, queue(SHARE), move |steps| at_the_desk(&of_pool, steps));
         let (report, broken) = watch::channel(None);
         let signing = pool.clone();
+        let due = Arc::new(Notify::new());
+        let errand_due = Arc::clone(&due);
         let worker = move |jobs: Vec<Job>| {
             let done = vec![(); jobs.len()];
             let applied = on_the_books(&mut bank, jobs);
             if let Some(error) = bank.broken() {
                 report.send_if_modified(|known| known.replace(error.clone()).is_none());
             }
+            if bank.next_errand().is_some_and(|due| due <= system_time()) {
+                errand_due.notify_one();
+            }
             // Refused are only those whose front has stopped. They are written, and whoever asks again is answered.
             let _ = signing.hand_in(applied);
             done
         };
         let books = Executor::spawn("bank-store", queue(limits.batch), worker);
-        BankFront { desk, pool, books, calls: Arc::new(Semaphore::new(limits.calls)), broken }
+        BankFront { desk, pool, books, calls: Arc::new(Semaphore::new(limits.calls)), broken, due }
     }
 
     /// The part that needs no books.
@@ -155,6 +179,55 @@ impl BankFront {
         let (reply, done) = oneshot::channel();
         self.books.hand_in([Job::CloseDays(now, reply)]).map_err(|refused| refused.why)?;
         Ok(done.await.map_err(|_| ExecutorError::Stopped)??)
+    }
+
+    /// Takes promises to shops and asks logs about locks whose time is over, for as long as it is polled. `addresses` says
+    /// where shops and logs are: by the bank's own settings, never by what a customer says.
+    pub async fn run_errands(&self, clients: Clients, addresses: BTreeMap<PublicKey, Address>) {
+        let room = |party: &PublicKey| (*party, Arc::new(Semaphore::new(MAX_ERRANDS_TO_ONE)));
+        let rooms: BTreeMap<PublicKey, Arc<Semaphore>> = addresses.keys().map(room).collect();
+        let (clients, mut under_way, mut take_up_at) = (Arc::new(clients), JoinSet::new(), Instant::now());
+        loop {
+            if take_up_at <= Instant::now() {
+                let (reply, has_more) = oneshot::channel();
+                let taken = self.books.hand_in([Job::TakeUpErrands(reply)]).is_ok();
+                let again = taken && has_more.await.unwrap_or(false);
+                take_up_at = Instant::now() + if again { Duration::ZERO } else { TAKE_UP_EVERY };
+            }
+            let (reply, asks) = oneshot::channel();
+            let free = MAX_ERRANDS_UNDER_WAY.saturating_sub(under_way.len());
+            if let Err(Refused { why: ExecutorError::Stopped, .. }) = self.books.hand_in([Job::Errands(free, reply)]) {
+                return;
+            }
+            for (id, ask) in asks.await.unwrap_or_default() {
+                let address = addresses.get(&ask.to).cloned();
+                let place = rooms.get(&ask.to).and_then(|room| Arc::clone(room).try_acquire_owned().ok());
+                match (address, place) {
+                    (Some(address), Some(place)) => {
+                        let (clients, books) = (Arc::clone(&clients), self.books.clone());
+                        under_way.spawn(async move {
+                            let answer = carry(&clients, address, &ask).await;
+                            // One that is not taken is asked for again.
+                            let _ = books.hand_in([Job::ErrandDone(id, Box::new(answer))]);
+                            drop(place);
+                        });
+                    }
+                    (address, _) => {
+                        let why = if address.is_some() { "too many calls to it are under way" } else { "no address" };
+                        let answer = Err(CallError::Unreachable("a party of the settings".to_owned(), why.to_owned()));
+                        let _ = self.books.hand_in([Job::ErrandDone(id, Box::new(answer))]);
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.due.notified() => {}
+                () = tokio::time::sleep(ERRAND_PAUSE) => {}
+            }
+            while under_way.try_join_next().is_some() {}
+            if under_way.len() >= MAX_ERRANDS_UNDER_WAY {
+                under_way.join_next().await;
+            }
+        }
     }
 
     /// Waits until the store fails in a way that only opening it again helps against. The program then ends, and is
@@ -219,6 +292,12 @@ impl Owner for BankFront {
         let kept = done.await.map_err(|_| ExecutorError::Stopped.to_string())?;
         kept.map(drop).map_err(|error| error.to_string())
     }
+}
+
+async fn carry(clients: &Clients, address: Address, ask: &Ask) -> Result<AnyReply, CallError> {
+    let url = address.url.clone();
+    let client = clients.on(ask.circuit, address).map_err(|error| CallError::Unreachable(url, error.to_string()))?;
+    ask.call.ask(&client).await
 }
 
 fn not_taken(why: ExecutorError) -> Problem {
@@ -288,6 +367,30 @@ fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
             Job::CloseDays(now, reply) => drop(reply.send(bank.close_days(now))),
             Job::KeepCosigned(note, reply) => drop(reply.send(bank.keep_cosigned(&note))),
             Job::Prove(old, new, reply) => drop(reply.send(bank.prove_growth(old, new))),
+            Job::Errands(limit, reply) => {
+                let now = system_time();
+                // Never above the number of errands, which a float holds.
+                let expired = u32::try_from(bank.expired_locks(now)).unwrap_or(u32::MAX);
+                metrics::gauge!("naulon_bank_expired_locks").set(expired);
+                let asks = bank.errands(now, limit).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "what is to be sent could not be read");
+                    Vec::new()
+                });
+                drop(reply.send(asks));
+            }
+            Job::ErrandDone(id, answer) => {
+                if let Err(problem) = bank.errand_done(id, *answer, system_time()) {
+                    // Which purchase and which parties it was is in the store.
+                    tracing::warn!(code = problem.code, "an answer about a lock was not taken; it is asked for again");
+                }
+            }
+            Job::TakeUpErrands(reply) => {
+                let has_more = bank.take_up_errands(system_time()).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "what is locked could not be read");
+                    false
+                });
+                let _ = reply.send(has_more);
+            }
             Job::Call(..) => {}
         }
     }

@@ -32,6 +32,7 @@
 mod bank;
 mod brands;
 mod desk;
+mod errands;
 mod front;
 mod pkcs11;
 mod register;
@@ -41,6 +42,7 @@ mod store;
 pub use bank::{AuditError, Bank, BankKeys, MAX_REDECIDE, OpenError};
 pub use brands::{BrandSettings, BrandSettingsError, BrandTerms, MAX_BRAND_DAYS, generate, missing, periods};
 pub use desk::{Applied, Authenticated, BrandRefusal, Desk, MAX_QUERY_AGE};
+pub use errands::{FIRST_PAUSE, GRACE, LONGEST_PAUSE, MAX_ERRANDS};
 pub use front::{AddBrandsError, BankFront, FrontLimits, RegisterJobError};
 pub use pkcs11::{MAX_SESSIONS, TokenError, TokenKeys};
 pub use register::RegisterError;

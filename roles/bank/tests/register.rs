@@ -327,6 +327,9 @@ impl BankStore for Forgetful {
     fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError> {
         self.0.outputs(keys)
     }
+    fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.0.locked(after, limit)
+    }
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.0.balance(account)
     }

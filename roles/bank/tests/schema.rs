@@ -230,7 +230,7 @@ fn pg_dump(url: &str) -> String {
     let program = naulon_cluster::programs().expect("PostgreSQL is installed").join("pg_dump");
     let dumped = Command::new(Path::new(&program)).args(["--no-owner", "--no-comments", "--inserts", url]).output();
     let text = String::from_utf8(dumped.expect("runs").stdout).expect("text");
-    // Lines with a backslash are psql's.
-    let lines = text.lines().filter(|line| !line.starts_with('\\') && !line.starts_with("--") && !line.is_empty());
+    // Lines with a backslash are psql's. Empty ones may stand within a text.
+    let lines = text.lines().filter(|line| !line.starts_with('\\') && !line.starts_with("--"));
     lines.map(|line| format!("{line}\n")).collect()
 }

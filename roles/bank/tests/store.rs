@@ -139,6 +139,7 @@ conformance! {
     a_balance_never_leaves_what_can_be_counted,
     a_guard_sees_the_balance_before_the_transfers,
     only_what_is_locked_is_settled_and_only_once,
+    what_is_locked_is_listed_page_by_page,
     freed_marks_are_free_and_others_are_not_touched,
     no_more_is_drawn_from_a_token_than_is_left,
     a_record_is_inserted_once,
@@ -368,6 +369,27 @@ fn only_what_is_locked_is_settled_and_only_once<D: Disk>() {
     let stored = store.record(&record(1, State::Locked).id()).expect("reads").expect("is there");
     assert_eq!(stored, *settled(1, Outcome::Commit { k: K }));
     assert_eq!(store.balance(&account(9)), Ok(Some(micros(4))));
+}
+
+fn what_is_locked_is_listed_page_by_page<D: Disk>() {
+    let mut store = D::default().open();
+    assert_eq!(store.locked(None, 10), Ok(vec![]));
+    let inserted: Vec<Plan> = (0..6)
+        .map(|n| plan(RecordWrite::Insert(record(n, if n == 3 { State::Done } else { State::Locked }))))
+        .collect();
+    commit(&mut store, &inserted);
+    commit(&mut store, &[plan(RecordWrite::Settle(settled(4, Outcome::Abort)))]);
+    let (mut after, mut found) = (None, BTreeSet::new());
+    loop {
+        let page = store.locked(after.as_ref(), 3).expect("reads");
+        assert!(page.len() <= 3 && page.iter().all(|record| record.state == State::Locked));
+        let Some(last) = page.last() else { break };
+        after = Some(last.id());
+        for record in &page {
+            assert!(found.insert(record.id()), "listed twice");
+        }
+    }
+    assert_eq!(found, [0, 1, 2, 5].map(|n| record(n, State::Locked).id()).into());
 }
 
 fn freed_marks_are_free_and_others_are_not_touched<D: Disk>() {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
-use naulon_purchase::{MerchantRules, Payment};
-use naulon_statement::{PublicKey, Timestamp};
+use naulon_exchange::{AuthorizationB, Header};
+use naulon_purchase::{MerchantRules, Payment, UnverifiedPayment};
+use naulon_statement::{PublicKey, Timestamp, Unverified};
 use naulon_wire::{Address, AnyReply, Ask, CallError, Clients, Problem, Service, ShopCall, ShopReply};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -27,6 +28,9 @@ pub const PAY_WAIT: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The most sales that are driven at once by the background task.
 const MAX_UNDER_WAY: usize = 64;
+/// How often the front looks for sales that are over, and how many it forgets at once.
+const PRUNE_EVERY: Duration = Duration::from_secs(10);
+const PRUNE_BATCH: usize = 1_000;
 /// How long the front waits before it asks a bank again to open the account.
 const OPENING_PAUSE: Duration = Duration::from_secs(5);
 
@@ -57,6 +61,10 @@ struct Carrier {
 enum Job {
     Call(ShopCall),
     Pay(Box<Payment>),
+    /// The payment that a bank's promise makes of an order.
+    Promised(Box<(Unverified<Header>, Unverified<AuthorizationB>)>),
+    /// To forget what is over.
+    Prune(naulon_statement::Duration),
     Answer(SaleId, Box<Result<AnyReply, CallError>>),
     /// What is due, but for these sales.
     Asks(BTreeSet<SaleId>),
@@ -68,6 +76,7 @@ enum Done {
     /// To `Pay` and `Answer`: the sale, what its buyer is told, and what is to be asked about it now.
     Sale(Result<(SaleId, ShopReply, Option<Ask>), Problem>),
     Asks(Vec<(SaleId, Ask)>),
+    Payment(Result<Box<UnverifiedPayment>, Problem>),
 }
 
 impl ShopFront {
@@ -114,6 +123,11 @@ impl ShopFront {
         front
     }
 
+    /// Forgets sales and orders in the background, once they are over for so long (AAT §5). Call it within a tokio runtime.
+    pub fn forget_after(&self, keep_for: naulon_statement::Duration) {
+        self.0.spawn(prune(Arc::downgrade(&self.0), keep_for));
+    }
+
     /// Takes no more calls, finishes those that queue, and gives the store up. Sales that are under way are taken up at
     /// the next start. It blocks until then.
     ///
@@ -152,12 +166,23 @@ impl Service<ShopCall> for ShopFront {
                 let reply = self.0.pay(payment).await?;
                 self.0.till.hand_over(reply, &stocked, (self.0.clock)())
             }
-            ShopCall::Describe | ShopCall::Offer { .. } | ShopCall::Taken(_) | ShopCall::Refund(_) => {
-                match self.0.submit(Job::Call(call)).await? {
-                    Done::Reply(reply) => reply,
-                    Done::Sale(_) | Done::Asks(_) => Err(other_answer()),
-                }
+            ShopCall::Promise { header, authorization_b } => {
+                let payment = match self.0.submit(Job::Promised(Box::new((header, authorization_b)))).await? {
+                    Done::Payment(payment) => payment?,
+                    Done::Reply(_) | Done::Sale(_) | Done::Asks(_) => return Err(other_answer()),
+                };
+                let rules = self.0.rules.clone();
+                let payment = off_the_async_threads(move || payment.verify(&rules)).await??;
+                self.0.pay(payment).await
             }
+            ShopCall::Describe
+            | ShopCall::Offer { .. }
+            | ShopCall::Taken(_)
+            | ShopCall::Order(_)
+            | ShopCall::Refund(_) => match self.0.submit(Job::Call(call)).await? {
+                Done::Reply(reply) => reply,
+                Done::Sale(_) | Done::Asks(_) | Done::Payment(_) => Err(other_answer()),
+            },
         }
     }
 }
@@ -190,7 +215,7 @@ impl Inner {
     async fn submit_sale(&self, job: Job) -> Result<(SaleId, ShopReply, Option<Ask>), Problem> {
         match self.submit(job).await? {
             Done::Sale(sale) => sale,
-            Done::Reply(_) | Done::Asks(_) => Err(other_answer()),
+            Done::Reply(_) | Done::Asks(_) | Done::Payment(_) => Err(other_answer()),
         }
     }
 
@@ -266,6 +291,16 @@ async fn take_up(inner: Weak<Inner>) {
     }
 }
 
+/// Forgets what is over, for as long as the shop is there.
+async fn prune(inner: Weak<Inner>, keep_for: naulon_statement::Duration) {
+    while let Some(front) = inner.upgrade() {
+        // A shop that is too busy forgets later.
+        let _ = front.submit(Job::Prune(keep_for)).await;
+        drop(front);
+        tokio::time::sleep(PRUNE_EVERY).await;
+    }
+}
+
 /// Asks one bank to open the shop's account, until it has.
 async fn open_account(inner: Weak<Inner>, opening: Ask) {
     while let Some(front) = inner.upgrade() {
@@ -307,7 +342,7 @@ fn work<S: ShopStore, G: Shelf>(shop: &mut Shop<S, G>, jobs: Vec<Job>, now: Time
                 answers.push((sale, *answer));
                 Place::Answer(sale)
             }
-            job @ (Job::Call(_) | Job::Asks(_)) => Place::Other(job),
+            job @ (Job::Call(_) | Job::Asks(_) | Job::Promised(_) | Job::Prune(_)) => Place::Other(job),
         });
     }
     let mut paid = shop.pay(payments, now).into_iter();
@@ -327,6 +362,15 @@ fn work<S: ShopStore, G: Shelf>(shop: &mut Shop<S, G>, jobs: Vec<Job>, now: Time
         Place::Other(Job::Asks(under_way)) => {
             let free = MAX_UNDER_WAY.saturating_sub(under_way.len());
             Done::Asks(shop.asks_but(now, free, |sale| under_way.contains(sale)))
+        }
+        Place::Other(Job::Promised(promise)) => Done::Payment(shop.promised(promise.0, promise.1).map(Box::new)),
+        Place::Other(Job::Prune(keep_for)) => {
+            match shop.prune(keep_for, now, PRUNE_BATCH) {
+                Ok(0) => {}
+                Ok(pruned) => tracing::info!(pruned, "sales and orders that are over were forgotten"),
+                Err(error) => tracing::warn!(%error, "what is over could not be forgotten; it is tried again"),
+            }
+            Done::Asks(Vec::new())
         }
         Place::Other(Job::Pay(_) | Job::Answer(..)) => Done::Reply(Err(other_answer())),
     };

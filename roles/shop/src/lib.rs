@@ -75,6 +75,6 @@ pub use keys::{SHOP_SECRET_LEN, ShopKeys};
 pub use memory::MemoryStore;
 pub use sales::{FIRST_PAUSE, LONGEST_PAUSE};
 pub use shelf::{MemoryShelf, ReadError, Shelf, Stocked};
-pub use shop::{MAX_OPEN_SALES, OpenError, SaleState, SaleSummary, Shop, Terms};
+pub use shop::{MAX_OPEN_SALES, MAX_ORDERS, OpenError, SaleState, SaleSummary, Shop, Terms};
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{CommitError, SaleId, SaleWrite, ShopStore};

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use naulon_durable::StoreError;
 use naulon_durable::fault::Faults;
-use naulon_purchase::{Sale, SaleStep};
+use naulon_exchange::SaleNumber;
+use naulon_purchase::{Order, Sale, SaleStep};
+use naulon_statement::Timestamp;
 
+use crate::sqlite::over;
 use crate::store::{CommitError, SaleId, SaleWrite, ShopStore};
 
 /// Keeps sales in memory. Clones are handles on the same disk: one survives as the disk of a process that crashed.
@@ -21,6 +24,9 @@ struct Disk {
     sales: BTreeMap<SaleId, Sale>,
     /// In the order in which they were accepted.
     order: Vec<SaleId>,
+    /// When settled sales were over.
+    over: BTreeMap<SaleId, Timestamp>,
+    orders: BTreeMap<SaleNumber, Order>,
 }
 
 impl MemoryStore {
@@ -45,11 +51,11 @@ impl Disk {
     fn after(&self, writes: &[SaleWrite]) -> Option<BTreeMap<SaleId, Sale>> {
         let mut changed: BTreeMap<SaleId, Sale> = BTreeMap::new();
         for write in writes {
-            let (SaleWrite::Accept(id, _) | SaleWrite::Advance(id, _)) = write;
+            let (SaleWrite::Accept(id, _) | SaleWrite::Advance(id, ..)) = write;
             let before = changed.get(id).or_else(|| self.sales.get(id));
             let sale = match (write, before) {
                 (SaleWrite::Accept(_, payment), None) => Sale::new((**payment).clone()),
-                (SaleWrite::Advance(_, sale), Some(before)) => {
+                (SaleWrite::Advance(_, sale, _), Some(before)) => {
                     let keeps_decision = before.decision.is_none() || sale.decision.is_some();
                     let follows = !before.settled && keeps_decision;
                     follows.then(|| Sale { payment: before.payment.clone(), ..(**sale).clone() })?
@@ -62,6 +68,11 @@ impl Disk {
     }
 
     fn apply(&mut self, writes: &[SaleWrite], changed: BTreeMap<SaleId, Sale>) {
+        for write in writes {
+            if let SaleWrite::Advance(id, sale, now) = write {
+                self.over.extend(over(sale, *now).map(|over| (*id, over)));
+            }
+        }
         self.sales.extend(changed);
         self.order.extend(writes.iter().filter_map(|write| match write {
             SaleWrite::Accept(id, _) => Some(*id),
@@ -85,6 +96,46 @@ impl ShopStore for MemoryStore {
         let disk = self.disk();
         let newest = disk.order.iter().rev().take(limit);
         Ok(newest.filter_map(|id| Some((*id, disk.sales.get(id)?.clone()))).collect())
+    }
+
+    fn keep_order(&mut self, order: &Order) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        self.faults.around(|| {
+            disk.orders.insert(order.goods_m.claimed_body().n, order.clone());
+        })
+    }
+
+    fn order(&self, n: &SaleNumber) -> Result<Option<Order>, StoreError> {
+        Ok(self.disk().orders.get(n).cloned())
+    }
+
+    fn orders(&self) -> Result<u64, StoreError> {
+        Ok(self.disk().orders.len() as u64)
+    }
+
+    fn prune(&mut self, over_before: Timestamp, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut disk = self.disk();
+        self.faults.around(|| {
+            let over: Vec<SaleId> =
+                disk.over.iter().filter(|(_, over)| **over < over_before).map(|(id, _)| *id).take(limit).collect();
+            for id in &over {
+                disk.over.remove(id);
+                disk.sales.remove(id);
+            }
+            disk.order.retain(|id| !over.contains(id));
+            let stale = |order: &Order| order.goods_m.claimed_body().valid_until <= now;
+            let old: Vec<SaleNumber> =
+                disk.orders.iter().filter(|(_, order)| stale(order)).map(|(n, _)| *n).take(limit).collect();
+            old.iter().for_each(|n| drop(disk.orders.remove(n)));
+            over.len() + old.len()
+        })
+    }
+
+    fn prunable(&self, over_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let disk = self.disk();
+        let over = disk.over.values().filter(|over| **over < over_before).count();
+        let stale = |order: &&Order| order.goods_m.claimed_body().valid_until <= now;
+        Ok((over + disk.orders.values().filter(stale).count()) as u64)
     }
 
     fn commit(&mut self, writes: &[SaleWrite]) -> Result<(), CommitError> {

@@ -143,7 +143,7 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
             self.wait(id, now, problem);
         } else {
             // Also after an error: what convicts the log is kept.
-            writes.push(SaleWrite::Advance(id, Box::new(after.clone())));
+            writes.push(SaleWrite::Advance(id, Box::new(after.clone()), now));
             changed.insert(id, after);
         }
         outcome.map(drop)

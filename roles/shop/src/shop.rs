@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use naulon_durable::StoreError;
-use naulon_exchange::{EntryMode, Header, OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment};
+use naulon_durable::{Retry, StoreError};
+use naulon_exchange::{
+    AuthorizationB, EntryMode, Header, OpenAccount, Outcome, SaleNumber, UnverifiedDecision, key_commitment,
+};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::goods::MerchandiseKey;
 use naulon_purchase::refund::{refund_exchange, within_price};
 use naulon_purchase::{
-    Evidence, GoodsM, MAX_OFFERED_LOGS, MerchantRules, Payment, PaymentRefusal, RefundRefusal, Sale, UnverifiedRefund,
+    Evidence, GoodsM, MAX_OFFERED_LOGS, MerchantRules, Order, Payment, PaymentRefusal, RefundRefusal, Sale,
+    UnverifiedPayment, UnverifiedRefund,
 };
 use naulon_statement::{Duration, Joint, Signed, Timestamp, Unverified, UnverifiedJoint};
 use naulon_wire::{AnyCall, Ask, BankCall, Circuit, Item, Problem, Refund, ShopCall, ShopDescription, ShopReply};
@@ -21,6 +24,8 @@ use crate::store::{CommitError, SaleId, SaleWrite, ShopStore};
 use crate::till::Till;
 use crate::trouble::Trouble;
 
+/// The most orders that are kept at once. Nothing is paid for an order, so nobody may leave them without measure.
+pub const MAX_ORDERS: u64 = 100_000;
 /// The most sales that may be unfinished at once. Each is backed by a bank's promise of its price.
 pub const MAX_OPEN_SALES: usize = 100_000;
 
@@ -154,6 +159,11 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
             }
             ShopCall::Refund(refund) => Ok(self.refund(*refund)?),
             ShopCall::Taken(header) => Ok(self.taken(&header)?),
+            ShopCall::Order(order) => Ok(self.take_order(&order, now)?),
+            ShopCall::Promise { header, authorization_b } => {
+                let payment = self.promised(header, authorization_b)?;
+                self.handle(ShopCall::Pay(Box::new(payment)), now, entropy)
+            }
         }
     }
 
@@ -173,6 +183,56 @@ impl<S: ShopStore, G: Shelf> Shop<S, G> {
             UnverifiedJoint::from(Joint::sign(exchange, [&self.keys.merchant]))
         });
         Ok(ShopReply::Refund(Box::new(Refund { bank: sale.payment.header.bank, amount, exchange })))
+    }
+
+    /// Keeps an order until the bank brings its promise (AAT §3.3, P3).
+    fn take_order(&mut self, order: &Order, now: Timestamp) -> Result<ShopReply, Trouble> {
+        self.check_running()?;
+        order.check(&self.rules, now)?;
+        let is_new = self.store.order(&order.goods_m.claimed_body().n)?.is_none();
+        if is_new && self.store.orders()? >= MAX_ORDERS {
+            return Err(Trouble::TooManySales);
+        }
+        self.keep(|store| store.keep_order(order))?;
+        Ok(ShopReply::Ordered)
+    }
+
+    /// The payment that a bank's promise makes of an order.
+    pub fn promised(
+        &self,
+        header: Unverified<Header>,
+        authorization_b: Unverified<AuthorizationB>,
+    ) -> Result<UnverifiedPayment, Problem> {
+        let (id, n) = (header.claimed_body().digest(), header.claimed_body().n);
+        if let Some(sale) = self.store.sale(&id).map_err(Trouble::from)? {
+            // Its order may be gone by now.
+            let Payment { goods_m, goods_q, .. } = sale.payment;
+            let order = Order { goods_m: Unverified::from(&goods_m), goods_q: goods_q.as_ref().map(Unverified::from) };
+            return Ok(order.with(header, authorization_b));
+        }
+        let order = self.store.order(&n).map_err(Trouble::from)?;
+        Ok(order.ok_or(Trouble::UnknownOrder)?.with(header, authorization_b))
+    }
+
+    /// Forgets sales that are over for so long (AAT §5), and orders whose offers are no longer good: at most so many of each.
+    /// Says how many there were.
+    ///
+    /// # Errors
+    /// The store's; it can be tried again, but for one after which the shop has to be opened again.
+    pub fn prune(&mut self, keep_for: Duration, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        if self.store.prunable(now.minus(keep_for), now)? == 0 {
+            return Ok(0);
+        }
+        self.keep(|store| store.prune(now.minus(keep_for), now, limit))
+    }
+
+    /// How many [`prune`](Self::prune) would forget.
+    pub fn prunable(&self, keep_for: Duration, now: Timestamp) -> Result<u64, StoreError> {
+        self.store.prunable(now.minus(keep_for), now)
+    }
+
+    fn keep<T>(&mut self, write: impl FnOnce(&mut S) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        write(&mut self.store).inspect_err(|error| self.halted |= error.retry() == Retry::AfterReopening)
     }
 
     /// The offer of a sale that was taken. Who knows the header knows n: nobody but the buyer, the bank and this shop.

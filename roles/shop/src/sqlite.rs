@@ -5,9 +5,9 @@ use std::path::Path;
 use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, Database};
-use naulon_exchange::{ProvenDecision, UnverifiedDecision};
-use naulon_purchase::{Sale, UnverifiedPayment};
-use naulon_statement::{Digest, cbor};
+use naulon_exchange::{ProvenDecision, SaleNumber, UnverifiedDecision};
+use naulon_purchase::{Order, Sale, UnverifiedPayment};
+use naulon_statement::{Digest, Timestamp, cbor};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::store::{CommitError, SaleId, SaleWrite, ShopStore};
@@ -27,6 +27,13 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
     CREATE INDEX sale_under_way ON sale (number) WHERE settled = 0;
     CREATE TABLE sale_id (id BLOB PRIMARY KEY, number INTEGER NOT NULL REFERENCES sale) STRICT, WITHOUT ROWID;
+", "
+    -- When a sale may go: the latest of its settlement and the end of its offer. No time while it is under way.
+    ALTER TABLE sale ADD COLUMN over INTEGER;
+    CREATE INDEX sale_over ON sale (over) WHERE over IS NOT NULL;
+    -- What buyers left for whom the bank carries the promise.
+    CREATE TABLE buyers_order (n BLOB PRIMARY KEY, valid_until INTEGER NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX buyers_order_valid ON buyers_order (valid_until);
 "];
 
 const COLUMNS: &str = "SELECT payment, decision, against_log, settled FROM sale";
@@ -135,13 +142,61 @@ impl ShopStore for SqliteStore {
         newest(&self.0, limit)
     }
 
+    fn keep_order(&mut self, order: &Order) -> Result<(), StoreError> {
+        let offer = order.goods_m.claimed_body();
+        let mut sql = self.0.prepare_cached(
+            "INSERT INTO buyers_order (n, valid_until, body) VALUES (?1, ?2, ?3)
+             ON CONFLICT (n) DO UPDATE SET body = excluded.body",
+        )?;
+        sql.execute(params![offer.n, millis(offer.valid_until), cbor::to_vec(order)])?;
+        Ok(())
+    }
+
+    fn order(&self, n: &SaleNumber) -> Result<Option<Order>, StoreError> {
+        let mut sql = self.0.prepare_cached("SELECT body FROM buyers_order WHERE n = ?1")?;
+        let body: Option<Vec<u8>> = sql.query_row([n], |row| row.get(0)).optional()?;
+        let unsound = |error: cbor::CborError| StoreError::Other(format!("a stored order cannot be read: {error}"));
+        body.map(|body| cbor::from_slice(&body).map_err(unsound)).transpose()
+    }
+
+    fn orders(&self) -> Result<u64, StoreError> {
+        Ok(self.0.prepare_cached("SELECT count(*) FROM buyers_order")?.query_row([], |row| row.get(0))?)
+    }
+
+    fn prune(&mut self, over_before: Timestamp, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let (before, limit) = (millis(over_before), i64::try_from(limit).unwrap_or(i64::MAX));
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let old = "SELECT number FROM sale WHERE over < ?1 ORDER BY over LIMIT ?2";
+        let old: Vec<i64> = transaction
+            .prepare_cached(old)?
+            .query_map(params![before, limit], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for number in &old {
+            transaction.prepare_cached("DELETE FROM sale_id WHERE number = ?1")?.execute([number])?;
+            transaction.prepare_cached("DELETE FROM sale WHERE number = ?1")?.execute([number])?;
+        }
+        let orders = transaction.execute(
+            "DELETE FROM buyers_order WHERE n IN
+             (SELECT n FROM buyers_order WHERE valid_until <= ?1 ORDER BY valid_until LIMIT ?2)",
+            params![millis(now), limit],
+        )?;
+        transaction.commit()?;
+        Ok(old.len() + orders)
+    }
+
+    fn prunable(&self, over_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let sql = "SELECT (SELECT count(*) FROM sale WHERE over < ?1)
+                        + (SELECT count(*) FROM buyers_order WHERE valid_until <= ?2)";
+        Ok(self.0.prepare_cached(sql)?.query_row([millis(over_before), millis(now)], |row| row.get(0))?)
+    }
+
     fn commit(&mut self, writes: &[SaleWrite]) -> Result<(), CommitError> {
         let lost = |error: rusqlite::Error| CommitError::Store(error.into());
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate).map_err(lost)?;
         for write in writes {
             let written = match write {
                 SaleWrite::Accept(id, payment) => accept(&transaction, id, &cbor::to_vec(&**payment)),
-                SaleWrite::Advance(id, sale) => advance(&transaction, id, sale),
+                SaleWrite::Advance(id, sale, now) => advance(&transaction, id, sale, *now),
             };
             if !written.map_err(lost)? {
                 // Dropping the transaction takes back what was written before.
@@ -150,6 +205,17 @@ impl ShopStore for SqliteStore {
         }
         transaction.commit().map_err(lost)
     }
+}
+
+/// From when on the time runs after which a sale may go: it is settled, and its offer is no longer good, so that it could not
+/// be accepted once more.
+pub(crate) fn over(sale: &Sale, now: Timestamp) -> Option<Timestamp> {
+    sale.settled.then(|| now.max(sale.payment.goods_m.valid_until).max(sale.payment.header.expiry))
+}
+
+/// A time as a database integer.
+fn millis(time: Timestamp) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
 /// Inserts a sale; false if there is one of this id.
@@ -162,13 +228,14 @@ fn accept(transaction: &Transaction<'_>, id: &Digest, payment: &[u8]) -> rusqlit
 }
 
 /// Writes what became known of a sale; false if it does not follow from where the sale stands.
-fn advance(transaction: &Transaction<'_>, id: &Digest, sale: &Sale) -> rusqlite::Result<bool> {
+fn advance(transaction: &Transaction<'_>, id: &Digest, sale: &Sale, now: Timestamp) -> rusqlite::Result<bool> {
     let mut sql = transaction.prepare_cached(
-        "UPDATE sale SET decision = ?2, against_log = ?3, settled = ?4
+        "UPDATE sale SET decision = ?2, against_log = ?3, settled = ?4, over = ?5
          WHERE number = (SELECT number FROM sale_id WHERE id = ?1)
            AND settled = 0 AND (decision IS NULL OR ?2 IS NOT NULL)",
     )?;
     let bytes = |decision: &Option<ProvenDecision>| decision.as_ref().map(ProvenDecision::to_bytes);
-    let values = params![id.as_bytes(), bytes(&sale.decision), bytes(&sale.against_log), sale.settled];
+    let over = over(sale, now).map(millis);
+    let values = params![id.as_bytes(), bytes(&sale.decision), bytes(&sale.against_log), sale.settled, over];
     Ok(sql.execute(values)? == 1)
 }

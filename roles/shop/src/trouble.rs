@@ -25,6 +25,9 @@ pub(crate) enum Trouble {
     /// The piece of goods cannot be had.
     #[error(transparent)]
     Goods(#[from] ReadError),
+    /// Nobody has left an order for that n.
+    #[error("there is no order for that promise")]
+    UnknownOrder,
     /// There are as many unfinished sales as the shop takes on.
     #[error("too many sales are unfinished")]
     TooManySales,
@@ -73,6 +76,7 @@ impl From<Trouble> for Problem {
             Trouble::UnknownItem => "unknown_item",
             Trouble::Goods(ReadError::NoSuchGoods) => "not_found",
             Trouble::Goods(ReadError::Range(size)) => return Problem::range(*size),
+            Trouble::UnknownOrder => "unknown_order",
             Trouble::TooManySales => "busy",
             Trouble::UnknownSale(_) => "unknown_purchase",
             Trouble::Decision(SaleError::NotForThisSale) | Trouble::BankMisfit => "decision_misfit",

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use naulon_durable::fault::{Faults, When};
 use naulon_durable::migration::Rehearsal;
 use naulon_exchange::Outcome;
-use naulon_purchase::{Payment, Sale, SaleStep};
+use naulon_purchase::{Order, Payment, Sale, SaleStep};
 use naulon_shop::{CommitError, MemoryStore, SaleId, SaleWrite, ShopStore, SqliteReader, SqliteStore};
+use naulon_statement::Timestamp;
 use rusqlite::Connection;
 use world::*;
 
@@ -40,7 +41,7 @@ fn settled(number: u8) -> Sale {
 }
 
 fn advance(number: u8, sale: &Sale) -> SaleWrite {
-    SaleWrite::Advance(id(number), Box::new(sale.clone()))
+    SaleWrite::Advance(id(number), Box::new(sale.clone()), Timestamp(number.into()))
 }
 
 fn ids(sales: Vec<(SaleId, Sale)>) -> Vec<SaleId> {
@@ -93,6 +94,47 @@ fn a_step_that_does_not_follow_is_refused_with_its_group(mut store: impl ShopSto
     let lapsed = Sale { settled: true, ..Sale::new(payment(1)) };
     store.commit(&[advance(1, &lapsed)]).unwrap();
     assert_eq!(ids(store.open_sales().unwrap()), [id(4)]);
+}
+
+fn order(number: u8) -> Order {
+    let goods_m = (&payment(number).goods_m).into();
+    Order { goods_m, goods_q: None }
+}
+
+fn an_order_is_kept_until_its_offer_is_over(mut store: impl ShopStore) {
+    let [n, other] = [1, 2].map(|number| payment(number).goods_m.n);
+    assert_eq!((store.order(&n).unwrap().is_none(), store.orders()), (true, Ok(0)));
+    for number in [1, 1, 2] {
+        store.keep_order(&order(number)).unwrap();
+    }
+    assert_eq!(store.orders(), Ok(2));
+    let kept = store.order(&n).unwrap().unwrap();
+    assert_eq!(kept.goods_m.bytes(), order(1).goods_m.bytes());
+    let over = payment(1).goods_m.valid_until;
+    let before = Timestamp(over.0 - 1);
+    assert_eq!((store.prunable(Timestamp(0), before), store.prune(Timestamp(0), before, 10)), (Ok(0), Ok(0)));
+    assert_eq!((store.prunable(Timestamp(0), over), store.prune(Timestamp(0), over, 1)), (Ok(2), Ok(1)));
+    assert_eq!((store.orders(), store.prune(Timestamp(0), over, 10), store.orders()), (Ok(1), Ok(1), Ok(0)));
+    assert!(store.order(&n).unwrap().is_none() && store.order(&other).unwrap().is_none());
+}
+
+/// AAT §5: once it is credited, the shop may discard a sale. One that is under way never goes.
+fn what_is_over_is_forgotten_and_what_is_under_way_is_not(mut store: impl ShopStore) {
+    store.commit(&[accept(1), accept(2), accept(3), advance(1, &settled(1)), advance(2, &decided(2))]).unwrap();
+    let over = payment(1).goods_m.valid_until.max(EXPIRY);
+    assert_eq!(store.prune(over, over, 10), Ok(0), "its time begins when it is settled and its offer is over");
+    let late = Timestamp(over.0 + 1);
+    assert_eq!(store.prunable(late, late), Ok(1));
+    assert_eq!(store.prune(late, late, 10), Ok(1));
+    assert_eq!(store.sale(&id(1)), Ok(None));
+    assert_eq!(store.prune(Timestamp::MAX, late, 10), Ok(0));
+    assert_eq!(sorted(ids(store.open_sales().unwrap())), sorted(vec![id(2), id(3)]));
+    assert_eq!(ids(store.newest_sales(10).unwrap()), [id(3), id(2)]);
+    // What is settled later counts from then.
+    store.commit(&[SaleWrite::Advance(id(2), Box::new(settled(2)), Timestamp(over.0 + 100))]).unwrap();
+    assert_eq!(store.prune(Timestamp(over.0 + 100), late, 10), Ok(0));
+    assert_eq!(store.prune(Timestamp(over.0 + 101), late, 10), Ok(1));
+    assert_eq!(ids(store.newest_sales(10).unwrap()), [id(3)]);
 }
 
 /// A file that was begun with the tables of this schema, and brought up to date.
@@ -170,6 +212,8 @@ conformance!(
     a_sale_is_kept_whole_through_all_its_steps,
     steps_of_one_group_follow_one_another,
     a_step_that_does_not_follow_is_refused_with_its_group,
+    an_order_is_kept_until_its_offer_is_over,
+    what_is_over_is_forgotten_and_what_is_under_way_is_not,
 );
 
 #[test]

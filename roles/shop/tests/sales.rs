@@ -7,7 +7,7 @@ use naulon_durable::StoreError;
 use naulon_durable::fault::When;
 use naulon_exchange::{AuthorizationB, Outcome, State, key_commitment};
 use naulon_money::Amount;
-use naulon_purchase::{GoodsM, GoodsQ, Sale, UnverifiedPayment};
+use naulon_purchase::{GoodsM, GoodsQ, Order, Sale, UnverifiedPayment};
 use naulon_shop::{
     CommitError, FIRST_PAUSE, LONGEST_PAUSE, MemoryShelf, MemoryStore, OpenError, SaleId, SaleState, SaleWrite, Shelf,
     Shop, ShopStore, SqliteStore, Terms,
@@ -85,6 +85,60 @@ fn a_sale_that_the_log_aborts_ends_too() {
     let ask = only_ask(&shop, EXPIRY);
     shop.answered(id, Ok(settle(&ask)), EXPIRY).unwrap();
     assert_eq!(state(&shop, &id), SaleState::Aborted);
+}
+
+/// P3 by the bank: what the buyer leaves and what the bank brings make a payment, also after a restart, and also when the order
+/// has been forgotten because it is paid.
+#[test]
+fn an_order_and_the_banks_promise_make_a_sale() {
+    let store = memory();
+    let mut shop = open(store.clone()).unwrap();
+    let offer = offer_of(&mut shop, "poem", 1);
+    let UnverifiedPayment { goods_m, header, authorization_b, goods_q } = payment_for(&offer);
+    let promise = || ShopCall::Promise { header: header.clone(), authorization_b: authorization_b.clone() };
+    let mut none = |_: &mut [u8]| panic!("needs no entropy");
+    assert_eq!(code(shop.handle(promise(), NOW, &mut none)), "unknown_order");
+    let order = || ShopCall::Order(Box::new(Order { goods_m: goods_m.clone(), goods_q: goods_q.clone() }));
+    for _ in 0..2 {
+        assert!(matches!(shop.handle(order(), NOW, &mut none), Ok(ShopReply::Ordered)));
+    }
+    assert!(shop.asks(NOW).is_empty(), "nothing is released for an order");
+
+    let mut shop = open(store.clone()).unwrap();
+    let forged = ShopCall::Promise { header: forged(&header), authorization_b: authorization_b.clone() };
+    assert_eq!(code(shop.handle(forged, NOW, &mut none)), "bad_signature");
+    assert!(matches!(shop.handle(promise(), NOW, &mut none), Ok(ShopReply::Pending)));
+    let id = header_for(&offer).digest();
+    shop.answered(id, Ok(FakeLog::default().answer(&only_ask(&shop, NOW), NOW)), NOW).unwrap();
+    let decision = proven(shop.handle(promise(), NOW, &mut none).unwrap());
+    shop.answered(id, Ok(settle(&only_ask(&shop, NOW))), NOW).unwrap();
+
+    // The order goes with its offer, the sale after a while; until then the bank is answered the same.
+    let keep = Duration::seconds(1_000);
+    assert_eq!(shop.prune(keep, offer.valid_until, 10), Ok(1));
+    assert_eq!(proven(shop.handle(promise(), offer.valid_until, &mut none).unwrap()), decision);
+    let end = offer.valid_until.max(EXPIRY).plus(keep);
+    assert_eq!((shop.prune(keep, end, 10), shop.prune(keep, end.plus(keep), 10)), (Ok(0), Ok(1)));
+    assert_eq!(code(shop.handle(promise(), end, &mut none)), "unknown_order");
+    assert_eq!(code(pay(&mut shop, payment_for(&offer), end)), "too_late", "what is forgotten is not sold again");
+}
+
+#[test]
+fn an_order_is_of_this_shop_and_in_time() {
+    let mut shop = open(memory()).unwrap();
+    let offer = offer_of(&mut shop, "poem", 1);
+    let mut leave =
+        |goods_m, now| {
+            code(shop.handle(ShopCall::Order(Box::new(Order { goods_m, goods_q: None })), now, &mut |_| {
+                panic!("no entropy")
+            }))
+        };
+    let other = SecretKey::from_seed(&[99; 32]);
+    let stranger = Signed::sign(&other, GoodsM { merchant: other.public(), ..offer.clone().into_body() });
+    assert_eq!(leave((&stranger).into(), NOW), "not_my_offer");
+    assert_eq!(leave(forged(&(&offer).into()), NOW), "bad_signature");
+    assert_eq!(leave((&offer).into(), offer.valid_until), "too_late");
+    assert_eq!(leave((&offer).into(), NOW), "ok");
 }
 
 #[test]
@@ -489,6 +543,21 @@ impl ShopStore for FullAt {
     }
     fn newest_sales(&self, limit: usize) -> Result<Vec<(SaleId, Sale)>, StoreError> {
         self.0.newest_sales(limit)
+    }
+    fn keep_order(&mut self, order: &naulon_purchase::Order) -> Result<(), StoreError> {
+        self.0.keep_order(order)
+    }
+    fn order(&self, n: &naulon_exchange::SaleNumber) -> Result<Option<naulon_purchase::Order>, StoreError> {
+        self.0.order(n)
+    }
+    fn orders(&self) -> Result<u64, StoreError> {
+        self.0.orders()
+    }
+    fn prune(&mut self, over_before: Timestamp, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        self.0.prune(over_before, now, limit)
+    }
+    fn prunable(&self, over_before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.0.prunable(over_before, now)
     }
     fn commit(&mut self, writes: &[SaleWrite]) -> Result<(), CommitError> {
         self.1 = self.1.wrapping_sub(1);

@@ -7,7 +7,7 @@ use naulon_exchange::register::RegisterMemory;
 use naulon_exchange::{RequestId, UnverifiedRecord};
 use naulon_statement::{Digest, PublicKey, Signed, cbor};
 
-use crate::operation::Operation;
+use crate::operation::{Operation, OperationId};
 use crate::peers::BankTerms;
 use crate::restoring::{Probe, RestoreRow, probe_key};
 use crate::store::{Kind, Write};
@@ -38,6 +38,8 @@ pub(crate) enum Change {
     Gone(PublicKey),
     /// An operation that is new, further, or ended.
     Operation(Box<Operation>),
+    /// An operation that has ended is forgotten.
+    Discarded(OperationId),
     /// The bank certainly knows a brand's indices below this one.
     Known(Digest, u32),
     /// A restoration begins.
@@ -64,6 +66,7 @@ impl Change {
             Change::Key(bank, next) => put(Kind::Key, bank.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Token(held) => put(Kind::Token, held.token.nonce(), cbor::to_vec(held)),
             Change::Gone(q) => vec![Write::Remove { kind: Kind::Token, key: q.as_bytes().to_vec() }],
+            Change::Discarded(id) => vec![Write::Remove { kind: Kind::Past, key: id.0.to_be_bytes().to_vec() }],
             Change::Known(brand, next) => put(Kind::Known, brand.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Restore(row) => put(Kind::Restoring, ONLY, cbor::to_vec(row)),
             Change::Probe(brand, index, Some(probe)) => {

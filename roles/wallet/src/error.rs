@@ -100,6 +100,9 @@ pub enum WalletError {
     /// Delivery is two-sided, and only tokens that share a key could pay: the log would show all its uses to everybody.
     #[error("the log would show the uses of a reusable key to everybody: refresh tokens, or buy one-sided")]
     ReusableQ,
+    /// The bank does not carry promises to that shop.
+    #[error("the bank does not carry promises to that shop: carry it yourself")]
+    NoDelivery,
     /// The shop does not offer that kind of log entry.
     #[error("the shop does not offer {0} log entries")]
     NoSuchEntry(EntryMode),
@@ -151,6 +154,7 @@ impl WalletError {
             WalletError::NoCommonBank(_) => "no_common_bank",
             WalletError::NoCommonLog => "no_common_log",
             WalletError::ReusableQ => "reusable_q",
+            WalletError::NoDelivery => "no_delivery",
             WalletError::NoSuchEntry(_) => "wrong_entry",
             WalletError::NoExpiry => "no_expiry",
             WalletError::IndexGap => "index_gap",

@@ -41,6 +41,8 @@ pub enum Event {
         /// When it expires.
         expiry: Timestamp,
     },
+    /// The shop keeps the order until the bank brings its promise.
+    Ordered,
     /// The bank has locked the tokens and given its promise.
     Locked,
     /// The log has decided.

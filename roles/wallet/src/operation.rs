@@ -205,6 +205,8 @@ pub(crate) struct Purchase {
     pub carrier: Carrier,
     /// What the bank has promised instead of what was authorized: evidence.
     pub misfit: Option<(Unverified<Header>, Unverified<AuthorizationB>)>,
+    /// The shop has the order, for which the bank brings the promise.
+    pub ordered: bool,
 }
 
 /// A refund of a purchase that has ended.
@@ -358,6 +360,8 @@ struct PurchaseRow {
     misfit_header: Option<Unverified<Header>>,
     #[n(14)]
     misfit_promise: Option<Unverified<AuthorizationB>>,
+    #[n(15)]
+    ordered: bool,
 }
 
 impl PurchaseRow {
@@ -376,6 +380,7 @@ impl PurchaseRow {
             carrier: purchase.carrier,
             misfit_header: purchase.misfit.as_ref().map(|(header, _)| header.clone()),
             misfit_promise: purchase.misfit.as_ref().map(|(_, promise)| promise.clone()),
+            ordered: purchase.ordered,
         }
     }
 
@@ -394,6 +399,7 @@ impl PurchaseRow {
             mode: self.mode,
             carrier: self.carrier,
             misfit: self.misfit_header.zip(self.misfit_promise),
+            ordered: self.ordered,
         })
     }
 }

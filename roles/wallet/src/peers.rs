@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use naulon_exchange::register::BankIdentity;
-use naulon_exchange::{LockLimits, LogIdentity};
+use naulon_exchange::{LockLimits, LogIdentity, LogKeeper, OwnLog};
 use naulon_money::Currency;
 use naulon_statement::{Duration, PublicKey};
 use naulon_tlog::WitnessPolicy;
@@ -67,12 +67,44 @@ pub struct BankTerms {
     lock_min: Duration,
     #[n(4)]
     lock_max: Duration,
+    /// The merchants to whom it carries its promises.
+    #[n(5)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub deliveries: Vec<PublicKey>,
+    /// The logs that it keeps itself.
+    #[n(6)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    own_logs: Vec<PublicKey>,
+    /// The logs that merchants keep themselves.
+    #[n(7)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    merchant_logs: Vec<OwnLog>,
 }
 
 impl BankTerms {
     /// Terms of these parts.
-    pub fn new(currency: Currency, logs: Vec<PublicKey>, locks: LockLimits) -> Self {
-        BankTerms { currency, logs, lock_min: locks.min, lock_max: locks.max }
+    pub fn new(
+        (currency, logs, locks): (Currency, Vec<PublicKey>, LockLimits),
+        deliveries: Vec<PublicKey>,
+        keepers: &BTreeMap<PublicKey, LogKeeper>,
+    ) -> Self {
+        let own = |(log, keeper): (&PublicKey, &LogKeeper)| (*keeper == LogKeeper::Bank).then_some(*log);
+        let of_merchant = |keeper: &LogKeeper| match keeper {
+            LogKeeper::Merchant(own) => Some(*own),
+            LogKeeper::Bank => None,
+        };
+        let own_logs = keepers.iter().filter_map(own).collect();
+        let merchant_logs = keepers.values().filter_map(of_merchant).collect();
+        BankTerms { currency, logs, lock_min: locks.min, lock_max: locks.max, deliveries, own_logs, merchant_logs }
+    }
+
+    /// Whom this log is not apart from in a purchase from this merchant, by what the bank says (AAT §7).
+    pub fn keeper(&self, log: &PublicKey, merchant: &PublicKey) -> Option<LogKeeper> {
+        let is_own = |own: &&OwnLog| own.log == *log && own.merchant == *merchant;
+        match self.merchant_logs.iter().find(is_own) {
+            Some(own) => Some(LogKeeper::Merchant(*own)),
+            None => self.own_logs.contains(log).then_some(LogKeeper::Bank),
+        }
     }
 
     /// How long it locks.

@@ -108,8 +108,8 @@ struct Plan {
 struct Track {
     /// Whom to ask next where there are two ways: false the first, true the second.
     other_way: bool,
-    /// How many calls in a row about the log's decision have brought nothing.
-    in_vain: u32,
+    /// The way is to the bank.
+    by_bank: bool,
     /// Where the piece of goods that was asked for begins.
     piece: Option<u64>,
     /// How often the goods were fetched in vain.
@@ -279,6 +279,20 @@ impl<S: WalletStore> Wallet<S> {
         self.end(operation, how, now, Vec::new(), Vec::new())
     }
 
+    /// Forgets a purchase that has ended, with all its evidence (AAT §5: the buyer discards it when satisfied). The bought
+    /// file stays where it is. What is discarded can be shown to no judge any more.
+    pub fn discard(&mut self, op: OperationId) -> Result<(), WalletError> {
+        self.check_usable()?;
+        if self.operations.contains_key(&op) {
+            return Err(WalletError::NotNow(op));
+        }
+        let operation = self.past(op)?.ok_or(WalletError::UnknownOperation(op))?;
+        let purchase = operation.purchase().ok_or(WalletError::NotNow(op))?;
+        // The encrypted goods of a fraud were kept for the judge. They go first: afterwards nobody would look for them.
+        self.goods.discard(&purchase.offer())?;
+        self.commit(vec![Change::Discarded(op)])
+    }
+
     /// Takes an operation up again that was given up or refused: the same request is made again, with the same outputs.
     pub fn take_up(&mut self, op: OperationId) -> Result<(), WalletError> {
         self.check_usable()?;
@@ -400,6 +414,7 @@ impl<S: WalletStore> Wallet<S> {
                 Change::Operation(operation) => {
                     self.operations.insert(operation.id, *operation);
                 }
+                Change::Discarded(_) => {}
                 Change::Known(brand, next) => {
                     self.known.insert(brand, next);
                 }

@@ -143,6 +143,8 @@ impl Town {
             brands: keys::brands(bank_key()).into_iter().chain(marked.iter().filter_map(keys::known)).collect(),
             logs: BTreeMap::from([(log.key, log.clone())]),
             locks: LockLimits::default(),
+            deliveries: Default::default(),
+            keepers: Default::default(),
         };
         let bank_keys = BankKeys { bank: keys::secret_key("bank"), checkpoints: keys::register_signer() };
         let bank = Bank::open(bank_keys, rules, Arc::new(keys::Ring), naulon_bank::MemoryStore::new(Faults::none()));

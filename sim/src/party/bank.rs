@@ -41,6 +41,8 @@ impl BankParty {
             brands: keys::brands(number),
             logs: logs.iter().map(|log| (log.key, log.clone())).collect(),
             locks: LockLimits::default(),
+            deliveries: Default::default(),
+            keepers: Default::default(),
         };
         let process = Process::new(Place::Bank(number), faults, store.faults().clone());
         BankParty { number, store, rules, sabotage, process }

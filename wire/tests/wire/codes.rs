@@ -72,6 +72,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::PartSpent { left: amount, uses: vec![record(), record()] },
         Refusal::PartLocked { left: amount, uses: vec![] },
         Refusal::TooManyParts { left: amount },
+        Refusal::NoDelivery,
+        Refusal::Lapsed,
+        Refusal::NotLapsed,
     ];
     let number = |refusal: &Refusal| match refusal {
         Refusal::Statement(_) => 0,
@@ -112,6 +115,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::PartSpent { .. } => 35,
         Refusal::PartLocked { .. } => 36,
         Refusal::TooManyParts { .. } => 37,
+        Refusal::NoDelivery => 38,
+        Refusal::Lapsed => 39,
+        Refusal::NotLapsed => 40,
     };
     complete(&all, number);
     all.into_iter().chain(statement_errors().into_iter().map(Refusal::Statement)).collect()
@@ -228,6 +234,7 @@ fn every_page_has_its_refusal() {
         "order_missing",
         "order_misfit",
         "unknown_item",
+        "unknown_order",
         "payment_required",
         "bad_credential",
         "unknown_method",

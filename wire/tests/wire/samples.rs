@@ -9,11 +9,13 @@ use naulon_exchange::register::{
 };
 use naulon_exchange::{
     AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, Condition, Entry, EntryMode, Exchange, Header,
-    Input, LockLimits, LogDecision, LogWord, OpenAccount, Outcome, Output, ProvenDecision, Record, State, TokenQuery,
-    UnverifiedDecision, UnverifiedRecord,
+    Input, LockLimits, LogDecision, LogKeeper, LogWord, OpenAccount, Outcome, Output, OwnLog, ProvenDecision, Record,
+    State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{AuthorizationM, Contract, GoodsM, GoodsQ, RefundRequest, UnverifiedPayment, UnverifiedRefund};
+use naulon_purchase::{
+    AuthorizationM, Contract, GoodsM, GoodsQ, Order, RefundRequest, UnverifiedPayment, UnverifiedRefund,
+};
 use naulon_statement::{
     BoxPublicKey, Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint,
 };
@@ -150,6 +152,16 @@ fn brand() -> Signed<Brand> {
     Signed::sign(&key(1), brand)
 }
 
+fn own_log() -> OwnLog {
+    let (bank, merchant, log) = (key(1).public(), key(2).public(), key(6).public());
+    OwnLog { merchant, bank, log, grace: Duration::seconds(600) }
+}
+
+fn shop_order(two_sided: bool) -> Order {
+    let UnverifiedPayment { goods_m, goods_q, .. } = payment(two_sided);
+    Order { goods_m, goods_q }
+}
+
 pub fn payment(two_sided: bool) -> UnverifiedPayment {
     UnverifiedPayment {
         goods_m: Unverified::from(&goods_m()),
@@ -207,6 +219,8 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
         register: register(brands),
         logs: vec![key(3).public(), key(6).public()],
         locks: LockLimits::default(),
+        deliveries: vec![key(2).public()],
+        keepers: [(key(3).public(), LogKeeper::Bank), (own_log().log, LogKeeper::Merchant(own_log()))].into(),
     };
     let calls = [
         BankCall::Describe,
@@ -322,6 +336,9 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
         ShopCall::Pay(Box::new(payment(true))),
         ShopCall::Refund(Box::new(refund(Vec::new()))),
         ShopCall::Refund(Box::new(refund(order().outputs.clone()))),
+        ShopCall::Order(Box::new(shop_order(false))),
+        ShopCall::Order(Box::new(shop_order(true))),
+        ShopCall::Promise { header: Unverified::from(&header()), authorization_b: Unverified::from(&promise()) },
         ShopCall::Taken(Box::new(Unverified::from(&header()))),
         ShopCall::Item { item: "ein \"Ding\" ü/%".to_owned(), authorization: None },
         ShopCall::Item { item: "..".to_owned(), authorization: Some("Payment e30".to_owned()) },
@@ -360,7 +377,8 @@ pub fn shop() -> Vec<(ShopCall, Vec<ShopReply>)> {
                 let signed = Some(UnverifiedJoint::from(order()));
                 [None, signed].map(|exchange| ShopReply::Refund(Box::new(refund(exchange)))).into()
             }
-            ShopCall::Pay(_) => {
+            ShopCall::Order(_) => vec![ShopReply::Ordered],
+            ShopCall::Pay(_) | ShopCall::Promise { .. } => {
                 vec![ShopReply::Decision(Box::new(UnverifiedDecision::from(&decision()))), ShopReply::Pending]
             }
         };

@@ -8,7 +8,7 @@ use super::{Given, all_given, all_wanted, part_marks};
 use crate::decision::{Outcome, ProvenDecision};
 use crate::promise::Header;
 use crate::refusal::Refusal;
-use crate::request::{Condition, Exchange, Input, Output, SaleNumber, key_commitment, spending_key};
+use crate::request::{Carrier, Condition, Exchange, Input, Output, SaleNumber, key_commitment, spending_key};
 use crate::rules::Rules;
 use crate::state::{
     Decided, Draw, DrawChange, LedgerAccount, Mark, MarkKind, Plan, Record, RecordWrite, State, Transfer, View,
@@ -66,6 +66,9 @@ pub(crate) fn check_time(
     if condition.expiry > latest {
         return Err(Refusal::ExpiryTooLate { latest });
     }
+    if condition.carrier == Carrier::Bank && !rules.deliveries.contains(&condition.merchant) {
+        return Err(Refusal::NoDelivery);
+    }
     rules.logs.contains_key(&condition.log).then_some(()).ok_or(Refusal::UnknownLog)
 }
 
@@ -97,6 +100,12 @@ pub(crate) fn settle(
             Err(Refusal::Contradiction(Arc::new(recorded.clone())))
         };
     }
+    match record.state {
+        State::Locked => {}
+        // Its merchant's own log decides too late; the tokens may be spent by now.
+        _ if decision.outcome != Outcome::Abort => return Err(Refusal::Lapsed),
+        _ => return Ok(Decided::Replay(record.clone())),
+    }
     let given = all_given(rules, exchange)?;
     let (state, (freed, draws), transfers) = match &decision.outcome {
         Outcome::Commit { k } => {
@@ -110,10 +119,7 @@ pub(crate) fn settle(
                 all_wanted(rules, exchange)?.into_iter().map(deliver).collect(),
             )
         }
-        Outcome::Abort => {
-            let unlock = |g: &Given| Transfer { from: LedgerAccount::Locked, to: g.ledger, amount: g.value };
-            (State::Aborted, unlocked(&header, &given), given.iter().map(unlock).collect())
-        }
+        Outcome::Abort => (State::Aborted, unlocked(&header, &given), unlock_transfers(&given)),
     };
     let decision = Some(ProvenDecision::clone(proven));
     let settled = Record { state, decision, settled: Some(now), ..Record::clone(record) };
@@ -125,6 +131,33 @@ pub(crate) fn settle(
         guards: Vec::new(),
         transfers,
     }))
+}
+
+/// Frees a purchase whose merchant keeps the log itself and has not claimed it in time (AAT §7).
+pub(crate) fn lapse(rules: &Rules, view: &View, now: Timestamp) -> Result<Decided, Refusal> {
+    let record = view.record.as_ref().ok_or(Refusal::UnknownPurchase)?;
+    let header = Header::of(&record.exchange, record.id()).ok_or(Refusal::UnknownPurchase)?;
+    if record.state != State::Locked {
+        return Ok(Decided::Replay(record.clone()));
+    }
+    if rules.frees_at(&header).is_none_or(|time| now < time) {
+        return Err(Refusal::NotLapsed);
+    }
+    let given = all_given(rules, &record.exchange)?;
+    let (freed, draws) = unlocked(&header, &given);
+    let settled = Record { state: State::Aborted, settled: Some(now), ..Record::clone(record) };
+    Ok(Decided::Write(Plan {
+        record: RecordWrite::Settle(Arc::new(settled)),
+        marks: Vec::new(),
+        freed,
+        draws,
+        guards: Vec::new(),
+        transfers: unlock_transfers(&given),
+    }))
+}
+
+fn unlock_transfers(given: &[Given]) -> Vec<Transfer> {
+    given.iter().map(|g| Transfer { from: LedgerAccount::Locked, to: g.ledger, amount: g.value }).collect()
 }
 
 /// What an abort gives back: marks, and parts of tokens. A token that was opened to be spent in parts stays open, and the

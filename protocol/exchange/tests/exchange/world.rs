@@ -105,6 +105,8 @@ impl World {
             brands: brands.iter().map(|brand| (Digest(*brand.key_id()), brand.clone())).collect(),
             logs: (0..2).map(|log| (log_key(log).public(), log_identity(log))).collect(),
             locks: LockLimits { min: Duration::seconds(60), max: Duration::seconds(1_000) },
+            deliveries: Default::default(),
+            keepers: Default::default(),
         };
         World { rules, brands, tokens }
     }

@@ -101,6 +101,16 @@ impl BankStore for MemoryStore {
         })
     }
 
+    fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(*id));
+        self.read(|books| {
+            let later = books.records.range((from, Bound::Unbounded)).map(|(_, record)| record);
+            let locked = later.filter(|record| record.state == State::Locked).take(limit);
+            locked.map(|record| Record::clone(record)).collect()
+        })
+    }
+
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.read(|books| books.balances.get(account).copied())
     }

@@ -79,6 +79,10 @@ pub trait BankStore: RegisterStore + Send + 'static {
     /// wallet the token.
     fn outputs(&mut self, keys: &[Digest]) -> Result<Vec<(Digest, State)>, StoreError>;
 
+    /// Purchases that are locked, at most so many, in an order of the store's own: those that come after this one, or from the
+    /// first. One that is missing here stays locked until somebody else brings the log's decision.
+    fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError>;
+
     /// What an account holds; none if it is not open.
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError>;
 

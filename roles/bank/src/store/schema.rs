@@ -124,4 +124,7 @@ CREATE TABLE remainder (
     left  INTEGER NOT NULL CHECK (left >= 0),
     uses  INTEGER NOT NULL CHECK (uses >= 0)
 ) STRICT, WITHOUT ROWID;
+", "
+-- What is locked, for the bank's own errands.
+CREATE INDEX record_locked ON record (number) WHERE state = 1;
 "];

@@ -107,6 +107,19 @@ impl BankStore for SqliteStore {
         Ok(found)
     }
 
+    fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let transaction = self.database.transaction()?;
+        let after = after.map(|id| number_of(&transaction, id)).transpose()?.flatten().unwrap_or(i64::MIN);
+        let sql = format!("{SELECT_RECORD} WHERE state = 1 AND number > ?1 ORDER BY number LIMIT ?2");
+        let mut select = transaction.prepare_cached(&sql)?;
+        let mut rows = select.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut locked = Vec::new();
+        while let Some(row) = rows.next()? {
+            locked.push(record(row)?);
+        }
+        Ok(locked)
+    }
+
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         balance_of(&self.database, account)
     }
@@ -384,10 +397,12 @@ impl<'c> Writer<'c> {
     }
 
     fn insert_decision(&self, number: i64, record: &Record) -> Result<(), StoreError> {
-        if let Some(decision) = &record.decision {
+        // A purchase that was freed by the bank's clock has none: no bytes.
+        if record.settled.is_some() || record.decision.is_some() {
+            let decision = record.decision.as_ref().map(ProvenDecision::to_bytes).unwrap_or_default();
             let sql = "INSERT INTO settlement (record, decision, settled) VALUES (?1, ?2, ?3)";
             let settled = millis(record.settled.unwrap_or_default());
-            self.connection.prepare_cached(sql)?.execute(params![number, decision.to_bytes(), settled])?;
+            self.connection.prepare_cached(sql)?.execute(params![number, decision, settled])?;
         }
         Ok(())
     }
@@ -506,7 +521,7 @@ fn record(row: &Row<'_>) -> Result<Record, StoreError> {
     let exchange: UnverifiedJoint<Exchange> = parsed(cbor::from_slice(blob(row.get_ref(0)?.as_blob())?))?;
     let state = state(row.get(1)?)?;
     let settled = row.get_ref(3)?.as_blob_or_null();
-    let settled = blob(settled)?.map(decision).transpose()?;
+    let settled = blob(settled)?.filter(|bytes| !bytes.is_empty()).map(decision).transpose()?;
     let time = row.get::<_, Option<i64>>(4)?.map(timestamp).transpose()?;
     let (exchange, accepted) = (exchange.from_own_store(), timestamp(row.get(2)?)?);
     Ok(Record { exchange, state, accepted, decision: settled, settled: time })

@@ -90,6 +90,8 @@ pub fn rules() -> Rules {
         brands: brands.collect(),
         logs: BTreeMap::from([(key("log").public(), TestLog::default().identity())]),
         locks: LockLimits::default(),
+        deliveries: Default::default(),
+        keepers: Default::default(),
     }
 }
 

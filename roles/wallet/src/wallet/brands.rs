@@ -11,6 +11,7 @@ use super::Wallet;
 use super::evidence::KeptEvidence;
 use crate::change::Change;
 use crate::error::WalletError;
+use crate::peers::BankTerms;
 use crate::store::WalletStore;
 
 /// What became of a bank's description.
@@ -59,13 +60,13 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
     ) -> Result<Accepted, WalletError> {
         self.check_usable()?;
-        let BankDescription { bank, currency, register, logs, locks } = description;
+        let BankDescription { bank, currency, register, logs, locks, deliveries, keepers } = description;
         let pinned = self.peers.banks.get(&bank).ok_or(WalletError::UnknownBank(bank))?;
         if let Some(pinned) = pinned.currency.clone().filter(|pinned| *pinned != currency) {
             return Err(WalletError::WrongCurrency { pinned, found: currency });
         }
         let read = register.read(&pinned.identity, &pinned.witnesses, self.registers.get(&bank));
-        let terms = crate::peers::BankTerms::new(currency, logs, locks);
+        let terms = BankTerms::new((currency, logs, locks), deliveries, &keepers);
         if self.terms.get(&bank) != Some(&terms) {
             self.commit(vec![Change::Terms(bank, terms)])?;
         }

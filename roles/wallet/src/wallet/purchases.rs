@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use naulon_exchange::{Carrier, Condition, Entry, EntryMode, Exchange, Header, Output};
+use naulon_exchange::{Carrier, Condition, Entry, EntryMode, Exchange, Header, LogKeeper, Output};
 use naulon_money::Amount;
-use naulon_purchase::{Buyer, Ending, GoodsM, GoodsQ, Step, UnverifiedPayment};
+use naulon_purchase::{Buyer, Ending, GoodsM, GoodsQ, Order, Step, UnverifiedPayment};
 use naulon_statement::{Duration, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint};
 use naulon_wire::{AnyCall, Ask, BankCall, LogCall, MAX_GOODS_PIECE, Range, ShopCall};
 
@@ -104,6 +104,7 @@ impl<S: WalletStore> Wallet<S> {
             mode,
             carrier: options.carrier,
             misfit: None,
+            ordered: false,
         }));
         let (id, mut changes) = self.begin(bank, now, entropy, work);
         let reserve = |held: Held| Change::Token(Held { state: TokenState::Reserved(id), ..held });
@@ -134,6 +135,18 @@ impl<S: WalletStore> Wallet<S> {
         Err(why)
     }
 
+    /// By which bank and log an offer would be bought now, and whom that log is not apart from (AAT §7): if it is the bank's,
+    /// the merchant trusts the two together; if it is the merchant's, the buyer does.
+    pub fn judges_of(
+        &self,
+        offer: &GoodsM,
+        options: &BuyOptions,
+        now: Timestamp,
+    ) -> Result<(PublicKey, PublicKey, Option<LogKeeper>), WalletError> {
+        let (bank, log, _) = self.choose_bank(offer, options, now)?;
+        Ok((bank, log, self.terms_of(&bank)?.keeper(&log, &offer.merchant)))
+    }
+
     fn try_bank(
         &self,
         bank: &PublicKey,
@@ -147,6 +160,9 @@ impl<S: WalletStore> Wallet<S> {
         }
         let common = |log: &&PublicKey| terms.logs.contains(log) && self.peers.logs.contains_key(log);
         let wanted = |log: &&PublicKey| options.log.is_none_or(|wanted| wanted == **log);
+        if options.carrier == Carrier::Bank && !terms.deliveries.contains(&offer.merchant) {
+            return Err(WalletError::NoDelivery);
+        }
         let log = *offer.logs.iter().filter(common).find(wanted).ok_or(WalletError::NoCommonLog)?;
         let expiry = self.expiry(bank, offer, options.expiry, now)?;
         let tokens = self.spendable(bank, offer, None, options.keep_remainder, expiry, now);
@@ -330,18 +346,24 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
     ) -> Result<Vec<Ask>, WalletError> {
         let buyer = &purchase.buyer;
-        let other_way = self.tracks.get(&operation.id).is_some_and(|track| track.other_way);
-        // After the expiry the bank may have the decision from the merchant, and with it k, when shop and log are gone (AAT §4).
-        let ask_bank = self.tracks.get(&operation.id).is_some_and(|track| track.in_vain % 3 == 2);
+        let track = self.tracks.get(&operation.id);
+        let other_way = track.is_some_and(|track| track.other_way);
+        let by_bank = track.is_some_and(|track| track.other_way && track.by_bank);
         let mut calls = Vec::new();
         match purchase.buyer.next(now) {
             Step::Fetch => calls.extend(self.fetch_ask(operation.id, purchase, now)?),
+            Step::Lock if wants_order(purchase, now) => {
+                let order =
+                    Order { goods_m: Unverified::from(buyer.offer()), goods_q: buyer.goods_q().map(Unverified::from) };
+                calls.push((buyer.offer().merchant, AnyCall::Shop(ShopCall::Order(Box::new(order)))));
+            }
             Step::Lock => calls.extend(buyer.authorization_q().cloned().map(|authorization_q| {
                 (operation.bank, AnyCall::Bank(BankCall::Exchange(UnverifiedJoint::from(authorization_q))))
             })),
-            Step::Pay if other_way => calls.extend(decision_call(purchase)),
+            Step::Pay | Step::Abort if by_bank => calls.extend(status_call(operation, purchase)),
+            // The bank carries the promise: k comes from the public log alone.
+            Step::Pay if other_way || purchase.carrier == Carrier::Bank => calls.extend(decision_call(purchase)),
             Step::Pay => calls.extend(pay_call(buyer)),
-            Step::Abort if ask_bank => calls.extend(settle_call(operation, purchase, true)),
             Step::Abort if other_way => calls.extend(decision_call(purchase)),
             Step::Abort => calls.extend(
                 buyer.promise().map(|(header, _)| (purchase.log, AnyCall::Log(abort_call(Unverified::from(header))))),
@@ -385,6 +407,14 @@ impl<S: WalletStore> Wallet<S> {
     }
 }
 
+/// Whether the shop is to have the order first: the bank will bring the promise, and the shop would not know for what. After
+/// the expiry only the bank's word is wanted.
+pub(super) fn wants_order(purchase: &Purchase, now: Timestamp) -> bool {
+    let condition = purchase.buyer.authorization_q().and_then(|joint| joint.condition.as_ref());
+    let expired = condition.is_some_and(|condition| now >= condition.expiry);
+    purchase.carrier == Carrier::Bank && !purchase.ordered && !expired
+}
+
 fn pay_call(buyer: &Buyer) -> Option<(PublicKey, AnyCall)> {
     Some((buyer.offer().merchant, AnyCall::Shop(ShopCall::Pay(Box::new(payment_of(buyer)?)))))
 }
@@ -417,9 +447,14 @@ fn decision_call(purchase: &Purchase) -> Option<(PublicKey, AnyCall)> {
 /// Hands the decision to the bank; or, when the bank says that it holds another one and does not show it, asks for what it
 /// did.
 fn settle_call(operation: &Operation, purchase: &Purchase, by_id: bool) -> Option<(PublicKey, AnyCall)> {
-    let call = match (by_id, purchase.buyer.authorization_q()) {
-        (true, Some(authorization_q)) => BankCall::Status(authorization_q.id()),
-        _ => BankCall::Settle(purchase.buyer.decision()?.into()),
-    };
-    Some((operation.bank, AnyCall::Bank(call)))
+    if let Some(status) = status_call(operation, purchase).filter(|_| by_id) {
+        return Some(status);
+    }
+    Some((operation.bank, AnyCall::Bank(BankCall::Settle(purchase.buyer.decision()?.into()))))
+}
+
+/// Asks the bank what has become of the purchase.
+fn status_call(operation: &Operation, purchase: &Purchase) -> Option<(PublicKey, AnyCall)> {
+    let authorization_q = purchase.buyer.authorization_q()?;
+    Some((operation.bank, AnyCall::Bank(BankCall::Status(authorization_q.id()))))
 }

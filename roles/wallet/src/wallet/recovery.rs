@@ -235,6 +235,7 @@ impl<S: WalletStore> Wallet<S> {
             mode: condition.entry.mode(),
             carrier: condition.carrier,
             misfit: None,
+            ordered: true,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use naulon_exchange::{
-    Exchange, Header, Input, Outcome, RequestId, State, UnverifiedDecision, UnverifiedRecord, key_commitment,
+    Exchange, Header, Input, LogKeeper, Outcome, RequestId, State, UnverifiedDecision, UnverifiedRecord, key_commitment,
 };
 use naulon_money::Amount;
 use naulon_purchase::{BuyerError, Step};
@@ -111,6 +111,14 @@ impl<S: WalletStore> Wallet<S> {
                 Work::Purchase(_),
                 AnyReply::Shop(ShopReply::Decision(decision)) | AnyReply::Log(LogReply::Decision(decision)),
             ) => self.decided(operation, *decision, now),
+            (Work::Purchase(_), AnyReply::Shop(ShopReply::Ordered)) => {
+                let mut ordered = operation.clone();
+                let Work::Purchase(purchase) = &mut ordered.work else { return Ok(()) };
+                purchase.ordered = true;
+                self.commit(vec![Change::Operation(Box::new(ordered))])?;
+                self.emit(id, Event::Ordered);
+                Ok(())
+            }
             (Work::Purchase(_), AnyReply::Shop(ShopReply::Pending)) => {
                 self.go_the_other_way(&operation, now);
                 self.emit(id, Event::Pending);
@@ -161,12 +169,16 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<(), WalletError> {
         let id = operation.id;
         if reply.state == State::Locked && before.buyer.promise().is_some() {
-            // It was asked because nobody else answers, and knows nothing yet.
-            self.go_the_other_way(&operation, now);
+            // It has been asked because nobody else answered, and knows no more; or the answer comes twice.
+            if self.track(id).by_bank {
+                self.go_the_other_way(&operation, now);
+                self.emit(id, Event::Pending);
+            }
+            return Ok(());
         }
         let Work::Purchase(purchase) = &mut operation.work else { return Ok(()) };
         let Some(a) = before.buyer.authorization_q().map(naulon_statement::Joint::id) else { return Ok(()) };
-        if let Err(why) = self.read_bank_reply(operation.bank, a, purchase, &reply) {
+        if let Err(why) = self.read_bank_reply(operation.bank, a, purchase, &reply, now) {
             // What convicts the log or the bank is kept.
             if purchase.misfit.is_some() != before.misfit.is_some() {
                 self.keep_misfit(operation)?;
@@ -216,6 +228,7 @@ impl<S: WalletStore> Wallet<S> {
         a: naulon_exchange::RequestId,
         purchase: &mut Purchase,
         reply: &ExchangeReply,
+        now: Timestamp,
     ) -> Result<(), &'static str> {
         if reply.request != a || reply.state == State::Done {
             return Err("the bank's reply is to another request");
@@ -236,7 +249,11 @@ impl<S: WalletStore> Wallet<S> {
         if reply.state == State::Locked {
             return Ok(());
         }
-        let decision = reply.decision.as_ref().ok_or("the bank has settled and shows no decision")?;
+        let Some(decision) = reply.decision.as_ref() else {
+            let is_free = reply.state == State::Aborted && self.has_lapsed(purchase, now);
+            let lapsed = is_free && purchase.buyer.lapsed().is_ok();
+            return if lapsed { Ok(()) } else { Err("the bank has settled and shows no decision") };
+        };
         let log = self.peers.logs.get(&purchase.log).ok_or("the log is not one of this wallet's")?;
         let taken = match purchase.buyer.decided(decision.clone(), log) {
             // The log has signed both. The bank's first recorded outcome is final.
@@ -248,6 +265,13 @@ impl<S: WalletStore> Wallet<S> {
             return Err("the bank has settled otherwise than the decision says");
         }
         Ok(())
+    }
+
+    /// Whether the merchant keeps the log itself, and its time is over: then the bank frees the tokens by its own clock.
+    fn has_lapsed(&self, purchase: &Purchase, now: Timestamp) -> bool {
+        let Some((header, _)) = purchase.buyer.promise() else { return false };
+        let keeper = self.terms.get(&header.bank).and_then(|terms| terms.keeper(&header.log, &header.merchant));
+        matches!(keeper, Some(LogKeeper::Merchant(own)) if header.expiry.plus(own.grace) <= now)
     }
 
     /// What a settlement changes: on a commit the change comes in and the inputs go out, on an abort they are free.
@@ -340,6 +364,8 @@ impl<S: WalletStore> Wallet<S> {
                 Step::Deliver if purchase.restored && problem.code == "not_found" => {
                     self.goods_not_found(operation, now)
                 }
+                // The shop did not take the order: nothing is asked of the bank before it has.
+                Step::Lock if super::purchases::wants_order(purchase, now) => Ok(()),
                 Step::Lock => self.lock_refused(operation, problem, now),
                 Step::Settle | Step::Deliver if problem.code == "log_contradiction" => {
                     self.take_contradiction(operation, problem)
@@ -470,12 +496,17 @@ impl<S: WalletStore> Wallet<S> {
         about_brands && exchanging.outputs.iter().any(over)
     }
 
-    /// Where there are two parties to ask, the other one is next.
+    /// Where there are several parties to ask, the next one is: shop, log, and then the bank, which shows *commit* and with it
+    /// k to whoever it has told that the token is spent (AAT §4), also when the others are gone.
     fn go_the_other_way(&mut self, operation: &Operation, now: Timestamp) {
         let step = operation.purchase().map(|purchase| purchase.buyer.next(now));
         let track = self.track(operation.id);
-        track.other_way = matches!(step, Some(Step::Pay | Step::Abort)) && !track.other_way;
-        track.in_vain = track.in_vain.saturating_add(1);
+        let asks = matches!(step, Some(Step::Pay | Step::Abort));
+        (track.other_way, track.by_bank) = match (asks, track.other_way, track.by_bank) {
+            (false, _, _) | (true, true, true) => (false, false),
+            (true, false, _) => (true, false),
+            (true, true, false) => (true, true),
+        };
     }
 
     pub(super) fn received(&self, tokens: &[Held]) -> Vec<Event> {

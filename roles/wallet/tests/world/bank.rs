@@ -48,6 +48,8 @@ impl Bank {
             brands: BTreeMap::new(),
             logs: BTreeMap::from([(log.key, log)]),
             locks: LockLimits::default(),
+            deliveries: Default::default(),
+            keepers: Default::default(),
         };
         let mut bank = Bank {
             key,
@@ -135,6 +137,8 @@ impl Bank {
             register: self.register_of(brands),
             logs: self.rules.logs.keys().copied().collect(),
             locks: self.rules.locks,
+            deliveries: Vec::new(),
+            keepers: self.rules.keepers.clone(),
         }
     }
 

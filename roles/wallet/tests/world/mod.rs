@@ -210,6 +210,8 @@ pub fn name(call: &AnyCall) -> &'static str {
         AnyCall::Shop(ShopCall::Pay(_)) => "pay",
         AnyCall::Shop(ShopCall::Refund(_)) => "refund",
         AnyCall::Shop(ShopCall::Taken(_)) => "taken",
+        AnyCall::Shop(ShopCall::Order(_)) => "order",
+        AnyCall::Shop(ShopCall::Promise { .. }) => "promise",
         AnyCall::Shop(_) => "shop",
     }
 }

@@ -134,6 +134,7 @@ impl Shop {
                 }
                 Ok(ShopReply::Decision(Box::new(decision)))
             }
+            ShopCall::Order(_) | ShopCall::Promise { .. } => Err(Problem::new("not_found", "not here")),
             ShopCall::Taken(header) => {
                 let digest = header.claimed_body().digest();
                 let sale = self.sales.values().find(|(id, _)| *id == digest);

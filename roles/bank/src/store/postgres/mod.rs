@@ -94,6 +94,15 @@ impl BankStore for PostgresStore {
         })
     }
 
+    fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.link.run(async |session| {
+            let after: &[u8] = after.map_or(&[], |id| id.as_bytes());
+            let rows = ask(session, Sql::Locked, vec![Box::new(after), Box::new(limit)]).await?;
+            Ok(rows.iter().map(rows::record).collect::<Result<_, _>>()?)
+        })
+    }
+
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.link.run(async |session| {
             let rows = ask(session, Sql::Balances, vec![keys([&account.0])]).await?;
@@ -309,7 +318,7 @@ async fn write(session: &Session, writes: &Writes<'_>) -> Result<bool, Failure> 
         add(Sql::InsertOutputs, vec![keys(outputs), keys(ids)], None);
     }
     for (id, record) in &writes.settled {
-        let decision = record.decision.as_ref().map(|decision| decision.to_bytes());
+        let decision = record.decision.as_ref().map(|decision| decision.to_bytes()).unwrap_or_default();
         let values: Vec<Box<dyn ToSql + Sync>> = vec![
             Box::new(&id.0[..]),
             Box::new(state_number(record.state)),

@@ -46,7 +46,8 @@ pub(super) fn state(row: &Row, place: usize) -> Result<State, StoreError> {
 /// The record of a row of exchange, state, accepted, decision, settled. These are bytes that this bank wrote itself.
 pub(super) fn record(row: &Row) -> Result<Record, StoreError> {
     let exchange: UnverifiedJoint<Exchange> = parsed(cbor::from_slice(column(row, 0)?))?;
-    let decision = column::<Option<&[u8]>>(row, 3)?.map(proven).transpose()?;
+    // A purchase that was freed by the bank's clock has none: no bytes.
+    let decision = column::<Option<&[u8]>>(row, 3)?.filter(|bytes| !bytes.is_empty()).map(proven).transpose()?;
     let settled =
         column::<Option<i64>>(row, 4)?.map(|millis| parsed(u64::try_from(millis)).map(Timestamp)).transpose()?;
     let (exchange, state, accepted) = (exchange.from_own_store(), state(row, 1)?, timestamp(row, 2)?);

@@ -124,6 +124,9 @@ CREATE TABLE remainder (
     rest  bigint NOT NULL CHECK (rest >= 0),
     uses  smallint NOT NULL CHECK (uses >= 0)
 );
+", "
+-- What is locked, for the bank's own errands.
+CREATE INDEX record_locked ON record (id) WHERE state = 1;
 "];
 
 /// A statement that every session has prepared.
@@ -140,6 +143,7 @@ pub(super) enum Sql {
     Holders,
     Records,
     States,
+    Locked,
     Balances,
     Remainders,
     Time,
@@ -195,6 +199,10 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
     (Sql::Holders, "SELECT key, holder FROM mark WHERE key = ANY($1::bytea[])"),
     (Sql::Records, "SELECT exchange, state, accepted, decision, settled FROM record WHERE id = ANY($1::bytea[])"),
     (Sql::States, "SELECT id, state FROM record WHERE id = ANY($1::bytea[])"),
+    (
+        Sql::Locked,
+        "SELECT exchange, state, accepted, decision, settled FROM record WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
+    ),
     (Sql::Balances, "SELECT key, balance FROM account WHERE key = ANY($1::bytea[])"),
     (Sql::Remainders, "SELECT token, rest, uses FROM remainder WHERE token = ANY($1::bytea[])"),
     // Shared until the end: whoever keeps a time waits for the batches that were worked out by an earlier one.
