@@ -5,30 +5,12 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use process::certificate::certify;
 use process::{House, Server};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
-
-/// An authority, and a certificate of it for this machine's loopback address.
-fn certify(house: &House) {
-    let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(DnType::CommonName, "Test authority");
-    let key = KeyPair::generate().expect("a key");
-    std::fs::write(house.path("ca.pem"), authority.self_signed(&key).expect("signs").pem()).expect("writes");
-    let issuer = Issuer::new(authority, key);
-    let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
-    server.distinguished_name.push(DnType::CommonName, "Test server");
-    let key = KeyPair::generate().expect("a key");
-    std::fs::write(house.path("tls.pem"), server.signed_by(&key, &issuer).expect("signs").pem()).expect("writes");
-    let file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(house.path("tls.key"));
-    file.and_then(|mut file| file.write_all(key.serialize_pem().as_bytes())).expect("writes");
-}
 
 /// Puts something on the shelf, opens, and buys it.
 fn one_purchase(house: &House) -> [Server; 3] {

@@ -3,6 +3,7 @@
 // Each test file uses what it needs of this.
 #![allow(dead_code)]
 
+pub mod certificate;
 pub mod npm;
 
 use std::io::{BufRead, BufReader, Read, Write};
