@@ -144,6 +144,8 @@ fn judge_register(evidence: &RegisterEvidence, trusted: &[Identity], output: Out
             RegisterBreach::TwoRegisters => {
                 ("two_registers", "signed two registers of which neither continues the other")
             }
+            RegisterBreach::MoreRedeemed => ("more_redeemed", "redeemed more tokens of a brand than it had issued"),
+            RegisterBreach::FalseTotals => ("false_totals", "told totals that do not follow from the day before"),
         };
         Broken { by: format!("bank {bank}"), code, rule }
     };

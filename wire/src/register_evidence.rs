@@ -22,6 +22,8 @@ pub struct RegisterEvidenceFile {
     checkpoints: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entries: Option<B64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    days: Vec<B64>,
 }
 
 const FORMAT: &str = "naulon-register-evidence-1";
@@ -34,7 +36,7 @@ impl RegisterEvidenceFile {
 
     /// The file of this evidence, as text.
     pub fn write(evidence: &RegisterEvidence) -> String {
-        let RegisterEvidence { promise, receipt, brands, checkpoints, entries } = evidence.clone();
+        let RegisterEvidence { promise, receipt, brands, checkpoints, entries, days } = evidence.clone();
         let entries: Vec<u8> = entries.iter().flat_map(|entry| *entry.as_bytes()).collect();
         let file = RegisterEvidenceFile {
             format: FORMAT.to_owned(),
@@ -43,6 +45,7 @@ impl RegisterEvidenceFile {
             brands: brands.into_iter().map(B64).collect(),
             checkpoints,
             entries: (!entries.is_empty()).then_some(B64(entries)),
+            days: days.into_iter().map(B64).collect(),
         };
         match serde_json::to_string_pretty(&file) {
             Ok(text) => text + "\n",
@@ -72,6 +75,7 @@ impl RegisterEvidenceFile {
             brands: file.brands.into_iter().map(|b64| b64.0).collect(),
             checkpoints: file.checkpoints,
             entries: entries.iter().copied().map(RegisterEntry::from_bytes).collect(),
+            days: file.days.into_iter().map(|b64| b64.0).collect(),
         })
     }
 }

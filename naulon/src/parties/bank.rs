@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::{Output, note};
 use crate::passphrase::PassphraseFrom;
+use crate::watch::{self, WatchBank};
 use crate::witnesses::{self, WitnessAddress};
 
 /// `naulon bank …`
@@ -52,6 +53,8 @@ pub enum BankCommand {
     Migrate(Migrate),
     /// Print who the bank is and which logs it heeds
     Show(Show),
+    /// Watch a bank's register from outside: find what the bank would rather not have found
+    Watch(WatchBank),
 }
 
 /// The folder of a bank.
@@ -224,6 +227,7 @@ impl BankCommand {
             BankCommand::Backup(backup) => backup.run(output),
             BankCommand::Migrate(migrate) => migrate.run(output),
             BankCommand::Show(show) => show.run(output),
+            BankCommand::Watch(watch) => watch::run_bank(watch, output),
         }
     }
 }

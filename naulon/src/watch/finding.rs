@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use naulon_exchange::register::RegisterEvidence;
 use naulon_purchase::{Evidence, LogEvidence};
 use naulon_statement::Digest;
-use naulon_wire::{EvidenceFile, LogEvidenceFile};
+use naulon_wire::{EvidenceFile, LogEvidenceFile, RegisterEvidenceFile};
 use serde::Serialize;
 
 /// One thing that is wrong.
@@ -27,6 +28,8 @@ pub struct Finding {
 pub enum Shown {
     /// Signed trees and entries, for `naulon verify`.
     Log(LogEvidence),
+    /// Signed brands, or sums of days, for `naulon verify`.
+    Register(RegisterEvidence),
     /// Signed decisions, for `naulon verify`.
     Decisions(Vec<Vec<u8>>),
     /// What the watcher saw and nobody has signed, as text.
@@ -59,6 +62,7 @@ impl Findings {
         let id = hex::encode(&Digest::of(&[code.as_bytes(), b"\n", about.as_bytes()]).0[..8]);
         let (kind, text) = match shown {
             Shown::Log(evidence) => (LOG, LogEvidenceFile::write(evidence)),
+            Shown::Register(evidence) => (REGISTER, RegisterEvidenceFile::write(evidence)),
             Shown::Decisions(decisions) => {
                 (SALE, EvidenceFile::write(&Evidence { decisions: decisions.clone(), ..Evidence::default() }))
             }
@@ -93,11 +97,12 @@ impl Findings {
 
 const LOG: &str = ".log-evidence.json";
 const SALE: &str = ".evidence.json";
+const REGISTER: &str = ".register-evidence.json";
 const SEEN: &str = ".finding.txt";
 
 /// Whether a file is of a finding, and whether of a proven one.
 fn is_evidence(name: &str) -> Option<bool> {
-    if name.ends_with(LOG) || name.ends_with(SALE) {
+    if [LOG, SALE, REGISTER].iter().any(|end| name.ends_with(end)) {
         return Some(true);
     }
     name.ends_with(SEEN).then_some(false)

@@ -18,7 +18,7 @@ use naulon_tlog::{
     decode_bundle, encode_bundle, inclusion_proof, leaf_hash, prefix_proof,
 };
 use naulon_wire::log::COSIGNED;
-use naulon_wire::{CallError, Client, LogCall, LogReply};
+use naulon_wire::{BankCall, BankReply, CallError, Client, LogCall, LogReply};
 
 use super::finding::{Findings, Shown};
 use super::pace::Pace;
@@ -28,9 +28,19 @@ const ENTRIES_FILE: &str = "entries";
 const CHECKPOINT_FILE: &str = "checkpoint";
 const LOOKED_AT_FILE: &str = "looked-at";
 
+/// Whose public files they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// A purchase log's.
+    Log,
+    /// The register's of a bank, under the prefix `/register`.
+    Bank,
+}
+
 /// A log as far as it was followed.
 pub struct Follower {
     client: Client,
+    keeper: Keeper,
     verifier: CheckpointVerifier,
     policy: WitnessPolicy,
     /// Checkpoints that others were shown.
@@ -47,7 +57,7 @@ pub struct Follower {
 impl Follower {
     /// Goes on where the folder is, or begins.
     pub fn open(
-        client: Client,
+        (client, keeper): (Client, Keeper),
         verifier: CheckpointVerifier,
         folder: &Path,
         policy: WitnessPolicy,
@@ -58,7 +68,8 @@ impl Follower {
         let (tree, pace) = (Tree::default(), Pace::new(slow));
         let (entries, hashes, newest) = (Vec::new(), Vec::new(), None);
         let folder = folder.to_owned();
-        let mut follower = Follower { client, verifier, policy, others, folder, pace, entries, tree, hashes, newest };
+        let mut follower =
+            Follower { client, keeper, verifier, policy, others, folder, pace, entries, tree, hashes, newest };
         follower.remember()?;
         Ok(follower)
     }
@@ -110,9 +121,21 @@ impl Follower {
 
     /// A public file; none if there is none.
     pub async fn file(&self, path: &str) -> anyhow::Result<Option<Bytes>> {
-        match self.client.call(&LogCall::Public(path.to_owned())).await {
-            Ok(LogReply::Public(file)) => Ok(Some(file.bytes)),
-            Ok(_) => bail!("the log answers with something else than {path}"),
+        let answer = match self.keeper {
+            Keeper::Log => match self.client.call(&LogCall::Public(path.to_owned())).await {
+                Ok(LogReply::Public(file)) => Ok(Some(file.bytes)),
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            },
+            Keeper::Bank => match self.client.call(&BankCall::Public(path.to_owned())).await {
+                Ok(BankReply::Public(file)) => Ok(Some(file.bytes)),
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            },
+        };
+        match answer {
+            Ok(Some(bytes)) => Ok(Some(bytes)),
+            Ok(None) => bail!("the log answers with something else than {path}"),
             Err(CallError::Problem(problem)) if problem.status == 404 || problem.detail.contains("status 404") => {
                 Ok(None)
             }
@@ -327,6 +350,16 @@ impl Follower {
         }
         file.sync_all()?;
         self.replace(CHECKPOINT_FILE, note.as_bytes())
+    }
+
+    /// A file that was kept in the folder.
+    pub fn kept(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.folder.join(name)).ok()
+    }
+
+    /// Keeps a file in the folder.
+    pub fn keep(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        self.replace(name, content)
     }
 
     /// Writes a file whole, in the place of the one before.

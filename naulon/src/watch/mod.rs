@@ -1,32 +1,32 @@
-//! `naulon log watch`: the outsider. It needs nobody's leave, holds no money and no secret, and finds what a log would
-//! rather not have found.
+//! `naulon log watch` and `naulon bank watch`: the outsider. It needs nobody's leave, holds no money and no secret, and finds
+//! what a log, or a bank, would rather not have found.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `follow` | any public log (C2SP tlog-tiles): checkpoints, entries, whether it only grows |
 //! | `decisions` | the entries of a purchase log: times, outcomes, bodies |
+//! | `register` | the entries of a bank's register: brands, and the sums of days |
 //! | `pace` | whether it answers slowly |
 //! | `finding` | what was found, once each, and its evidence file |
-//!
-//! Another kind of public log is another module beside `decisions`, over the same `follow`: a bank's register, for one, with
-//! the counts of tokens issued and redeemed. It takes its place in [`Watched`].
 
 mod decisions;
 mod finding;
 mod follow;
 mod pace;
+mod register;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use naulon_tlog::WitnessVerifier;
+use naulon_tlog::{CheckpointVerifier, WitnessVerifier};
 use naulon_wire::{Circuit, Clients};
 use serde::Serialize;
 
 use self::decisions::Decisions;
 use self::finding::{Finding, Findings};
-use self::follow::Follower;
+use self::follow::{Follower, Keeper};
+use self::register::Register;
 use crate::config::Span;
 use crate::exit::Exit;
 use crate::identity::{Identity, Role};
@@ -58,6 +58,35 @@ pub struct Watch {
     /// The log: its folder, identity file or naulon: line.
     #[arg(long, value_name = "LOG")]
     log: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What `naulon bank watch` is asked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Follows a bank's register from outside, with what everybody can read. It finds what `naulon log watch` finds of trees and
+answers, and of the register: more tokens of a brand redeemed than issued; totals that do not follow from the day before; days
+that are left out or late; two brands for one place, or under one key; statements that are not what their entries say. What
+a signature proves is written as evidence, which `naulon verify` judges.
+
+Exit codes: 0 nothing was found, 2 a breach is proven, 3 something is wrong that no signature proves, 1 failed.
+
+Examples:
+  naulon bank watch --bank bank --once
+  naulon bank watch --bank bank.identity.toml --witness \"NAME+ID+KEY\" --state watch-bank --interval 1h
+  naulon verify watch-bank/more_redeemed-1f3a….register-evidence.json --trust bank")]
+pub struct WatchBank {
+    /// The bank: its folder, identity file or naulon: line.
+    #[arg(long, value_name = "BANK")]
+    bank: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How somebody is watched.
+#[derive(Debug, clap::Args)]
+struct How {
     /// Where it remembers what it has seen, and writes evidence.
     #[arg(long, value_name = "FOLDER", default_value = "watch")]
     state: PathBuf,
@@ -81,21 +110,24 @@ pub struct Watch {
     slow: Span,
 }
 
-/// What is watched. The register of a bank (`--bank`) is to be a second variant.
+/// What is watched.
 enum Watched {
     Log(Box<Decisions>),
+    Bank(Box<Register>),
 }
 
 impl Watched {
     async fn look(&mut self, found: &mut Findings) -> anyhow::Result<()> {
         match self {
             Watched::Log(decisions) => decisions.look(found).await,
+            Watched::Bank(register) => register.look(found).await,
         }
     }
 
     fn report(&self) -> Report {
         match self {
             Watched::Log(decisions) => decisions.report(),
+            Watched::Bank(register) => register.report(),
         }
     }
 }
@@ -111,25 +143,39 @@ struct Report {
     proven: u64,
 }
 
-/// Watches, prints, and says with which code to end.
+/// Watches a log, prints, and says with which code to end.
 pub fn run(watch: &Watch, output: Output) -> anyhow::Result<Exit> {
     let log = Identity::find(&watch.log, Role::Log)?;
-    let client = Clients::default().on(CIRCUIT, &log.url)?;
+    let follower = follow(&log, Keeper::Log, log.log()?.checkpoints, &watch.how)?;
+    watching(Watched::Log(Box::new(Decisions::new(follower, log.log()?)?)), &watch.how, output)
+}
+
+/// Watches a bank's register, prints, and says with which code to end.
+pub fn run_bank(watch: &WatchBank, output: Output) -> anyhow::Result<Exit> {
+    let bank = Identity::find(&watch.bank, Role::Bank)?;
+    let follower = follow(&bank, Keeper::Bank, bank.bank()?.checkpoints, &watch.how)?;
+    watching(Watched::Bank(Box::new(Register::new(follower, bank.bank()?)?)), &watch.how, output)
+}
+
+fn follow(party: &Identity, keeper: Keeper, verifier: CheckpointVerifier, how: &How) -> anyhow::Result<Follower> {
+    let client = Clients::default().on(CIRCUIT, &party.address()?)?;
     let witness = |text: &String| match text.parse::<WitnessVerifier>() {
         Ok(verifier) => Ok(verifier),
         Err(_) => Ok(WitnessAddress::find(text)?.verifier),
     };
-    let keys = watch.witness.iter().map(witness).collect::<anyhow::Result<Vec<_>>>()?;
-    let policy = witnesses::policy(&keys, watch.threshold)?;
+    let keys = how.witness.iter().map(witness).collect::<anyhow::Result<Vec<_>>>()?;
+    let policy = witnesses::policy(&keys, how.threshold)?;
     let mut compare = Vec::new();
-    for file in &watch.compare {
+    for file in &how.compare {
         let note = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        ensure!(log.log()?.checkpoints.open(&note).is_ok(), "{} is no checkpoint of this log", file.display());
+        ensure!(verifier.open(&note).is_ok(), "{} is no checkpoint of this log", file.display());
         compare.push(note);
     }
-    let slow = Duration::from_millis(watch.slow.0.0);
-    let follower = Follower::open(client, log.log()?.checkpoints, &watch.state, policy, compare, slow)?;
-    let mut watched = Watched::Log(Box::new(Decisions::new(follower, log.log()?)?));
+    let slow = Duration::from_millis(how.slow.0.0);
+    Follower::open((client, keeper), verifier, &how.state, policy, compare, slow)
+}
+
+fn watching(mut watched: Watched, watch: &How, output: Output) -> anyhow::Result<Exit> {
     let mut found = Findings::open(&watch.state)?;
     serving::runtime()?.block_on(async {
         let stop = naulon_wire::serve::stop_signal();

@@ -8,8 +8,10 @@ use naulon_tlog::{Checkpoint, Hash, Tree};
 
 use super::BankIdentity;
 use super::copy::are_rivals;
+use super::day::DaySummary;
 use super::entry::RegisterEntry;
 use super::receipt::{ItemPromise, Receipt, Verdict};
+use super::watch::{DayFault, DayWatch};
 
 /// What somebody lays before a judge about a bank's register. Every part may be missing; nothing here is verified yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct RegisterEvidence {
     pub checkpoints: Vec<String>,
     /// The entries of the larger of the two trees.
     pub entries: Vec<RegisterEntry>,
+    /// A day's sums, or those of two days that follow one another; COSE_Sign1s.
+    pub days: Vec<Vec<u8>>,
 }
 
 /// How a bank has broken its word. Each is proven by what it has signed itself.
@@ -35,6 +39,10 @@ pub enum RegisterBreach {
     RivalBrands,
     /// Two registers of which neither continues the other.
     TwoRegisters,
+    /// By the sums of a day more tokens of a brand are redeemed than issued in all.
+    MoreRedeemed,
+    /// The totals of a day are not those of the day before and the day's own counts.
+    FalseTotals,
 }
 
 /// What a judge finds.
@@ -56,6 +64,7 @@ impl RegisterEvidence {
             ("promise", self.judge_promise(banks)),
             ("brands", self.judge_brands(banks)),
             ("checkpoints", self.judge_checkpoints(banks)),
+            ("days", self.judge_days(banks)),
         ] {
             match judged {
                 Ok(Some((bank, Some(breach)))) => found.breaches.push((bank, breach)),
@@ -116,6 +125,38 @@ impl RegisterEvidence {
             return Ok(Some((bank, Some(RegisterBreach::TwoRegisters))));
         }
         Err("one continues the other".to_owned())
+    }
+
+    fn judge_days(&self, banks: &BTreeMap<PublicKey, BankIdentity>) -> Judged {
+        if self.days.is_empty() {
+            return Ok(None);
+        }
+        if self.days.len() > 2 {
+            return Err("one day is wanted, or two".to_owned());
+        }
+        let read = |bytes: &Vec<u8>| {
+            let day = Unverified::<DaySummary>::parse(bytes).map_err(words)?;
+            let bank = trusted(banks, &day.claimed_body().bank)?.key;
+            day.verify(&bank).map_err(words)
+        };
+        let days = self.days.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let bank = days.first().ok_or("there is no day")?.bank;
+        if days.iter().any(|day| day.bank != bank) {
+            return Err("they are two banks' days".to_owned());
+        }
+        let mut watch = DayWatch::default();
+        for (place, day) in days.iter().enumerate() {
+            let follows = place > 0 && days.get(place - 1).is_some_and(|last| last.day.next() == day.day);
+            for fault in watch.day(day) {
+                match fault {
+                    DayFault::MoreRedeemed { .. } => return Ok(Some((bank, Some(RegisterBreach::MoreRedeemed)))),
+                    // Nothing is known of what was before the first.
+                    DayFault::Totals { .. } if follows => return Ok(Some((bank, Some(RegisterBreach::FalseTotals)))),
+                    _ => {}
+                }
+            }
+        }
+        Err("the sums hold".to_owned())
     }
 
     fn contradict(&self, small: &Checkpoint, large: &Checkpoint) -> Result<bool, String> {
