@@ -17,7 +17,8 @@ pub const GAP_LIMIT: u32 = 100;
 /// How many indices a restored wallet leaves out behind the last one that was found: a request of the wallet before it may
 /// still be on its way. Fewer than [`GAP_LIMIT`], or a second restoration would not find what comes after them.
 pub const INDICES_SKIPPED: u32 = 40;
-/// The state of at least so many tokens that never were is asked for among those that are; and of as many as there are.
+/// The state of at least so many tokens that never were is asked for among those that are, an equal share of them of each
+/// brand; and of each brand of as many as it has tokens.
 pub const DECOYS_AT_LEAST: usize = 8;
 
 /// The share of a window within which all questions are to be asked, in eighths; the rest is for those that come late.

@@ -134,15 +134,27 @@ fn it_may_be_restored_again_and_again() {
 fn every_question_has_its_own_circuit_and_decoys_stand_among_the_tokens() {
     let mut world = World::new();
     let (old, _, _) = world.funded("20");
-    let tokens = old.tokens().len();
+    let mut of_brand: BTreeMap<_, usize> = BTreeMap::new();
+    old.tokens().iter().for_each(|token| *of_brand.entry(token.brand).or_default() += 1);
     drop(old);
     let (mut wallet, _, _) = empty(&world);
     let asked = questions(&mut world, &mut wallet);
     let circuits: BTreeSet<Circuit> = asked.iter().map(|(_, circuit)| *circuit).collect();
     assert_eq!(circuits.len(), asked.len());
     assert!(circuits.iter().all(|circuit| matches!(circuit, Circuit::Anonymous(_))));
-    let about_tokens = asked.iter().filter(|(question, _)| matches!(question, Question::Token { .. })).count();
-    assert_eq!(about_tokens, tokens + tokens.max(DECOYS_AT_LEAST));
+    // Of every brand, for the bank sees of which it is: as many as there are tokens, or an equal share of the fewest.
+    let mut about_tokens: BTreeMap<_, usize> = BTreeMap::new();
+    for (question, _) in &asked {
+        match question {
+            Question::Token { brand, .. } => *about_tokens.entry(*brand).or_default() += 1,
+            Question::Output { brand, .. } => drop(about_tokens.entry(*brand).or_default()),
+        }
+    }
+    let at_least = DECOYS_AT_LEAST.div_ceil(about_tokens.len());
+    for (brand, asked) in &about_tokens {
+        let tokens = of_brand.get(brand).copied().unwrap_or_default();
+        assert_eq!(*asked, tokens + tokens.max(at_least));
+    }
     // Drawn, not in the order of the indices; and no token's key speaks before the last blinded message.
     let order: Vec<u32> =
         asked.iter().map(|(Question::Output { index, .. } | Question::Token { index, .. }, _)| *index).collect();

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use naulon_durable::fault::Faults;
-use naulon_exchange::{EntryMode, RequestId};
+use naulon_exchange::{EntryMode, Header, RequestId};
 use naulon_money::Amount;
-use naulon_statement::{Duration, PublicKey, Timestamp};
+use naulon_purchase::Ending;
+use naulon_statement::{Duration, PublicKey, Timestamp, Unverified};
 use naulon_tlog::WitnessPolicy;
 use naulon_wallet::{
     BuyOptions, DepositAmount, INDICES_SKIPPED, Keys, MemoryGoods, MemoryStore, OperationId, Peers, PinnedBank,
@@ -48,6 +49,8 @@ pub enum Act {
     Refresh,
     /// Buys the item of this number.
     Buy(usize),
+    /// Has the shop give this much back of the first thing that she bought.
+    Refund(Amount),
     /// Deposits this much; all, if the number is zero.
     Deposit(Amount),
     /// Loses the wallet and makes it anew from its words.
@@ -257,11 +260,30 @@ impl People {
                 };
                 self.people[number].wallet.buy(*offer, options, now, &entropy).map(Some)
             }
+            Act::Refund(amount) => self.refund(number, amount, &entropy),
             Act::Restore => {
                 self.restore(number)?;
                 Ok(None)
             }
         })
+    }
+
+    /// The shop's keeper grants a refund, and its buyer comes for it.
+    fn refund(
+        &mut self,
+        number: usize,
+        amount: Amount,
+        entropy: &[u8; 32],
+    ) -> Result<Option<OperationId>, WalletError> {
+        let now = self.now;
+        let wallet = &mut self.people[number].wallet;
+        let bought = wallet.purchases(now)?.into_iter().find(|entry| entry.ending() == Some(Ending::Bought));
+        let Some(bought) = bought else { return Ok(None) };
+        let header = wallet.evidence(bought.id)?.header.and_then(|header| Unverified::<Header>::parse(&header).ok());
+        if let Some(header) = header {
+            self.town.grants.grant(header.claimed_body().digest(), amount);
+        }
+        wallet.refund(bought.id, now, entropy).map(Some)
     }
 
     /// Goes on with an operation, and looks at it again later unless it has ended.

@@ -14,7 +14,7 @@ use naulon_exchange::{EntryMode, Exchange, Input, LockLimits, LogIdentity, Outpu
 use naulon_log::{Log, LogKeys};
 use naulon_money::Amount;
 use naulon_purchase::{LogRules, MerchantRules};
-use naulon_shop::{MemoryShelf, Shop, ShopKeys, Terms};
+use naulon_shop::{MemoryGrants, MemoryShelf, Shop, ShopKeys, Terms};
 use naulon_statement::{Digest, Duration, Joint, PublicKey, Timestamp};
 use naulon_wire::{
     AnyCall, AnyReply, Ask, BankCall, BankDescription, BankReply, Call, CallError, HttpRequest, HttpResponse, LogCall,
@@ -61,6 +61,8 @@ pub struct Town {
     /// Everything that came to a door, in the order of time.
     pub seen: Vec<Seen>,
     connections: BTreeMap<(Door, Vec<u8>), u64>,
+    /// The refunds that the shop's keeper grants.
+    pub grants: MemoryGrants,
     /// What a bank that cheats shows for its register: to each who asks the next, and the last one from then on.
     shown: Vec<RegisterCopy>,
 }
@@ -151,10 +153,12 @@ impl Town {
         let log_rules = LogRules::of(log.key, BTreeSet::from([bank_key()]), Duration::days(90));
         let store = naulon_log::MemoryStore::new(Faults::none());
         let opened = Log::open(log_keys, log_rules, LOG_ORIGIN, store);
+        let grants = MemoryGrants::default();
         Some(Town {
             bank: bank.ok()?,
             log: opened.ok()?,
-            shop: shop(log)?,
+            shop: shop(log)?.with_grants(grants.clone()),
+            grants,
             seen: Vec::new(),
             connections: BTreeMap::new(),
             shown: shown.iter().rev().cloned().collect(),

@@ -109,13 +109,16 @@ fn timetable(habits: Habits, restores: bool, rng: &mut ChaCha8Rng) -> Vec<(Times
         acts.push((2, Act::Refresh));
     }
     acts.push((3, Act::Buy(first)));
+    if habits == Habits::ALL && below(rng, 2) == 0 {
+        acts.push((4, Act::Refund(cents(20))));
+    }
     if habits.standard_amounts {
-        acts.push((4, Act::Buy(second)));
+        acts.push((5, Act::Buy(second)));
         let back = if habits.whole_tokens && habits.own_keys { cents(100) } else { Amount::ZERO };
-        acts.push((5, Act::Deposit(back)));
+        acts.push((6, Act::Deposit(back)));
     }
     if restores {
-        acts.push((6, Act::Restore));
+        acts.push((7, Act::Restore));
     }
     let mut at = 0;
     let timed = acts.into_iter().map(|(day, act)| {
@@ -123,7 +126,7 @@ fn timetable(habits: Habits, restores: bool, rng: &mut ChaCha8Rng) -> Vec<(Times
         at = match act {
             // What is set up on the first day is done in one go, and so is everything by who does not wait.
             Act::PayIn(_) | Act::Learn => at + 5_000,
-            Act::Refresh | Act::Buy(_) | Act::Deposit(_) if !habits.random_waits => at + 5_000,
+            Act::Buy(_) | Act::Deposit(_) if !habits.random_waits => at + 5_000,
             // At any time of two hours: the wallet waits for the next window that all have in common.
             Act::Restore => BEGINNING.0 + day * DAY + 1 + below(rng, DAY / 12),
             _ => random,
@@ -136,6 +139,7 @@ fn timetable(habits: Habits, restores: bool, rng: &mut ChaCha8Rng) -> Vec<(Times
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::game::town::shop_key;
 
     /// The same number plays the same trial, so that a figure can be looked into.
     #[test]
@@ -158,6 +162,8 @@ mod tests {
         let all = || people.accounts.iter().filter_map(|account| picture.accounts.get(account));
         assert!(all().all(|account| !account.deposited.is_empty() && account.asked.len() >= account.outputs.len()));
         assert!(picture.spends.values().any(|spend| !spend.change.is_empty()), "there is change");
+        let refunds = picture.accounts.get(&shop_key()).map(|shop| shop.signed.len() + shop.withdrawn.len());
+        assert!(refunds > Some(0), "there are refunds");
         assert!(picture.spends.values().all(|spend| !spend.asked.is_empty()), "restored wallets ask about them");
         let again = all().map(|account| account.repeated + account.asked.len() - account.outputs.len()).sum::<usize>();
         assert!(again > 0, "messages get lost");

@@ -254,11 +254,17 @@ impl<S: WalletStore> Wallet<S> {
         let token = |(brand, index): &(Digest, u32)| Question::Token { brand: *brand, index: *index };
         let of = |wanted: fn(&Probe) -> bool| restoring.probes.iter().filter(move |(_, probe)| wanted(probe));
         open.extend(of(|probe| matches!(probe, Probe::Issued(..))).map(|(at, _)| token(at)));
-        let tokens = of(is_token).count();
-        if tokens > 0 {
-            let asked = of(|probe| matches!(probe, Probe::Unknown(true, _))).count();
-            let decoys = of(|probe| matches!(probe, Probe::Unknown(false, _))).map(|(at, _)| token(at));
-            open.extend(decoys.take(tokens.max(DECOYS_AT_LEAST).saturating_sub(asked)));
+        if of(is_token).next().is_none() {
+            return open;
+        }
+        // The bank sees of which brand each is, so there are decoys of every brand: as many as it has tokens.
+        let brands: BTreeSet<Digest> = restoring.probes.keys().map(|(brand, _)| *brand).collect();
+        let at_least = DECOYS_AT_LEAST.div_ceil(brands.len().max(1));
+        for brand in &brands {
+            let here = |wanted: fn(&Probe) -> bool| of(wanted).map(|(at, _)| at).filter(move |(of, _)| of == brand);
+            let asked = here(|probe| matches!(probe, Probe::Unknown(true, _))).count();
+            let wanted = here(is_token).count().max(at_least).saturating_sub(asked);
+            open.extend(here(|probe| matches!(probe, Probe::Unknown(false, _))).map(token).take(wanted));
         }
         open
     }
