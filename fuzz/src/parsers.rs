@@ -7,7 +7,7 @@ use std::str::FromStr;
 use naulon_blind::{Brand, KnownBrand, TOKEN_LEN, Token, TokenRequest};
 use naulon_exchange::{AuthorizationB, BalanceQuery, Exchange, Header, LogDecision, OpenAccount};
 use naulon_money::{Amount, Currency};
-use naulon_purchase::{AuthorizationM, GoodsM, GoodsQ, Trust, judge};
+use naulon_purchase::{AuthorizationM, GoodsM, GoodsQ, RefundRequest, Trust, judge};
 use naulon_statement::{
     Detached, Digest, PublicKey, Statement, Unverified, UnverifiedJoint, base64url_decode, base64url_encode,
 };
@@ -31,6 +31,7 @@ pub fn statement(bytes: &[u8]) {
         parses::<Header>(bytes),
         parses::<LogDecision>(bytes),
         parses::<OpenAccount>(bytes),
+        parses::<RefundRequest>(bytes),
     ];
     assert!(kinds.into_iter().filter(|parses| *parses).count() <= 1, "the same bytes are statements of two kinds");
 }

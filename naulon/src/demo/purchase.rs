@@ -17,7 +17,7 @@ use crate::clock::utc;
 use crate::identity;
 use crate::output::Output;
 use crate::parties::folder::random;
-use crate::parties::wallet_room::{Room, Went};
+use crate::parties::wallet::room::{Room, Went};
 
 /// How large the file is that is bought.
 const GOODS_LEN: usize = 200_000;

@@ -26,7 +26,7 @@ use crate::output::Output;
 use crate::parties::brand_keys::BrandKeys;
 use crate::parties::folder::random;
 use crate::parties::serving::KnownAs;
-use crate::parties::wallet_room::{self, Room};
+use crate::parties::wallet::room::{self, Room};
 use crate::parties::{PartyFolder, bank_room, log, serving, shop_room};
 
 /// Few denominations, so that making their keys takes a moment only.
@@ -146,7 +146,7 @@ impl<'p> Town<'p> {
     /// Opens the wallet, on its clock.
     pub fn wallet(&self) -> anyhow::Result<Room> {
         let folder = self.place.folder("wallet");
-        let room = wallet_room::open(&folder, folder.settings()?, &passphrase()?, self.output)?;
+        let room = room::open(&folder, folder.settings()?, &passphrase()?, self.output)?;
         Ok(room.with_clock(clock_ahead(&self.ahead)))
     }
 
@@ -211,9 +211,9 @@ fn make_wallet(place: &Place, bank: &Identity, log: &Identity, shop: &Identity) 
         bank: bank.to_string(),
         logs: vec![log.to_string()],
         shops: vec![shop.to_string()],
-        ..wallet_room::settings_for(&bank.to_string())?
+        ..room::settings_for(&bank.to_string())?
     };
-    PartyFolder::create(&place.path("wallet"), |folder| wallet_room::make(folder, &settings, &passphrase()?))?;
+    PartyFolder::create(&place.path("wallet"), |folder| room::make(folder, &settings, &passphrase()?))?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use naulon_exchange::{
     AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Exchange, Header, Input, LogDecision, OpenAccount,
     Outcome, Output,
 };
-use naulon_purchase::{AuthorizationM, GoodsM, GoodsQ};
+use naulon_purchase::{AuthorizationM, GoodsM, GoodsQ, RefundRequest};
 use naulon_statement::{Detached, Digest, Statement, Unverified, UnverifiedJoint};
 
 use super::Found;
@@ -22,6 +22,7 @@ pub fn recognise(bytes: &[u8]) -> Option<Found> {
     let readers = [
         read::<GoodsM>,
         read::<GoodsQ>,
+        read::<RefundRequest>,
         read::<Header>,
         read::<AuthorizationB>,
         read::<AuthorizationM>,
@@ -94,6 +95,15 @@ impl Words for GoodsM {
 impl Words for GoodsQ {
     fn words(&self) -> Found {
         Found::new("goods_q: the buyer's signature over an offer (CD2)").with("offer", self.goods_m)
+    }
+}
+
+impl Words for RefundRequest {
+    fn words(&self) -> Found {
+        Found::new("refund request: a buyer asks for a refund into blinded messages")
+            .with("sale", self.sale)
+            .with("number", self.number)
+            .with("outputs", self.outputs.len())
     }
 }
 

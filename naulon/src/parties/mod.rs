@@ -17,15 +17,7 @@ pub mod serving;
 mod shop;
 pub mod shop_room;
 mod upkeep;
-mod wallet;
-mod wallet_care;
-mod wallet_evidence;
-mod wallet_fetch;
-mod wallet_lines;
-mod wallet_order;
-mod wallet_receipts;
-mod wallet_restore;
-pub mod wallet_room;
+pub mod wallet;
 mod witness;
 
 use std::path::Path;

@@ -13,6 +13,8 @@ mod refunds;
 mod renewal;
 mod replies;
 mod restore;
+mod rows;
+mod tokens;
 mod views;
 
 pub use brands::{Accepted, BrandRefusal};
@@ -23,18 +25,18 @@ pub use privacy::{FEW_ISSUED, MANY_ISSUED, Privacy, PrivacyLevel, PrivacyReason}
 pub use purchases::{BuyOptions, DEFAULT_LOCK, MAX_FETCHES};
 pub use renewal::{Countdown, RENEWAL_WINDOW};
 pub use restore::{Found, Question, Restored, Taken};
+use rows::read_operation;
 pub(crate) use views::PAYING;
 pub use views::{Balance, Entry, TokenEntry};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use naulon_blind::{Brand, KnownBrand};
-use naulon_durable::{Retry, StoreError};
+use naulon_blind::KnownBrand;
+use naulon_durable::StoreError;
+use naulon_exchange::Output;
 use naulon_exchange::register::{DaySummary, RegisterEntry, RegisterMemory};
-use naulon_exchange::{Exchange, Input, Output};
-use naulon_money::{Amount, Grid};
-use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp, Unverified, cbor, derive_secret};
+use naulon_statement::{Digest, PublicKey, SecretKey, Timestamp, derive_secret};
 use naulon_wire::{AnyReply, Ask, CallError, Circuit};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -45,7 +47,7 @@ use crate::event::{Event, Watch};
 use crate::goods::GoodsDir;
 use crate::operation::{End, Ended, Operation, OperationId, Planned, Work};
 use crate::peers::{BankTerms, Peers};
-use crate::restoring::{GAP_LIMIT, Restoring};
+use crate::restoring::Restoring;
 use crate::seed::Seed;
 use crate::store::{Kind, WalletStore, Write};
 use crate::token::{Held, TokenState};
@@ -313,128 +315,6 @@ impl<S: WalletStore> Wallet<S> {
         self.commit(changes)
     }
 
-    fn load(&mut self) -> Result<(), WalletError> {
-        for (key, value) in self.store.list(Kind::Bank)? {
-            let bank = PublicKey(fixed(&key, "bank")?);
-            self.terms.insert(bank, cbor::from_slice(&value).map_err(|_| WalletError::Damaged("bank"))?);
-        }
-        for (key, value) in self.store.list(Kind::Register)? {
-            let bank = PublicKey(fixed(&key, "register")?);
-            self.registers.insert(bank, cbor::from_slice(&value).map_err(|_| WalletError::Damaged("register"))?);
-        }
-        for (key, value) in self.store.list(Kind::Tree)? {
-            let note = String::from_utf8(value).map_err(|_| WalletError::Damaged("tree"))?;
-            self.trees.insert(PublicKey(fixed(&key, "tree")?), note);
-        }
-        for (_, value) in self.store.list(Kind::Brand)? {
-            let signed = Unverified::<Brand>::parse(&value).map_err(|_| WalletError::Damaged("brand"))?;
-            let known = KnownBrand::new(signed.from_own_store().into_body());
-            let known = known.map_err(|_| WalletError::Damaged("brand"))?;
-            self.brands.insert(Digest(*known.key_id()), Arc::new(known));
-        }
-        for (key, value) in self.store.list(Kind::Index)? {
-            let next = u32::from_be_bytes(fixed(&value, "index")?);
-            self.indices.insert(Digest(fixed(&key, "index")?), next);
-        }
-        for (key, value) in self.store.list(Kind::Known)? {
-            let next = u32::from_be_bytes(fixed(&value, "index")?);
-            self.known.insert(Digest(fixed(&key, "index")?), next);
-        }
-        self.restoring = Restoring::read(self.store.list(Kind::Restoring)?)?;
-        for (key, value) in self.store.list(Kind::Key)? {
-            let next = u32::from_be_bytes(fixed(&value, "key")?);
-            self.keys.insert(PublicKey(fixed(&key, "key")?), next);
-        }
-        for (_, value) in self.store.list(Kind::Token)? {
-            let held: Held = cbor::from_slice(&value).map_err(|_| WalletError::Damaged("token"))?;
-            self.tokens.insert(held.q(), held);
-        }
-        for (key, value) in self.store.list(Kind::Operation)? {
-            let operation = read_operation(&key, &value)?;
-            self.operations.insert(operation.id, operation);
-        }
-        Ok(())
-    }
-
-    /// An operation that has ended.
-    fn past(&mut self, op: OperationId) -> Result<Option<Operation>, WalletError> {
-        let key = op.0.to_be_bytes();
-        let row = self.store.load(Kind::Past, &key)?;
-        row.map(|row| read_operation(&key, &row)).transpose()
-    }
-
-    fn check_usable(&self) -> Result<(), WalletError> {
-        if self.lost { Err(WalletError::Reopen) } else { Ok(()) }
-    }
-
-    /// As [`check_usable`](Self::check_usable), for what begins something.
-    fn check_whole(&self) -> Result<(), WalletError> {
-        self.check_usable()?;
-        if self.restoring.is_some() { Err(WalletError::Restoring) } else { Ok(()) }
-    }
-
-    /// Writes the changes in one transaction, and then makes them in memory.
-    fn commit(&mut self, changes: Vec<Change>) -> Result<(), WalletError> {
-        let writes: Vec<Write> = changes.iter().flat_map(Change::writes).collect();
-        if let Err(error) = self.store.commit(&writes) {
-            self.lost = error.retry() == Retry::AfterReopening;
-            return Err(error.into());
-        }
-        for change in changes {
-            match change {
-                Change::Counter(next) => self.next = next,
-                Change::Terms(bank, terms) => {
-                    self.terms.insert(bank, terms);
-                }
-                Change::Register(bank, memory) => {
-                    self.registers.insert(bank, memory);
-                }
-                Change::Tree(log, note) => {
-                    self.trees.insert(log, note);
-                }
-                Change::Brand(_, known) => {
-                    self.brands.insert(Digest(*known.key_id()), known);
-                }
-                Change::Index(brand, next) => {
-                    self.indices.insert(brand, next);
-                }
-                Change::Key(bank, next) => {
-                    self.keys.insert(bank, next);
-                }
-                Change::Token(held) => {
-                    self.tokens.insert(held.q(), held);
-                }
-                Change::Gone(q) => {
-                    self.tokens.remove(&q);
-                }
-                Change::Operation(operation) if operation.ended.is_some() => {
-                    self.operations.remove(&operation.id);
-                    self.tracks.remove(&operation.id);
-                }
-                Change::Operation(operation) => {
-                    self.operations.insert(operation.id, *operation);
-                }
-                Change::Discarded(_) => {}
-                Change::Known(brand, next) => {
-                    self.known.insert(brand, next);
-                }
-                Change::Restore(row) => self.restoring = Some(Restoring::new(row)),
-                Change::Probe(brand, index, probe) => {
-                    if let Some(restoring) = &mut self.restoring {
-                        restoring.note(brand, index, probe);
-                    }
-                }
-                Change::Found(a, record) => {
-                    if let Some(restoring) = &mut self.restoring {
-                        restoring.found.insert(a, *record);
-                    }
-                }
-                Change::Restored(_) => self.restoring = None,
-            }
-        }
-        Ok(())
-    }
-
     /// Writes an operation as ended; tokens that are still set aside for it are free again. The events are told then.
     fn end(
         &mut self,
@@ -512,152 +392,9 @@ impl<S: WalletStore> Wallet<S> {
         let operation = Operation { id, bank, circuit, begun, work, ended: None };
         (id, vec![Change::Counter(self.next.saturating_add(1)), Change::Operation(Box::new(operation))])
     }
-
-    /// Plans blinded outputs of these values under the current brands.
-    fn plan(&self, bank: &PublicKey, values: &[Amount], keys: Keys, now: Timestamp) -> Result<Plan, WalletError> {
-        // The key counts as used once tokens of it are here: so keys are used without a gap, and found again.
-        let next_key = self.keys.get(bank).copied().unwrap_or_default();
-        let key = (keys == Keys::Shared).then_some(next_key);
-        let current = self.current_brands(bank, now);
-        let mut indices: BTreeMap<Digest, u32> = BTreeMap::new();
-        let mut outputs = Vec::with_capacity(values.len());
-        let mut planned = Vec::with_capacity(values.len());
-        for value in values {
-            let known = current.get(value).ok_or(WalletError::NoTerms)?;
-            let brand = Digest(*known.key_id());
-            let stored = self.indices.get(&brand).copied().unwrap_or_default();
-            if stored.saturating_sub(self.known.get(&brand).copied().unwrap_or_default()) >= GAP_LIMIT {
-                return Err(WalletError::IndexGap);
-            }
-            let next = indices.entry(brand).or_insert(stored);
-            // An index whose numbers cannot be blinded (one in 2^1000) is left out.
-            let (output, index) = loop {
-                let index = *next;
-                *next = next.checked_add(1).ok_or(WalletError::IndicesUsedUp)?;
-                if let Some(message) = self.blind(known, Planned { brand, index, key }) {
-                    break (Output::Blinded { brand, message: message.0 }, index);
-                }
-            };
-            outputs.push(output);
-            planned.push(Planned { brand, index, key });
-        }
-        let changes = indices.into_iter().map(|(brand, next)| Change::Index(brand, next)).collect();
-        Ok(Plan { outputs, planned, changes })
-    }
-
-    fn blind(
-        &self,
-        known: &KnownBrand,
-        planned: Planned,
-    ) -> Option<(naulon_blind::BlindedMessage, naulon_blind::Unblinder)> {
-        let secrets = self.seed.token(&planned.brand, planned.index);
-        let input = known.token_input(self.nonce(known, &planned));
-        self.blinding.blind(known.issuer_key(), &input, &secrets).ok()
-    }
-
-    /// The nonce of a token: its key Q, or what stands for the key that it shares and its serial number.
-    fn nonce(&self, known: &KnownBrand, planned: &Planned) -> [u8; 32] {
-        let Planned { brand, index, key } = planned;
-        match key {
-            None => self.seed.token(brand, *index).secret_key().public().0,
-            Some(key) => self.seed.reused_key(&known.brand().bank, brand, *index, *key).nonce(),
-        }
-    }
-
-    /// The tokens of the bank's blind signatures; none if one of them does not hold, or their number is not right.
-    fn unblind(&self, outputs: &[Planned], signatures: &[naulon_blind::BlindSignature]) -> Option<Vec<Held>> {
-        if outputs.len() != signatures.len() {
-            return None;
-        }
-        let tokens = outputs.iter().zip(signatures).map(|(planned, signature)| {
-            let known = self.brands.get(&planned.brand)?;
-            let (_, unblinder) = self.blind(known, *planned)?;
-            let token = known
-                .token_input(self.nonce(known, planned))
-                .finalize(known.issuer_key(), signature, &unblinder)
-                .ok()?;
-            Some(Held { token, index: planned.index, state: TokenState::Free, key: planned.key, left: None })
-        });
-        tokens.collect()
-    }
-
-    /// What follows for the known indices from tokens that the bank has delivered.
-    fn known_by(&self, tokens: &[Held]) -> Vec<Change> {
-        let mut highest: BTreeMap<Digest, u32> = BTreeMap::new();
-        for held in tokens {
-            let next = highest.entry(held.brand()).or_default();
-            *next = (*next).max(held.index.saturating_add(1));
-        }
-        highest.retain(|brand, next| self.known.get(brand).is_none_or(|known| known < next));
-        let mut changes: Vec<Change> = highest.into_iter().map(|(brand, next)| Change::Known(brand, next)).collect();
-        let shared = tokens.iter().filter_map(|held| {
-            let bank = self.brands.get(&held.brand())?.brand().bank;
-            Some((bank, held.key?.saturating_add(1)))
-        });
-        for (bank, next) in shared.collect::<BTreeSet<_>>() {
-            if self.keys.get(&bank).is_none_or(|known| *known < next) {
-                changes.push(Change::Key(bank, next));
-            }
-        }
-        changes
-    }
-
-    /// Signs an exchange with the keys of its tokens and, if an account gives money, with the account's.
-    fn sign(&self, exchange: Exchange, inputs: &[Held], account: bool) -> Joint<Exchange> {
-        let bank = exchange.bank;
-        let mut keys: Vec<SecretKey> = inputs.iter().map(|held| self.spending_key(&bank, held)).collect();
-        if account {
-            keys.push(self.account_key(&bank));
-        }
-        Joint::sign(exchange, &keys)
-    }
-
-    fn spending_key(&self, bank: &PublicKey, held: &Held) -> SecretKey {
-        self.seed.spending_key(bank, &held.brand(), held.index, held.key)
-    }
-
-    /// The input that gives up this much of a token; or all of it, which of one that is spent in parts is what is left.
-    fn input(&self, bank: &PublicKey, held: &Held, part: Option<Amount>) -> Input {
-        let key = held.key.map(|key| self.seed.reused_key(bank, &held.brand(), held.index, key));
-        Input::Token { token: held.token, key, part: part.or(held.left) }
-    }
-
-    fn worth(&self, held: &Held) -> Amount {
-        if let Some(left) = held.left {
-            return left;
-        }
-        self.brands.get(&held.brand()).map_or(Amount::ZERO, |known| known.brand().denomination)
-    }
-
-    fn sum<'a>(&self, tokens: impl IntoIterator<Item = &'a Held>) -> Amount {
-        Amount::checked_sum(tokens.into_iter().map(|held| self.worth(held))).unwrap_or(Amount::MAX)
-    }
-
-    /// The brands that the bank issues now, by denomination.
-    fn current_brands(&self, bank: &PublicKey, now: Timestamp) -> BTreeMap<Amount, Arc<KnownBrand>> {
-        let currency = self.terms.get(bank).map(|terms| &terms.currency);
-        let of_bank = self.brands.values().filter(|known| {
-            known.brand().bank == *bank && Some(&known.brand().currency) == currency && known.issues_at(now)
-        });
-        of_bank.map(|known| (known.brand().denomination, known.clone())).collect()
-    }
-
-    /// The denominations that the bank issues now; none if it issues nothing.
-    fn grid(&self, bank: &PublicKey, now: Timestamp) -> Option<Grid> {
-        Grid::new(self.current_brands(bank, now).into_keys()).ok()
-    }
 }
 
 /// A circuit of its own for an operation that must not be linked to the account.
 fn anonymous(operation: &Operation) -> Circuit {
     Circuit::Anonymous(operation.circuit)
-}
-
-fn read_operation(key: &[u8], row: &[u8]) -> Result<Operation, WalletError> {
-    let id = OperationId(u64::from_be_bytes(fixed(key, "operation")?));
-    Operation::from_row(id, row).map_err(|_| WalletError::Damaged("operation"))
-}
-
-fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], WalletError> {
-    bytes.try_into().map_err(|_| WalletError::Damaged(what))
 }

@@ -1,15 +1,50 @@
-//! What convicts others, in files for `naulon verify`.
+//! `naulon wallet evidence`, and what convicts others as it is met: files for `naulon verify`.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::Args;
 use naulon_statement::Digest;
-use naulon_wallet::KeptEvidence;
+use naulon_wallet::{KeptEvidence, OperationId};
 use naulon_wire::{EvidenceFile, LogEvidenceFile, RegisterEvidenceFile};
 
-use crate::output;
+use super::Folder;
+use super::room::Room;
+use crate::exit::Exit;
+use crate::output::{self, Output};
+
+/// `naulon wallet evidence`
+#[derive(Debug, Args)]
+pub struct Evidence {
+    /// The purchase, by the number that `naulon wallet history` shows.
+    pub(super) operation: u64,
+    /// Where the evidence goes.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+    #[command(flatten)]
+    pub(super) folder: Folder,
+}
+
+impl Evidence {
+    pub(super) fn run(&self, room: &mut Room, output: Output) -> anyhow::Result<Exit> {
+        let evidence = room.wallet().evidence(OperationId(self.operation))?;
+        // It names what was bought and by which tokens: nobody else's business.
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.out)
+            .with_context(|| format!("{}", self.out.display()))?;
+        file.write_all(EvidenceFile::write(&evidence).as_bytes())?;
+        output.result(&serde_json::json!({ "evidence": self.out }), |_| {
+            format!("evidence is in {}", self.out.display())
+        })?;
+        Ok(Exit::Ok)
+    }
+}
 
 /// Puts evidence into a folder, and says so. The same evidence is one file.
 pub fn keep(folder: &Path, evidence: &KeptEvidence) -> anyhow::Result<()> {

@@ -10,14 +10,17 @@ use naulon_wire::payment::{self, Challenge, Charge};
 use naulon_wire::shop::item_of_url;
 use naulon_wire::{Address, CallError, Circuit, Clients, ShopCall};
 
-use super::wallet::{Buy, Folder, learn_shop, report};
-use super::wallet_care::Care;
-use super::wallet_room::{self, Room};
-use super::{folder, serving};
+use super::Folder;
+use super::buying::Buy;
+use super::care::Care;
+use super::init::learn_shop;
+use super::room::{self, Room};
+use super::under_way::report;
 use crate::clock::now;
 use crate::exit::{Ends, Exit};
 use crate::identity::{Identity, Role};
 use crate::output::Output;
+use crate::parties::{folder, serving};
 use crate::passphrase::PassphraseFrom;
 
 /// `naulon wallet fetch`
@@ -129,7 +132,7 @@ impl What {
         let known = crate::identity::pinned(&settings.shops, Role::Shop, "shops")?;
         let there = known.iter().find(|shop| shop.url == server);
         let address = there.map_or_else(|| Ok(Address::new(server)), Identity::address)?;
-        let charge = price(&wallet_room::clients(&settings)?, address, &item).await?;
+        let charge = price(&room::clients(&settings)?, address, &item).await?;
         ensure!(charge.item == item, "the shop names another item than the URL: {}", charge.item);
         if let Some(most) = self.max_price {
             let too_dear = || format!("it costs {} {}, which is more than {most}", charge.amount, charge.currency);
@@ -163,7 +166,7 @@ impl What {
     }
 
     fn open(&self, passphrase: &PassphraseFrom, output: Output) -> anyhow::Result<Room> {
-        wallet_room::open(&self.folder.party(), self.folder.settings()?, &passphrase.open("the wallet")?, output)
+        room::open(&self.folder.party(), self.folder.settings()?, &passphrase.open("the wallet")?, output)
     }
 
     /// The purchase of this that is under way, or a new one. Either way it is paid at the item's own path.

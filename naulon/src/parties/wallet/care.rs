@@ -11,8 +11,8 @@ use naulon_wallet::{BuyOptions, Countdown, Keys, OperationId, Privacy, PrivacyLe
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::wallet::Folder;
-use super::wallet_room::{Room, Went};
+use super::Folder;
+use super::room::{Room, Went};
 use crate::clock::now;
 use crate::exit::{Ends, Exit};
 use crate::identity::Identity;
@@ -129,7 +129,7 @@ impl Renew {
         let (bank, patience) = (room.bank.key, self.folder.patience());
         let mut renewed = 0u64;
         loop {
-            let entropy = super::folder::random::<32>()?;
+            let entropy = crate::parties::folder::random::<32>()?;
             let begun = match self.all {
                 true => room.wallet().renew_now(bank, room.now(), &entropy)?,
                 false => room.wallet().renew(bank, room.now(), &entropy)?,
@@ -180,18 +180,18 @@ impl Float {
         let free = room.wallet().balance().get(&bank).map_or(Amount::ZERO, |balance| balance.free);
         if let Some(missing) = self.amount.checked_sub(free).filter(|missing| !missing.is_zero()) {
             keep_apart(room, true, self.wait, output).await?;
-            let entropy = super::folder::random::<32>()?;
+            let entropy = crate::parties::folder::random::<32>()?;
             let op = room.wallet().withdraw(bank, missing, now(), &entropy)?;
             if room.see_through(Some(op), self.folder.patience()).await? == Went::Stuck {
                 return Ok(op);
             }
             let ended = room.wallet().operation(op, now())?.context("the operation is gone")?;
-            if super::wallet_lines::exit_of(&ended) != Exit::Ok {
+            if super::lines::exit_of(&ended) != Exit::Ok {
                 return Ok(op);
             }
         }
         keep_apart(room, false, self.wait, output).await?;
-        let entropy = super::folder::random::<32>()?;
+        let entropy = crate::parties::folder::random::<32>()?;
         Ok(room.wallet().refresh_with(bank, Keys::Own, now(), &entropy)?)
     }
 }
@@ -207,7 +207,7 @@ pub async fn renew_due(room: &mut Room) -> anyhow::Result<()> {
     let until = Instant::now() + RENEWING;
     let failed = match room.describe().await {
         Ok(()) => loop {
-            let entropy = super::folder::random::<32>()?;
+            let entropy = crate::parties::folder::random::<32>()?;
             let begun = room.wallet().renew(bank, at, &entropy);
             match begun {
                 Ok(Some(op)) if Instant::now() < until => {
@@ -239,7 +239,7 @@ pub async fn keep_apart(room: &Room, names_account: bool, wait: Waiting, output:
     if wait.no_wait || room.settings.wait.0.0 == 0 {
         return Ok(false);
     }
-    let entropy = super::folder::random::<32>()?;
+    let entropy = crate::parties::folder::random::<32>()?;
     let wait = room.wallet().apart(names_account, room.settings.wait.0, room.now(), &entropy)?;
     if wait.0 > 0 {
         let shown = output.waiting(APART);
@@ -263,7 +263,7 @@ pub async fn before_paying(
     let mut refreshed = false;
     if room.settings.refresh_first && !care.despite_warnings && privacy.is_straight() {
         keep_apart(room, false, care.wait, output).await?;
-        let entropy = super::folder::random::<32>()?;
+        let entropy = crate::parties::folder::random::<32>()?;
         let op = room.wallet().refresh(room.bank.key, now(), &entropy)?;
         if room.see_through(Some(op), patience).await? == Went::Stuck {
             let why = room.why_stuck().unwrap_or("nothing moves").to_owned();

@@ -6,8 +6,8 @@ use naulon_blind::TokenRequest;
 use naulon_statement::{Digest, base64url_decode};
 use naulon_wire::IssueOrder;
 
-use super::wallet::Folder;
-use super::wallet_room::Room;
+use super::Folder;
+use super::room::Room;
 use crate::exit::Exit;
 use crate::output::Output;
 

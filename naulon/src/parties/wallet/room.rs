@@ -23,11 +23,12 @@ use naulon_wallet::{
 use naulon_wire::{Address, CallError, Clients, Item, Proxy};
 use tokio::time::Instant;
 
-use super::folder::random;
-use super::{PartyFolder, wallet_evidence};
+use super::evidence;
 use crate::config::{Span, WalletSettings};
 use crate::identity::{self, Identity, Role};
 use crate::output::{self, Output, Unit};
+use crate::parties::PartyFolder;
+use crate::parties::folder::random;
 
 const STORE_FILE: &str = "wallet.sqlite";
 /// The folder of what convicts others.
@@ -166,7 +167,7 @@ impl Room {
     /// Writes down what convicts others, where the wallet has met it.
     fn keep_evidence(&self) -> anyhow::Result<()> {
         let kept = self.wallet().kept_evidence();
-        kept.iter().try_for_each(|evidence| wallet_evidence::keep(&self.evidence, evidence))
+        kept.iter().try_for_each(|evidence| evidence::keep(&self.evidence, evidence))
     }
 
     /// Sees one operation through, or all; gives up for now when nothing has moved for as long as `patience`.

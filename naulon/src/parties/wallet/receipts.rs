@@ -4,15 +4,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::Args;
 use naulon_exchange::register::{Receipt, RegisterEvidence, Side, Verdict};
 use naulon_statement::{Unverified, cbor};
 use naulon_wallet::OperationId;
 use naulon_wire::RegisterEvidenceFile;
 use serde::Serialize;
 
-use super::wallet_room::Room;
+use super::Folder;
+use super::room::Room;
 use crate::exit::Exit;
 use crate::output::{self, Output};
+
+/// `naulon wallet receipts`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Before the day is over the bank gives its promise; ask again on a later day, and it must show that it has kept it. If it has not, the
+file convicts it: naulon verify FILE --trust BANK. Exit code 2 says so.")]
+pub struct Receipts {
+    /// The operation, by the number that `naulon wallet history` shows.
+    pub(super) operation: u64,
+    #[command(flatten)]
+    pub(super) folder: Folder,
+}
 
 /// The folder of receipts in the wallet's. They name tokens: nobody else's business.
 const FOLDER: &str = "receipts";

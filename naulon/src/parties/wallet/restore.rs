@@ -9,15 +9,15 @@ use clap::{Args, Subcommand};
 use naulon_wallet::{GAP_LIMIT, Restored, Words};
 use zeroize::Zeroizing;
 
-use super::PartyFolder;
-use super::wallet::{Folder, with_proxy};
-use super::wallet_lines::line;
-use super::wallet_room::{self, Room, Went};
+use super::lines::line;
+use super::room::{self, Room, Went};
+use super::{Folder, with_proxy};
 use crate::clock::now;
 use crate::config::{SETTINGS_FILE, Span, WalletSettings};
 use crate::exit::Exit;
 use crate::identity::{self, Identity, Role};
 use crate::output::{self, Output};
+use crate::parties::PartyFolder;
 use crate::passphrase::PassphraseFrom;
 
 /// How long each round of a restoration's questions takes, if the person says nothing else.
@@ -132,15 +132,15 @@ impl Restore {
             let words = self.asking.words()?;
             let passphrase = passphrase.create("the wallet")?;
             PartyFolder::create(self.folder.dir(), |folder| {
-                wallet_room::make_to_restore(folder, &settings, &passphrase, &words, self.asking.gap)
+                room::make_to_restore(folder, &settings, &passphrase, &words, self.asking.gap)
             })?;
             passphrase
         };
-        let mut room = wallet_room::open(&self.folder.party(), self.folder.settings()?, &passphrase, output)?;
+        let mut room = room::open(&self.folder.party(), self.folder.settings()?, &passphrase, output)?;
         let is_restoring = room.wallet().is_restoring();
         ensure!(is_restoring, "{} has a whole wallet; name another folder by --dir", self.folder.dir().display());
         self.asking.warn();
-        super::serving::runtime()?.block_on(self.run_in(&mut room, output))
+        crate::parties::serving::runtime()?.block_on(self.run_in(&mut room, output))
     }
 
     async fn run_in(&self, room: &mut Room, output: Output) -> anyhow::Result<Exit> {
@@ -157,7 +157,7 @@ impl Restore {
             let mut text = told(&restored);
             if !purchases.is_empty() {
                 text.push_str("\n\n");
-                text.push_str(&super::wallet_lines::listing(&purchases));
+                text.push_str(&super::lines::listing(&purchases));
             }
             text
         })?;
@@ -176,7 +176,7 @@ impl Restore {
             bank: Identity::find(bank, Role::Bank)?.to_string(),
             logs: identity::lines_of(&self.log, Role::Log)?,
             shops: identity::lines_of(&self.shop, Role::Shop)?,
-            ..wallet_room::settings_for(bank)?
+            ..room::settings_for(bank)?
         };
         with_proxy(settings, self.folder.proxy())
     }
@@ -188,14 +188,14 @@ impl Verify {
         let settings = self.folder.settings()?;
         let words = self.asking.words()?;
         let passphrase = passphrase.open("the wallet")?;
-        let mut room = wallet_room::open(&self.folder.party(), settings, &passphrase, output)?;
+        let mut room = room::open(&self.folder.party(), settings, &passphrase, output)?;
         if !room.wallet().is_of(&words.seed()) {
             let report = serde_json::json!({ "words": false, "same": false });
             output.result(&report, |_| "these are 24 words, but another wallet's".to_owned())?;
             return Ok(Exit::Failed);
         }
         self.asking.warn();
-        super::serving::runtime()?.block_on(self.run_in(&mut room, &words, output))
+        crate::parties::serving::runtime()?.block_on(self.run_in(&mut room, &words, output))
     }
 
     async fn run_in(&self, room: &mut Room, words: &Words, output: Output) -> anyhow::Result<Exit> {
