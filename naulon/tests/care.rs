@@ -92,8 +92,8 @@ fn the_meter_counts_by_the_register_and_refuses_rare_brands() {
     assert_eq!(&all[all.len() - 3..], ["withdraw", "withdraw", "refresh"]);
     house.done(&["wallet", "buy", "poem.txt"]);
     assert_eq!(kinds(&house).last().map(String::as_str), Some("purchase"), "they were fresh already");
+    house.done(&["wallet", "deposit", "--no-wait"]);
     house.done(&["wallet", "withdraw", "10", "--no-wait"]);
-    house.done(&["wallet", "deposit", "11", "--no-wait"]);
     house.done(&["wallet", "buy", "poem.txt"]);
     let all = kinds(&house);
     assert_eq!(&all[all.len() - 2..], ["refresh", "purchase"]);

@@ -34,7 +34,7 @@ fn a_bank_with_two_registers_convicts_itself_in_the_wallets_folder() {
     assert!(refused.error.contains("not to be trusted any more"), "{}", refused.error);
 
     let files: Vec<_> = std::fs::read_dir(house.path("wallet/evidence")).expect("a folder").flatten().collect();
-    assert_eq!(files.len(), 1, "the same evidence is one file");
+    assert_eq!(files.len(), 1, "the same finding is one file");
     let file = files[0].path();
     let file = file.to_str().expect("a path");
     let judged = house.run(&["verify", file, "--trust", "bank"]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use naulon_blind::{Brand, KnownBrand};
 use naulon_exchange::register::RegisterMemory;
 use naulon_exchange::{RequestId, UnverifiedRecord};
-use naulon_statement::{Digest, PublicKey, Signed, cbor};
+use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
 
 use crate::operation::{Operation, OperationId};
 use crate::peers::BankTerms;
@@ -26,6 +26,8 @@ pub(crate) enum Change {
     Register(PublicKey, RegisterMemory),
     /// The newest checkpoint of a log that came with a decision.
     Tree(PublicKey, String),
+    /// The account is named by what is no operation.
+    Named(Timestamp),
     /// A brand that was accepted.
     Brand(Signed<Brand>, Arc<KnownBrand>),
     /// The next index of a brand.
@@ -61,6 +63,7 @@ impl Change {
             Change::Terms(bank, terms) => put(Kind::Bank, bank.as_bytes(), cbor::to_vec(terms)),
             Change::Register(bank, memory) => put(Kind::Register, bank.as_bytes(), cbor::to_vec(memory)),
             Change::Tree(log, note) => put(Kind::Tree, log.as_bytes(), note.clone().into_bytes()),
+            Change::Named(at) => put(Kind::Named, ONLY, at.0.to_be_bytes().to_vec()),
             Change::Brand(signed, known) => put(Kind::Brand, known.key_id(), signed.bytes().to_vec()),
             Change::Index(brand, next) => put(Kind::Index, brand.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Key(bank, next) => put(Kind::Key, bank.as_bytes(), next.to_be_bytes().to_vec()),

@@ -33,6 +33,8 @@ pub enum Kind {
     Register = 10,
     /// The newest checkpoint of a log that came with a decision, by the log's key.
     Tree = 11,
+    /// When the account was last named by what is no operation: its balance asked for, say; one row.
+    Named = 12,
     /// How far the bank certainly knows a brand's indices, by token key id.
     Known = 16,
     /// What a restoration has found out so far; gone when it is done.
@@ -41,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Seed,
         Kind::Counter,
         Kind::Bank,
@@ -53,6 +55,7 @@ impl Kind {
         Kind::Key,
         Kind::Register,
         Kind::Tree,
+        Kind::Named,
         Kind::Known,
         Kind::Restoring,
     ];

@@ -88,6 +88,8 @@ pub struct Wallet<S: WalletStore> {
     tracks: BTreeMap<OperationId, Track>,
     /// The newest checkpoint of each log that came with a decision.
     trees: BTreeMap<PublicKey, String>,
+    /// When the account was last named by what is no operation.
+    named: Option<Timestamp>,
     /// Evidence that was found, until somebody takes it.
     kept: Vec<KeptEvidence>,
     events: Vec<(OperationId, Event)>,
@@ -166,6 +168,7 @@ impl<S: WalletStore> Wallet<S> {
             operations: BTreeMap::new(),
             tracks: BTreeMap::new(),
             trees: BTreeMap::new(),
+            named: None,
             kept: Vec::new(),
             events: Vec::new(),
             watch: None,

@@ -123,7 +123,7 @@ fn time_amount_and_number_tell_and_refreshing_helps() {
 fn what_names_the_account_and_what_does_not_are_kept_apart() {
     let mut world = World::new();
     let (store, goods) = (MemoryStore::new(Faults::none()), MemoryGoods::new(Faults::none()));
-    let mut wallet = Wallet::create(store, &seed(), world.peers(), goods).expect("created");
+    let mut wallet = Wallet::create(store.clone(), &seed(), world.peers(), goods.clone()).expect("created");
     let most = Duration(HOUR);
     let entropy = world.entropy();
     assert_eq!(wallet.apart(false, most, world.now, &entropy), Ok(Duration(0)), "there was nothing yet");
@@ -144,6 +144,16 @@ fn what_names_the_account_and_what_does_not_are_kept_apart() {
     let later = Timestamp(world.now.0 + HOUR);
     assert_eq!(wallet.apart(false, most, later, &entropy), Ok(Duration(0)));
     assert_eq!(wallet.apart(false, Duration(0), world.now, &entropy), Ok(Duration(0)), "switched off");
+    // To ask for the balance names the account, too; that is remembered over a start.
+    wallet.balance_ask(world.bank.key.public(), later).expect("a question");
+    let mut wallet = Wallet::open(store, world.peers(), goods).expect("opened");
+    let waits: Vec<Duration> = (0..20)
+        .map(|_| {
+            let entropy = world.entropy();
+            wallet.apart(false, most, later, &entropy).expect("drawn")
+        })
+        .collect();
+    assert!(waits.iter().any(|wait| wait.0 > 0), "{waits:?}");
 }
 
 /// Sees through what renewing begins, and says how often it did.

@@ -7,7 +7,7 @@ mod world;
 
 use naulon_durable::StoreError;
 use naulon_durable::fault::{Faults, When};
-use naulon_exchange::{Exchange, Output, seal_signatures};
+use naulon_exchange::{Exchange, Input, Output, seal_signatures};
 use naulon_money::Amount;
 use naulon_statement::{BoxSecretKey, Joint, SecretKey, Signed, Timestamp, Unverified};
 use naulon_wallet::*;
@@ -119,6 +119,13 @@ fn a_restored_wallet_has_its_refunds_and_takes_the_next() {
     }
 }
 
+fn set_amount(exchange: &mut Exchange, other: Amount) {
+    for input in &mut exchange.inputs {
+        let Input::Account { amount, .. } = input else { panic!("the shop's account") };
+        *amount = other;
+    }
+}
+
 /// What the shop signs must be what it granted, and what the bank seals must open and hold.
 #[test]
 fn answers_that_do_not_hold_change_nothing() {
@@ -130,13 +137,14 @@ fn answers_that_do_not_hold_change_nothing() {
     step(&mut world, &mut wallet, op, |_, answer| answer);
     let shop = SecretKey::from_seed(&[3; 32]);
     type Meddle<'a> = &'a dyn Fn(&mut Exchange);
-    let lies: [(Meddle, &SecretKey); 6] = [
+    let lies: [(Meddle, &SecretKey); 7] = [
         (&|_| (), &SecretKey::from_seed(&[77; 32])),
         (&|exchange| exchange.seal_to = None, &shop),
         (&|exchange| exchange.seal_to = Some(BoxSecretKey::from_seed(&[1; 32]).public()), &shop),
         (&|exchange| exchange.outputs.reverse(), &shop),
         (&|exchange| exchange.outputs.truncate(0), &shop),
         (&|exchange| exchange.inputs.push(exchange.inputs[0].clone()), &shop),
+        (&|exchange| set_amount(exchange, eur("3")), &shop),
     ];
     for (nth, (change, key)) in lies.into_iter().enumerate() {
         let events = step(&mut world, &mut wallet, op, |_, answer| match answer {

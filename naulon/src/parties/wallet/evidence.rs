@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use naulon_exchange::register::RegisterEvidence;
+use naulon_purchase::LogEvidence;
 use naulon_statement::Digest;
 use naulon_wallet::{KeptEvidence, OperationId};
 use naulon_wire::{EvidenceFile, LogEvidenceFile, RegisterEvidenceFile};
@@ -46,14 +48,21 @@ impl Evidence {
     }
 }
 
-/// Puts evidence into a folder, and says so. The same evidence is one file.
+/// Puts evidence into a folder, and says so. The same finding is one file.
 pub fn keep(folder: &Path, evidence: &KeptEvidence) -> anyhow::Result<()> {
     let (about, text) = match evidence {
         KeptEvidence::Register(evidence) => ("register", RegisterEvidenceFile::write(evidence)),
         KeptEvidence::Promise(evidence) => ("promise", EvidenceFile::write(evidence)),
         KeptEvidence::Log(evidence) => ("log", LogEvidenceFile::write(evidence)),
     };
-    let name: String = Digest::of(&[text.as_bytes()]).to_string().chars().take(16).collect();
+    // Who shows another tree goes on with it: all that contradicts one checkpoint is one finding.
+    let seen = match evidence {
+        KeptEvidence::Register(RegisterEvidence { checkpoints, .. })
+        | KeptEvidence::Log(LogEvidence { checkpoints, .. }) => checkpoints.first(),
+        KeptEvidence::Promise(_) => None,
+    };
+    let name = Digest::of(&[seen.unwrap_or(&text).as_bytes()]);
+    let name: String = name.to_string().chars().take(16).collect();
     let path = folder.join(format!("{about}-{name}.evidence.json"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     // A promise names what was bought and by which tokens: nobody else's business.

@@ -38,6 +38,8 @@ impl OrderToken {
         let request = TokenRequest::parse(&request).context("the request")?;
         let brand = brand_of(&self.brand)?;
         room.describe().await?;
+        let at = room.now();
+        room.wallet().account_named(at)?;
         let order: IssueOrder = room.wallet().order_token(&brand, &request)?;
         let report = serde_json::json!({ "brand": brand.to_string(), "authorization": order.authorization() });
         output.result(&report, |_| order.authorization())?;

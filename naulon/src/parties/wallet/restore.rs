@@ -50,6 +50,12 @@ pub struct Restore {
     /// The bank that keeps the account: its folder, identity file or naulon: line.
     #[arg(long)]
     bank: Option<String>,
+    /// A witness that watches the bank's register, as for `init`. May be given again.
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<String>,
+    /// How many of the witnesses must have seen the register; 0 means more than half.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    threshold: usize,
     /// A log that may decide on purchases. May be given again.
     #[arg(long, value_name = "LOG")]
     log: Vec<String>,
@@ -174,6 +180,8 @@ impl Restore {
         ensure!(!self.log.is_empty(), "name the logs by --log: without them nobody can say what became of purchases");
         let settings = WalletSettings {
             bank: Identity::find(bank, Role::Bank)?.to_string(),
+            witnesses: self.witness.clone(),
+            threshold: self.threshold,
             logs: identity::lines_of(&self.log, Role::Log)?,
             shops: identity::lines_of(&self.shop, Role::Shop)?,
             ..room::settings_for(bank)?

@@ -198,12 +198,14 @@ impl<S: WalletStore> Wallet<S> {
         self.begin_exchange(bank, currency, draft, now, entropy)
     }
 
-    /// The question for the account's balance. It changes nothing, so it is no operation: carry it and read the answer,
-    /// [`naulon_wire::BankReply::Balance`].
-    pub fn balance_ask(&self, bank: PublicKey, now: Timestamp) -> Result<Ask, WalletError> {
+    /// The question for the account's balance. It changes nothing at the bank, so it is no operation: carry it and read the
+    /// answer, [`naulon_wire::BankReply::Balance`]. The wallet takes note that the account is named now
+    /// ([`apart`](Self::apart)).
+    pub fn balance_ask(&mut self, bank: PublicKey, now: Timestamp) -> Result<Ask, WalletError> {
         if !self.peers.banks.contains_key(&bank) {
             return Err(WalletError::UnknownBank(bank));
         }
+        self.account_named(now)?;
         let key = self.account_key(&bank);
         let query = Signed::sign(&key, BalanceQuery { bank, account: key.public(), at: now });
         let call = AnyCall::Bank(BankCall::Balance(Unverified::from(&query)));

@@ -17,6 +17,7 @@ use naulon_wire::BankCall;
 
 use super::purchases::BuyOptions;
 use super::{Entropy, Wallet, read_operation};
+use crate::change::Change;
 use crate::error::WalletError;
 use crate::operation::{Exchanging, OperationId, OperationKind, Why, Work};
 use crate::store::{Kind, WalletStore};
@@ -182,7 +183,8 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<Duration, WalletError> {
         let history = self.history(now)?;
         let others = history.iter().filter(|entry| is_identified(entry.kind) != names_account);
-        let last = others.map(|entry| entry.ended.as_ref().map_or(now, |ended| ended.at)).max();
+        let last = others.map(|entry| entry.ended.as_ref().map_or(now, |ended| ended.at));
+        let last = last.chain(self.named.filter(|_| !names_account)).max();
         let mut drawn = [0; 8];
         derive_secret(entropy, &[b"naulon/wallet/apart"], &mut drawn);
         let wait = u64::from_be_bytes(drawn) % most.0.saturating_add(1);
@@ -202,6 +204,12 @@ impl<S: WalletStore> Wallet<S> {
         let grid = self.grid(&bank, now);
         let parts = options.keep_remainder || tokens.iter().any(|held| held.left.is_some());
         Ok(self.meter(&tokens, &origins, offer.price, grid.as_ref(), parts, now))
+    }
+
+    /// Takes note that the account is named now by what is no operation: an order of a token for another client, say.
+    pub fn account_named(&mut self, now: Timestamp) -> Result<(), WalletError> {
+        self.check_usable()?;
+        self.commit(vec![Change::Named(now)])
     }
 
     fn meter(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use naulon_blind::{Brand, KnownBrand};
 use naulon_durable::Retry;
-use naulon_statement::{Digest, PublicKey, Unverified, cbor};
+use naulon_statement::{Digest, PublicKey, Timestamp, Unverified, cbor};
 
 use super::Wallet;
 use crate::change::Change;
@@ -27,6 +27,9 @@ impl<S: WalletStore> Wallet<S> {
         for (key, value) in self.store.list(Kind::Tree)? {
             let note = String::from_utf8(value).map_err(|_| WalletError::Damaged("tree"))?;
             self.trees.insert(PublicKey(fixed(&key, "tree")?), note);
+        }
+        for (_, value) in self.store.list(Kind::Named)? {
+            self.named = Some(Timestamp(u64::from_be_bytes(fixed(&value, "named")?)));
         }
         for (_, value) in self.store.list(Kind::Brand)? {
             let signed = Unverified::<Brand>::parse(&value).map_err(|_| WalletError::Damaged("brand"))?;
@@ -94,6 +97,7 @@ impl<S: WalletStore> Wallet<S> {
                 Change::Tree(log, note) => {
                     self.trees.insert(log, note);
                 }
+                Change::Named(at) => self.named = Some(at),
                 Change::Brand(_, known) => {
                     self.brands.insert(Digest(*known.key_id()), known);
                 }
