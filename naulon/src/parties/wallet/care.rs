@@ -201,7 +201,14 @@ impl Float {
 pub async fn renew_due(room: &mut Room) -> anyhow::Result<()> {
     let (bank, at) = (room.bank.key, room.now());
     let is_due = |entry: &Countdown| entry.renewed_from <= at && at < entry.redeem_until;
-    if room.wallet().is_restoring() || !room.wallet().countdown(&bank).iter().any(is_due) {
+    let due: Vec<Countdown> = room.wallet().countdown(&bank).into_iter().filter(is_due).collect();
+    if room.wallet().is_restoring() || due.is_empty() {
+        return Ok(());
+    }
+    // Soon after a call that names the account it waits for another occasion, as long as there is a day for it.
+    let is_urgent = due.iter().any(|entry| entry.spend_until.since(at).0 < DAY);
+    let entropy = crate::parties::folder::random::<32>()?;
+    if !is_urgent && room.wallet().apart(false, room.settings.wait.0, at, &entropy)?.0 > 0 {
         return Ok(());
     }
     let until = Instant::now() + RENEWING;
