@@ -5,7 +5,7 @@ mod process;
 use std::path::Path;
 use std::process::Command;
 
-use process::{House, Server};
+use process::{House, Said, Server};
 
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
@@ -117,6 +117,69 @@ fn a_bank_whose_disk_is_full() {
     agrees(&house);
     assert_eq!(bank.stop(), Some(0));
     assert_eq!(servers.map(Server::stop), [Some(0); 2]);
+}
+
+/// Buys until it does not go through any more, and gives what was said then.
+fn buy_until_it_fails(house: &House) -> Said {
+    for _ in 0..60 {
+        let said = house.run(&["wallet", "buy", "note.txt", "--another", "--patience", "2s"]);
+        if said.code != Some(0) {
+            return said;
+        }
+    }
+    panic!("the limit is not reached")
+}
+
+/// The same for a log and for a shop: with room again what was begun is bought or free, and paid once.
+#[test]
+fn a_log_or_a_shop_whose_disk_is_full() {
+    for (role, full) in [("log", "the log stops deciding"), ("shop", "the shop stops")] {
+        let house = town();
+        let servers = house.open();
+        funded(&house);
+        house.done(&["wallet", "withdraw", "40"]);
+        let [log, bank, shop] = servers;
+        let (limited, other) = if role == "log" { (log, shop) } else { (shop, log) };
+        assert_eq!(limited.stop(), Some(0));
+        let limited = house.serve_limited(role, 128);
+        let failed = buy_until_it_fails(&house);
+        assert!(matches!(failed.code, Some(1 | 3 | 4)), "{role}: {failed:?}");
+        process::signal("-TERM", limited.id());
+        let (_, said) = limited.ended();
+        assert!(said.contains(full), "{role}: {said}");
+        let again = house.serve(role);
+        house.done(&["wallet", "resume"]);
+        let goods = house.done(&["wallet", "buy", "note.txt"]);
+        assert_eq!(goods["state"], "bought", "{role}: {goods}");
+        let history = house.done(&["wallet", "history"]);
+        let bought = history.to_string().matches("\"bought\"").count();
+        let books = agrees(&house);
+        assert_eq!(books["locked"], "0.00", "{role}: {books}");
+        let balance = house.done(&["wallet", "balance"]);
+        assert_eq!(balance["tokens"], format!("{}.00", 50 - bought), "{role}: {bought} {history}");
+        assert_eq!([again, other, bank].map(Server::stop), [Some(0); 3]);
+    }
+}
+
+/// A wallet that cannot write down what it is about to ask asks nothing.
+#[test]
+fn a_wallet_whose_disk_is_full() {
+    let house = town();
+    let servers = house.open();
+    funded(&house);
+    let failed = (0..60).find_map(|_| {
+        let said = house.run_limited(&["wallet", "buy", "note.txt", "--another", "--patience", "2s"], 24);
+        (said.code != Some(0)).then_some(said)
+    });
+    let failed = failed.expect("the limit is reached");
+    assert!(failed.error.contains("the store failed"), "{failed:?}");
+    house.done(&["wallet", "resume"]);
+    house.done(&["wallet", "buy", "note.txt", "--another"]);
+    let history = house.done(&["wallet", "history"]);
+    let bought = history.to_string().matches("\"bought\"").count();
+    assert_eq!(house.done(&["wallet", "balance"])["tokens"], format!("{}.00", 10 - bought), "{history}");
+    assert_eq!(agrees(&house)["locked"], "0.00");
+    assert_eq!(servers.map(Server::stop), [Some(0); 3]);
 }
 
 /// A wallet copied to two machines: both believe to hold the same tokens. What the first spends is spent, the second is told

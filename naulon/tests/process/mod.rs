@@ -110,7 +110,11 @@ impl House {
 
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str]) -> Said {
-        let output = self.start(args).wait_with_output().expect("ends");
+        House::said(self.start(args))
+    }
+
+    fn said(child: Child) -> Said {
+        let output = child.wait_with_output().expect("ends");
         let text = String::from_utf8(output.stdout).expect("text");
         let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let json = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
@@ -137,7 +141,16 @@ impl House {
     /// Starts a server under a limit on the size of every file that it writes, in KiB: what is beyond it fails to be
     /// written, as on a full disk.
     pub fn serve_limited(&self, role: &str, kib: u32) -> Server {
-        let plain = self.command(&[role, "serve"]);
+        House::ready(self.limited(&[role, "serve"], kib))
+    }
+
+    /// The same for a command that ends.
+    pub fn run_limited(&self, args: &[&str], kib: u32) -> Said {
+        House::said(House::started(self.limited(args, kib)))
+    }
+
+    fn limited(&self, args: &[&str], kib: u32) -> Command {
+        let plain = self.command(args);
         let mut limited = Command::new("bash");
         limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")]);
         limited.arg(plain.get_program()).args(plain.get_args()).current_dir(self.dir.path());
@@ -147,7 +160,7 @@ impl House {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        House::ready(limited)
+        limited
     }
 
     fn ready(command: Command) -> Server {
