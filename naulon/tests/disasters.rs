@@ -150,7 +150,7 @@ fn a_log_or_a_shop_whose_disk_is_full() {
         let again = house.serve(role);
         house.done(&["wallet", "resume"]);
         let goods = house.done(&["wallet", "buy", "note.txt"]);
-        assert_eq!(goods["state"], "bought", "{role}: {goods}");
+        assert_eq!(goods["step"], "bought", "{role}: {goods}");
         let history = house.done(&["wallet", "history"]);
         let bought = history.to_string().matches("\"bought\"").count();
         let books = agrees(&house);
