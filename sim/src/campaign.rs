@@ -307,10 +307,11 @@ fn person(rng: &mut ChaCha8Rng, banks: usize, shops: usize) -> Vec<Want> {
     }
     for _ in 0..1 + below(rng, 3) {
         let shop = below(rng, shops as u64) as usize;
-        wants.push(match below(rng, 8) {
+        wants.push(match below(rng, 9) {
             0 => Want::Refresh(home),
             1 => Want::Deposit(home, euros(10 * (1 + below(rng, 20)))),
             2 => Want::Withdraw(home, euros(100)),
+            3 => Want::Refund,
             choice => Want::Buy(shop, ["poem", "map", "nothing"][(choice % 3) as usize], below(rng, 2) == 0),
         });
     }

@@ -12,7 +12,7 @@ pub use bank::BankParty;
 pub use crook::Crook;
 pub use crooked_log::{CrookedLog, Face};
 pub use log::{LogParty, PublicLog};
-pub use shop::{GOODS, ShopParty, is_over};
+pub use shop::{GIVEN_BACK, GOODS, ShopParty, is_over};
 pub use wallet::{WalletParty, Want};
 pub use watcher::Watcher;
 

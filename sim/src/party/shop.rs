@@ -7,7 +7,7 @@ use naulon_durable::fault::Faults;
 use naulon_exchange::EntryMode;
 use naulon_money::Amount;
 use naulon_purchase::{MerchantRules, SaleStep};
-use naulon_shop::{MemoryShelf, MemoryStore, SaleId, Shelf, Shop, ShopKeys, ShopStore, Terms};
+use naulon_shop::{MemoryGrants, MemoryShelf, MemoryStore, SaleId, Shelf, Shop, ShopKeys, ShopStore, Terms};
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
 use naulon_wire::{AnyReply, Ask, CallError, HttpRequest, HttpResponse, ShopCall};
 use rand_chacha::ChaCha8Rng;
@@ -43,11 +43,17 @@ pub struct ShopParty {
     asking: Asking<About>,
     /// The banks at which its account is open.
     accounts: BTreeSet<PublicKey>,
+    grants: MemoryGrants,
+    /// The sales of which the keeper has given something back.
+    granted: BTreeSet<SaleId>,
 }
 
 /// What the simulated shops sell: id, plain goods, price in cents.
 pub const GOODS: [(&str, &[u8], u64); 3] =
     [("poem", b"The fare is an obol, laid under the tongue.", 370), ("map", &[7; 70_000], 250), ("nothing", b"", 10)];
+
+/// What the keeper gives back of a sale: no more than the cheapest goods cost.
+pub const GIVEN_BACK: Amount = Amount::from_micros(100_000);
 
 fn keys(number: usize) -> ShopKeys {
     let mut secret = [0; 64];
@@ -67,7 +73,8 @@ impl ShopParty {
         let process = Process::new(Place::Shop(number), &run.faults, store.faults().clone());
         let (two_sided, banks, logs) = (run.two_sided, run.banks, run.trusted_logs());
         let (asking, accounts) = (Asking::new(), BTreeSet::new());
-        ShopParty { number, store, shelf, two_sided, banks, logs, process, asking, accounts }
+        let (grants, granted) = (MemoryGrants::default(), BTreeSet::new());
+        ShopParty { number, store, shelf, two_sided, banks, logs, process, asking, accounts, grants, granted }
     }
 
     /// M: the shop's key.
@@ -97,8 +104,8 @@ impl ShopParty {
             entries: EntryMode::ALL.to_vec(),
         };
         self.asking = Asking::new();
-        let (shelf, store) = (self.shelf.clone(), self.store.clone());
-        self.process.start(|| Shop::open(keys, rules, terms, shelf, store));
+        let (shelf, store, grants) = (self.shelf.clone(), self.store.clone(), self.grants.clone());
+        self.process.start(|| Shop::open(keys, rules, terms, shelf, store).map(|shop| shop.with_grants(grants)));
     }
 
     /// The process.
@@ -156,8 +163,25 @@ impl ShopParty {
                     // A refusal is named in the answer to the shop's keeper; the sale is as before and asked about again.
                     let _ = shop.answered(sale, answer, at.clock);
                 }
+                self.give_back(sale);
             }
         }
+    }
+
+    /// Of every second sale that is paid the keeper gives a little back.
+    fn give_back(&mut self, id: SaleId) {
+        let sale = self.process.alive().and_then(|shop| shop.sale(&id).ok().flatten());
+        let is_paid = |sale: &naulon_purchase::Sale| {
+            sale.settled && sale.decision.as_ref().is_some_and(|decision| decision.decision().key().is_some())
+        };
+        if id.0[0].is_multiple_of(2) && sale.as_ref().is_some_and(is_paid) && self.granted.insert(id) {
+            self.grants.grant(id, GIVEN_BACK);
+        }
+    }
+
+    /// What may have been given back of its sales.
+    pub fn granted(&self) -> &BTreeSet<SaleId> {
+        &self.granted
     }
 
     /// Whether the shop has nothing left to do.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use naulon_durable::fault::Faults;
 use naulon_exchange::EntryMode;
 use naulon_money::Amount;
+use naulon_purchase::Ending;
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
 use naulon_tlog::WitnessPolicy;
 use naulon_wallet::{
@@ -43,6 +44,8 @@ pub enum Want {
     Refresh(usize),
     /// Deposit this much at a bank.
     Deposit(usize, Amount),
+    /// Take what the shop gives back of what was bought last.
+    Refund,
 }
 
 impl Want {
@@ -52,7 +55,7 @@ impl Want {
             Want::OpenAccount(bank, _) | Want::Withdraw(bank, _) | Want::Refresh(bank) | Want::Deposit(bank, _) => {
                 Some(*bank)
             }
-            Want::Buy(..) => None,
+            Want::Buy(..) | Want::Refund => None,
         }
     }
 }
@@ -313,6 +316,10 @@ impl WalletParty {
                 let circuit = Circuit::Anonymous(rng.next_u64());
                 vec![(About::Offer(shop), Ask { to: ShopParty::key(shop), circuit, call })]
             }
+            Want::Refund => {
+                self.ask_back(now, rng);
+                Vec::new()
+            }
             Want::Withdraw(bank, _) | Want::Refresh(bank) | Want::Deposit(bank, _) => {
                 self.press(now, rng);
                 if self.knows(bank) { Vec::new() } else { vec![describe(bank, rng)] }
@@ -371,9 +378,28 @@ impl WalletParty {
             Want::Withdraw(_, amount) => wallet.withdraw_with(bank, *amount, keys, now, &entropy),
             Want::Refresh(_) => wallet.refresh_with(bank, keys, now, &entropy),
             Want::Deposit(_, amount) => wallet.deposit(bank, DepositAmount::Exactly(*amount), now, &entropy),
-            Want::OpenAccount(..) | Want::Buy(..) => return,
+            Want::OpenAccount(..) | Want::Buy(..) | Want::Refund => return,
         };
         self.begun(want, begun);
+    }
+
+    /// Asks for what is given back of the newest purchase that was paid.
+    fn ask_back(&mut self, now: Timestamp, rng: &mut ChaCha8Rng) -> Option<()> {
+        let entropy = entropy(rng);
+        let wallet = self.process.alive()?;
+        let Ok(history) = wallet.history(now) else {
+            self.unsure = true;
+            return None;
+        };
+        let is_paid = |entry: &&Entry| matches!(entry.ending(), Some(Ending::Bought | Ending::Cheated));
+        match history.iter().filter(is_paid).map(|entry| entry.id).max() {
+            Some(purchase) => {
+                let begun = wallet.refund(purchase, now, &entropy);
+                self.begun(Want::Refund, begun);
+            }
+            None => self.at += 1,
+        }
+        None
     }
 
     fn begun(&mut self, want: Want, begun: Result<OperationId, WalletError>) {
