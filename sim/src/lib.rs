@@ -10,9 +10,12 @@
 //! - whoever bought has the goods, byte by byte, and whoever sold has the money, once,
 //! - each party holds the evidence that AAT §4 promises it, and the judge agrees.
 //!
-//! [`Sabotage`] puts bugs in on purpose: a simulator that does not find them is worth nothing.
+//! A cheat leads to what AAT says of it: evidence that convicts, or, for the log that passes k on (§7), a gain that is shown.
+//! [`Sabotage`] puts bugs in on purpose: a simulator that does not find them is worth nothing. Which runs there are, and what
+//! they do not claim: docs/simulator.md.
 //!
-//! In scope: purchases. Out of scope: the programs as processes (`naulon/tests`), speed (`naulon-bench`).
+//! In scope: purchases, and games about privacy ([`game`], docs/games.md). Out of scope: the programs as processes
+//! (`naulon/tests`), speed (`naulon-bench`).
 
 mod asking;
 mod campaign;
