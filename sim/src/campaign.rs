@@ -19,7 +19,7 @@ use crate::clock;
 use crate::fault::{Fault, below, random};
 use crate::network::Place;
 use crate::party::Want;
-use crate::run::Run;
+use crate::run::{Merged, Run};
 use crate::sabotage::Sabotage;
 
 /// How many violations are kept; one is enough to mend.
@@ -153,7 +153,8 @@ fn every_cheat(seed: u64, mode: EntryMode) -> Vec<Run> {
     let story = plain_story(seed, false, mode);
     let with = |cheat: Cheat| {
         let banks = if cheat == Cheat::OneTokenTwoBanks { 2 } else { 1 };
-        Run { cheat: Some(cheat), banks, ..story.clone() }
+        let merged = (cheat == Cheat::SilentOwnLog).then_some(Merged::ShopAndLog);
+        Run { cheat: Some(cheat), banks, merged, ..story.clone() }
     };
     let mut runs: Vec<Run> = CHEATS.into_iter().map(with).collect();
     // With a shop that does not trust the log, and another log that it trusts; bought often enough to have met the first.
@@ -250,9 +251,10 @@ fn mixed(seed: u64, number: u64, sabotage: Option<Sabotage>) -> Run {
     let rng = &mut rng;
     let cheat = one_in(rng, 3).then(|| CHEATS[below(rng, CHEATS.len() as u64) as usize]);
     let needs_two = cheat == Some(Cheat::OneTokenTwoBanks);
+    let is_own = cheat == Some(Cheat::SilentOwnLog);
     let banks = 1 + usize::from(needs_two || one_in(rng, 3));
-    let logs = 1 + usize::from(one_in(rng, 3));
-    let shops = 1 + below(rng, 2) as usize;
+    let logs = 1 + usize::from(!is_own && one_in(rng, 3));
+    let shops = if is_own { 1 } else { 1 + below(rng, 2) as usize };
     let people = 1 + below(rng, 3) as usize;
     let wants: Vec<Vec<Want>> = (0..people).map(|_| person(rng, banks, shops)).collect();
     let places: Vec<Place> = (0..banks)
@@ -263,7 +265,15 @@ fn mixed(seed: u64, number: u64, sabotage: Option<Sabotage>) -> Run {
         .collect();
     let faults = random(rng, &places, 35 * people as u64);
     // Whoever tries one token at two banks wants it to work at one of them.
-    let mut clocks = if !needs_two && one_in(rng, 3) { clock::random(rng, &places) } else { Vec::new() };
+    let merged = match below(rng, 8) {
+        0 => Some(Merged::BankAndLog),
+        1 => Some(Merged::ShopAndLog),
+        _ => None,
+    };
+    let merged = if is_own { Some(Merged::ShopAndLog) } else { merged };
+    // A bank that frees what a merchant's own log has not decided goes by its clock.
+    let needs_time = needs_two || merged == Some(Merged::ShopAndLog);
+    let mut clocks = if !needs_time && one_in(rng, 3) { clock::random(rng, &places) } else { Vec::new() };
     let loss = one_in(rng, LOST_ONE_IN).then(|| (below(rng, people as u64) as usize, 200 + below(rng, 8_000)));
     if loss.is_some() {
         // A wallet's clock is set right when a bank says that it is wrong. A bank that is wrong itself tells nobody anything.
@@ -275,6 +285,7 @@ fn mixed(seed: u64, number: u64, sabotage: Option<Sabotage>) -> Run {
         banks,
         logs,
         shops,
+        merged,
         two_sided: !needs_two && one_in(rng, 3),
         prudent: one_in(rng, 2),
         watched: one_in(rng, 8),

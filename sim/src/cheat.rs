@@ -27,6 +27,8 @@ pub enum Cheat {
     Vanished,
     /// Somebody tries to spend one bank's token at two banks.
     OneTokenTwoBanks,
+    /// A shop that keeps the log itself never has it answer: the bank frees the locks by its own clock (AAT §7).
+    SilentOwnLog,
     /// The log keeps commits back and passes their keys to the buyers: the one coalition that gains (AAT §7).
     LeakingLog,
     /// The log tells merchants one thing and everybody else another.
@@ -40,7 +42,7 @@ pub enum Cheat {
 }
 
 /// All of them.
-pub const CHEATS: [Cheat; 13] = [
+pub const CHEATS: [Cheat; 14] = [
     Cheat::CopiedWallet,
     Cheat::WrongKey,
     Cheat::OtherGoods,
@@ -49,12 +51,16 @@ pub const CHEATS: [Cheat; 13] = [
     Cheat::DeafBank,
     Cheat::Vanished,
     Cheat::OneTokenTwoBanks,
+    Cheat::SilentOwnLog,
     Cheat::LeakingLog,
     Cheat::TwoFacedLog,
     Cheat::LateLog,
     Cheat::BackDatingLog,
     Cheat::StallingLog,
 ];
+
+/// For how long no bank hears a shop, where a log tells the two sides different things: until about when locks expire.
+const UNHEARD_FOR: u64 = 125_000;
 
 impl Cheat {
     /// Whether it is a log that cheats.
@@ -81,9 +87,14 @@ pub struct Cheater {
 
 impl Cheater {
     /// Whether a party does not hear this request.
-    pub fn ignores(&mut self, cheat: Option<Cheat>, message: &Message, path: &str) -> bool {
+    pub fn ignores(&mut self, cheat: Option<Cheat>, message: &Message, path: &str, passed: u64) -> bool {
         match (cheat, message.to) {
-            (Some(Cheat::SilentShop), Place::Shop(_)) => path == "/v1/payments",
+            (Some(Cheat::SilentShop), Place::Shop(_)) => path == "/v1/payments" || path == "/v1/promises",
+            (Some(Cheat::SilentOwnLog), Place::Log(_)) => true,
+            // Else the buyer would hear it of the bank.
+            (Some(Cheat::TwoFacedLog), Place::Bank(_)) if path == "/v1/decisions" => {
+                matches!(message.from, Place::Shop(_)) && passed < UNHEARD_FOR
+            }
             (Some(Cheat::DeafBank), Place::Bank(_)) if path == "/v1/decisions" => {
                 self.times += 1;
                 self.times <= PATIENCE

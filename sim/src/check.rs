@@ -16,6 +16,7 @@ use crate::cheat::{Cheat, GONE_FOR};
 use crate::keys::BEGINNING;
 use crate::network::Place;
 use crate::party::{BankParty, Crook, GIVEN_BACK, GOODS, LogParty, ShopParty, is_over};
+use crate::run::Merged;
 use crate::watch::Watched;
 use crate::world::World;
 
@@ -177,6 +178,12 @@ impl Check<'_> {
         self.require(state == expected, || format!("{at}: {ending:?} for the buyer, {state:?} for the bank"));
         let may_be_cheated = matches!(self.world.run.cheat, Some(Cheat::WrongKey | Cheat::OtherGoods));
         self.require(ending != Ending::Cheated || may_be_cheated, || format!("{at}: cheated by an honest shop"));
+        if record.as_ref().is_some_and(|record| record.state == State::Aborted && record.decision.is_none()) {
+            // There is no decision to prove anything with: the merchant's own log was silent, and the bank went by its clock.
+            let is_own = self.world.run.merged == Some(Merged::ShopAndLog);
+            self.require(is_own, || format!("{at}: freed without an abort"));
+            return self.count("own_log_lapsed");
+        }
         self.buyers_evidence(&at, ending, evidence);
         if let Some(record) = &record {
             self.banks_evidence(&at, record);
@@ -264,7 +271,8 @@ impl Check<'_> {
             let mut earned: BTreeMap<PublicKey, Amount> = BTreeMap::new();
             for (id, sale) in self.world.shops[number].sales() {
                 let at = format!("shop {number}, sale {id}");
-                self.require(is_over(&sale), || format!("{at}: it is not over"));
+                let waits = self.world.run.cheat == Some(Cheat::SilentOwnLog);
+                self.require(waits || is_over(&sale), || format!("{at}: it is not over"));
                 let committed = sale.decision.as_ref().is_some_and(|decision| decision.decision().key().is_some());
                 if !committed {
                     continue;
@@ -387,7 +395,7 @@ impl Check<'_> {
         if let Some(crook) = self.world.crook.take() {
             self.require(crook.bought.is_some(), || "a token could not be spent at its own bank".to_owned());
             for (what, code) in &crook.tried {
-                let expected = Crook::expected(what);
+                let expected = Crook::expected(what, code.as_deref());
                 let holds = code.as_deref() == Some(expected);
                 self.require(holds, || format!("{what}: refused with {code:?}, not {expected}"));
                 self.count(&format!("two_banks: {expected}"));

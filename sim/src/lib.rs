@@ -40,5 +40,5 @@ pub use clock::Clock;
 pub use fault::Fault;
 pub use network::Place;
 pub use party::Want;
-pub use run::Run;
+pub use run::{Merged, Run};
 pub use sabotage::Sabotage;

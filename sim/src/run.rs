@@ -8,6 +8,15 @@ use crate::fault::Fault;
 use crate::party::Want;
 use crate::sabotage::Sabotage;
 
+/// Who keeps the first log, if it is not apart from the others (AAT §7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// The first bank.
+    BankAndLog,
+    /// The first shop.
+    ShopAndLog,
+}
+
 /// One run: who wants what, what goes wrong, who cheats.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -21,6 +30,8 @@ pub struct Run {
     pub logs: usize,
     /// How many shops there are.
     pub shops: usize,
+    /// Whose the first log is.
+    pub merged: Option<Merged>,
     /// Whether the shops want two-sided delivery.
     pub two_sided: bool,
     /// Whether the shops' list has only logs that do not cheat (AAT §7), if there is one.
@@ -50,6 +61,7 @@ impl Run {
             banks: 1,
             logs: 1,
             shops: 1,
+            merged: None,
             two_sided: false,
             prudent: false,
             watched: false,

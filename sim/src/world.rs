@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use naulon_exchange::LogIdentity;
 use naulon_statement::{PublicKey, Timestamp};
 use naulon_wire::{HttpRequest, HttpResponse};
 use rand_chacha::ChaCha8Rng;
@@ -50,13 +49,11 @@ pub struct World {
 
 impl World {
     pub(crate) fn new(run: Run, trace: bool) -> Self {
-        let logs: Vec<LogIdentity> = (0..run.logs).map(LogParty::identity).collect();
-        let bank = |number| BankParty::new(number, &logs, &run.faults, run.sabotage);
         let wallet = |(number, wants): (usize, &Vec<Want>)| WalletParty::new(number, wants.clone(), &run);
         let is_watched = run.watched || run.crooked_log().is_some();
         World {
             network: Network::new(BEGINNING, &run.faults),
-            banks: (0..run.banks).map(bank).collect(),
+            banks: (0..run.banks).map(|number| BankParty::new(number, &run)).collect(),
             logs: (0..run.logs).map(|number| LogParty::new(number, &run)).collect(),
             shops: (0..run.shops).map(|number| ShopParty::new(number, &run)).collect(),
             wallets: run.wants.iter().enumerate().map(wallet).collect(),
@@ -84,7 +81,7 @@ impl World {
     /// Starts a party for the first time. From then on it looks again and again at what it has to do.
     fn introduce(&mut self, place: Place) {
         self.restart(place);
-        if matches!(place, Place::Shop(_) | Place::Wallet(_) | Place::Watcher) {
+        if !matches!(place, Place::Log(_)) {
             self.network.after(1, Event::Wake(place));
         }
     }
@@ -195,7 +192,8 @@ impl World {
             (0..self.wallets.len()).map(|number| (number, self.clock(Place::Wallet(number)))).collect::<Vec<_>>();
         all_alive
             && wallets.drain(..).all(|(number, now)| self.wallets[number].is_done(now))
-            && self.shops.iter_mut().all(ShopParty::is_done)
+            // A shop whose own log never answers waits for ever.
+            && (self.run.cheat == Some(Cheat::SilentOwnLog) || self.shops.iter_mut().all(ShopParty::is_done))
     }
 
     fn arrive(&mut self, message: Message) {
@@ -203,7 +201,7 @@ impl World {
         let at = self.moment(message.to);
         match &message.content {
             Content::Request(request) => {
-                if self.cheater.ignores(self.run.cheat, &message, &request.path) {
+                if self.cheater.ignores(self.run.cheat, &message, &request.path, self.passed()) {
                     return;
                 }
                 let response = match message.to {
@@ -214,7 +212,11 @@ impl World {
                         self.inboxes[bank].push(message);
                         return;
                     }
-                    Place::Log(number) => self.logs[number].serve(request, message.from, at.clock),
+                    Place::Log(number) => {
+                        // One that cheats looks at a good clock.
+                        let now = if self.run.crooked_log() == Some(number) { at.steady } else { at.clock };
+                        self.logs[number].serve(request, message.from, now)
+                    }
                     Place::Shop(number) => self.shops[number].serve(request, at.clock, &mut self.rng),
                     Place::Wallet(_) | Place::Watcher => None,
                 };
@@ -235,7 +237,8 @@ impl World {
                         watcher.receive(message.ask, response);
                     }
                 }
-                Place::Bank(_) | Place::Log(_) => {}
+                Place::Bank(number) => self.banks[number].receive(message.ask, response, at),
+                Place::Log(_) => {}
             },
         }
         self.glances.insert(message.to, GLANCE);
@@ -279,13 +282,14 @@ impl World {
         }
         let at = self.moment(place);
         let sent = match place {
+            Place::Bank(number) => self.banks[number].asks(at, &mut self.next_id),
             Place::Shop(number) => self.shops[number].asks(at, &mut self.next_id),
             Place::Wallet(number) => self.wallets[number].asks(at, &mut self.rng, &mut self.next_id),
             Place::Watcher => match &mut self.watcher {
                 Some(watcher) => watcher.asks(at.steady, &mut self.rng, &mut self.next_id),
                 None => Vec::new(),
             },
-            Place::Bank(_) | Place::Log(_) => Vec::new(),
+            Place::Log(_) => Vec::new(),
         };
         self.bury(place);
         if self.is_dead(place) {

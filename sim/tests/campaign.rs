@@ -61,6 +61,7 @@ fn each_cheat_leads_to_what_the_papers_say() {
         "restored_purchases",
         "two_banks: wrong_bank",
         "two_banks: locked",
+        "own_log_lapsed",
     ] {
         assert!(outcome.tally.of(count) >= 3, "{count}: {:?}", outcome.tally);
     }

@@ -1,21 +1,41 @@
 //! A bank.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use naulon_bank::{Authenticated, Bank, BankKeys, BankStore, LogFault, MemoryStore};
 use naulon_durable::fault::Faults;
 use naulon_exchange::register::BankIdentity;
-use naulon_exchange::{AuditReport, Exchange, Input, LockLimits, LogIdentity, Output, Record, RequestId, Rules};
+use naulon_exchange::{AuditReport, Exchange, Input, LockLimits, LogKeeper, Output, OwnLog, Record, RequestId, Rules};
 use naulon_money::Amount;
-use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp};
+use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Timestamp};
 use naulon_tlog::CheckpointVerifier;
-use naulon_wire::{BankCall, BankReply, Call, HttpRequest, HttpResponse, Problem};
+use naulon_wire::{AnyReply, BankCall, BankReply, Call, CallError, HttpRequest, HttpResponse, Problem};
 
-use super::{Mortal, Process};
-use crate::fault::Fault;
+use super::{LogParty, Mortal, Process, ShopParty};
+use crate::asking::Asking;
+use crate::clock::Moment;
 use crate::keys;
-use crate::network::Place;
+use crate::network::{AskId, Place};
+use crate::run::{Merged, Run};
 use crate::sabotage::{BankBooks, Sabotage};
+
+/// Whose the logs are: apart from everybody, the first bank's, or the first shop's.
+fn keepers(number: usize, run: &Run) -> BTreeMap<PublicKey, LogKeeper> {
+    let log = LogParty::identity(0).key;
+    let keeper = match run.merged {
+        Some(Merged::BankAndLog) if number == 0 => LogKeeper::Bank,
+        Some(Merged::ShopAndLog) => {
+            let (merchant, bank) = (ShopParty::key(0), BankParty::key(number));
+            LogKeeper::Merchant(OwnLog { merchant, bank, log, grace: OWN_LOG_GRACE })
+        }
+        _ => return BTreeMap::new(),
+    };
+    BTreeMap::from([(log, keeper)])
+}
+
+/// How long after an expiry a bank frees what a merchant's own log has not decided: longer than any fault keeps a decision.
+const OWN_LOG_GRACE: Duration = Duration::seconds(1_800);
 
 fn secret(number: usize) -> SecretKey {
     keys::secret_key(&format!("bank {number}"))
@@ -28,24 +48,27 @@ pub struct BankParty {
     rules: Rules,
     sabotage: Option<Sabotage>,
     process: Process<Bank<BankBooks<MemoryStore>>>,
+    asking: Asking<RequestId>,
 }
 
 impl BankParty {
     /// A bank that heeds these logs.
-    pub fn new(number: usize, logs: &[LogIdentity], faults: &[Fault], sabotage: Option<Sabotage>) -> Self {
+    pub fn new(number: usize, run: &Run) -> Self {
+        let logs = (0..run.logs).map(LogParty::identity);
         let store = MemoryStore::new(Faults::none());
         let rules = Rules {
             bank: Self::key(number),
             operator: keys::secret_key("operator").public(),
             currency: keys::currency(),
             brands: keys::brands(number),
-            logs: logs.iter().map(|log| (log.key, log.clone())).collect(),
+            logs: logs.map(|log| (log.key, log)).collect(),
             locks: LockLimits::default(),
-            deliveries: Default::default(),
-            keepers: Default::default(),
+            // It knows where every shop is, and takes its promises there when it is asked to.
+            deliveries: (0..run.shops).map(ShopParty::key).collect(),
+            keepers: keepers(number, run),
         };
-        let process = Process::new(Place::Bank(number), faults, store.faults().clone());
-        BankParty { number, store, rules, sabotage, process }
+        let process = Process::new(Place::Bank(number), &run.faults, store.faults().clone());
+        BankParty { number, store, rules, sabotage: run.sabotage, process, asking: Asking::new() }
     }
 
     /// A bank's key.
@@ -69,6 +92,7 @@ impl BankParty {
     /// Starts the process.
     pub fn start(&mut self) {
         let (rules, store, sabotage) = (self.rules.clone(), self.store.clone(), self.sabotage);
+        self.asking = Asking::new();
         let bank = BankKeys { bank: secret(self.number), checkpoints: keys::register_signer(self.number) };
         self.process.start(|| Bank::open(bank, rules, keys::signatory(), BankBooks::new(store, sabotage)));
     }
@@ -102,6 +126,37 @@ impl BankParty {
         };
         let responses = refused.into_iter().map(|refused| respond(answer(refused))).collect();
         (!self.process.is_dead()).then_some(responses)
+    }
+
+    /// What to send now: promises to shops, and questions to logs about locks whose time is over.
+    pub fn asks(&mut self, at: Moment, next_id: &mut AskId) -> Vec<(AskId, PublicKey, HttpRequest)> {
+        for about in self.asking.overdue(at.steady) {
+            let answer = Err(CallError::Unreachable("it".to_owned(), "no answer".to_owned()));
+            self.answered(about, answer, at.clock);
+        }
+        let Some(bank) = self.process.alive() else { return Vec::new() };
+        let mut sent = Vec::new();
+        for (about, ask) in bank.errands(at.clock, usize::MAX).unwrap_or_default() {
+            *next_id += 1;
+            let to = ask.to;
+            sent.push((*next_id, to, self.asking.send(*next_id, about, ask, at.steady)));
+        }
+        sent
+    }
+
+    /// Takes a response to one of them.
+    pub fn receive(&mut self, id: AskId, response: &HttpResponse, at: Moment) {
+        if let Some((about, answer)) = self.asking.read(id, response) {
+            self.answered(about, answer, at.clock);
+            self.asking.close(id);
+        }
+    }
+
+    fn answered(&mut self, about: RequestId, answer: Result<AnyReply, CallError>, now: Timestamp) {
+        if let Some(bank) = self.process.alive() {
+            // What is not taken is asked for again.
+            let _ = bank.errand_done(about, answer, now);
+        }
     }
 
     /// The operator's statement that this much came in for an account.

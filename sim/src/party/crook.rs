@@ -99,9 +99,11 @@ impl Crook {
         Some(())
     }
 
-    /// By which codes the attempts have to be refused.
-    pub fn expected(what: &str) -> &'static str {
+    /// By which code an attempt has to be refused that was refused with this one.
+    pub fn expected(what: &str, code: Option<&str>) -> &'static str {
         match what {
+            // All is tried again if somebody died over it, maybe after the token had paid.
+            "a locked token in another exchange" if code == Some("spent") => "spent",
             "the first bank's authorization at the other" => "wrong_bank",
             "a locked token in another exchange" => "locked",
             "a promise of the other bank on this bank's header" => "wrong_signer",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use naulon_durable::fault::Faults;
-use naulon_exchange::EntryMode;
+use naulon_exchange::{Carrier, EntryMode};
 use naulon_money::Amount;
 use naulon_purchase::Ending;
 use naulon_statement::{Digest, Duration, PublicKey, Timestamp};
@@ -475,6 +475,7 @@ impl WalletParty {
             expiry: LOCK,
             keep_remainder: below(rng, 3) == 0,
             entries: Some(mode),
+            carrier: if below(rng, 3) == 0 { Carrier::Bank } else { Carrier::Wallet },
             ..BuyOptions::default()
         }
     }
