@@ -128,10 +128,13 @@ impl Signatory for RememberingSignatory {
     }
 }
 
+/// What is blinded: the token's own secret, from which salt and r come too, and its input.
+type BlindName = ([u8; 32], TokenInput);
+
 /// Blinds like a wallet, and remembers what it has blinded: the runs play the same seeds.
 #[derive(Default)]
 pub struct RememberingBlinding {
-    known: Mutex<BTreeMap<([u8; 32], TokenInput), (BlindedMessage, Unblinder)>>,
+    known: Mutex<BTreeMap<BlindName, (BlindedMessage, Unblinder)>>,
 }
 
 /// The most blinded messages that are remembered; beyond it they are made anew.
