@@ -29,18 +29,18 @@ fn run(source: &mut BytesSource<'_>) -> Run {
     while !source.is_empty() && faults.len() < MAX_FAULTS {
         faults.push(fault(source, shops, people));
     }
-    Run { seed: source.number(), wants, shops, two_sided, mode: None, faults, cheat, sabotage: None }
+    Run { shops, two_sided, faults, cheat, ..Run::plain(source.number(), wants) }
 }
 
 fn wants(source: &mut BytesSource<'_>, shops: usize) -> Vec<Want> {
     let euros = |cents: u64| Amount::from_micros(cents * 10_000);
-    let mut wants = vec![Want::OpenAccount(euros(3_000)), Want::Withdraw(euros(1_000))];
+    let mut wants = vec![Want::OpenAccount(0, euros(3_000)), Want::Withdraw(0, euros(1_000))];
     for _ in 0..1 + source.below(3) {
         let shop = source.below(shops);
         wants.push(match source.below(6) {
-            0 => Want::Refresh,
-            1 => Want::Deposit(euros(10 * (1 + source.below(20) as u64))),
-            2 => Want::Withdraw(euros(100)),
+            0 => Want::Refresh(0),
+            1 => Want::Deposit(0, euros(10 * (1 + source.below(20) as u64))),
+            2 => Want::Withdraw(0, euros(100)),
             _ => Want::Buy(shop, source.of(&["poem", "map", "nothing"]), source.flag()),
         });
     }
@@ -57,8 +57,8 @@ fn fault(source: &mut BytesSource<'_>, shops: usize, people: usize) -> Fault {
         3 => Fault::Corrupt(message, source.number()),
         _ => {
             let place = match source.below(4) {
-                0 => Place::Bank,
-                1 => Place::Log,
+                0 => Place::Bank(0),
+                1 => Place::Log(0),
                 2 => Place::Shop(source.below(shops)),
                 _ => Place::Wallet(source.below(people)),
             };
