@@ -116,6 +116,14 @@ impl<S: BankStore> BankStore for BankBooks<S> {
         self.store.locked(after, limit)
     }
 
+    fn records(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.settle()?;
+        self.store.records(after, limit)
+    }
+    fn forget(&mut self, forgotten: &[naulon_exchange::Forgotten]) -> Result<usize, StoreError> {
+        self.settle()?;
+        self.store.forget(forgotten)
+    }
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.settle()?;
         self.store.balance(account)

@@ -53,6 +53,10 @@ pub struct BankSettings {
     pub lock_min: Span,
     /// The longest lock.
     pub lock_max: Span,
+    /// How long requests of a closed brand are kept.
+    pub keep_closed: Span,
+    /// How long an abort is kept.
+    pub claims: Span,
     /// Identities of logs.
     pub logs: Vec<String>,
     /// Identities of those logs that are its own.
@@ -89,6 +93,8 @@ impl Default for BankSettings {
             redeem_days: 180,
             lock_min: Span(Duration::seconds(60)),
             lock_max: Span(Duration::days(1)),
+            keep_closed: Span(Duration::days(30)),
+            claims: Span(Duration::days(90)),
             logs: Vec::new(),
             own_logs: Vec::new(),
             merchant_logs: Vec::new(),
@@ -145,6 +151,16 @@ impl Settings for BankSettings {
         ("redeem_days", "For how many days they can be exchanged or deposited. Then they are worth nothing."),
         ("lock_min", "The shortest time for which tokens are locked for a purchase."),
         ("lock_max", "The longest."),
+        (
+            "keep_closed",
+            "For how long after a brand's last day (redeem_days) the requests that gave up its tokens are kept, for disputes. Then\n\
+             they are forgotten; a repetition is answered that the brand is closed.",
+        ),
+        (
+            "claims",
+            "For how long after a purchase's expiry its abort is kept. A shop that claims later is told that the purchase is not\n\
+             known. Longer than the logs keep their decisions (their setting retention).",
+        ),
         ("logs", "The logs whose decisions this bank heeds, as their naulon: lines (`naulon bank trust-log`)."),
         (
             "own_logs",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use naulon_exchange::{Exchange, Input, Order, Output as Wanted, State};
+use naulon_exchange::{Exchange, Input, Order, Output as Wanted, Retention, State};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, UnverifiedJoint};
 use naulon_wire::publish::StartError;
@@ -329,6 +329,7 @@ impl Serve {
         let log = runtime.block_on(self.with_log.start(&passphrase, output))?;
         let running = bank_room::start(&folder, &settings, &passphrase, output)?;
         let addresses = bank_room::addresses(&settings)?;
+        let retention = Retention { brands: settings.keep_closed.0, claims: settings.claims.0 };
         let served = runtime.block_on(async {
             let witnesses = witnesses::clients(&witnesses::listed(&settings.witnesses)?, &Clients::default())?;
             match running.publisher.settle(&witnesses, &*running.front).await {
@@ -344,6 +345,8 @@ impl Serve {
             let front = Arc::clone(&running.front);
             let renewal = tokio::spawn(brand_keys::renew(running.clone(), folder.clone(), settings, passphrase));
             let closing = tokio::spawn(bank_room::close_days(running.clone(), clock::now));
+            let forgetting = Arc::clone(&running.front);
+            let forgetting = tokio::spawn(async move { forgetting.forget(retention).await });
             let errands = Arc::clone(&running.front);
             let errands = tokio::spawn(async move { errands.run_errands(Clients::default(), addresses).await });
             let broken = async { anyhow::Error::new(front.broken().await).context("the bank's store; start again") };
@@ -353,6 +356,7 @@ impl Serve {
             closing.abort();
             asking.abort();
             errands.abort();
+            forgetting.abort();
             if let Some(log) = log {
                 log.stop(served.is_err()).await?;
             }

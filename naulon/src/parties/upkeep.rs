@@ -67,11 +67,10 @@ impl Pruning {
         mut forget: impl FnMut(usize) -> anyhow::Result<usize>,
     ) -> anyhow::Result<Exit> {
         let mut pruned = 0;
-        while !self.dry_run {
-            match forget(PRUNE_BATCH)? {
-                0 => break,
-                some => pruned += some,
-            }
+        let mut some = if self.dry_run { 0 } else { forget(PRUNE_BATCH)? };
+        while some > 0 {
+            pruned += some;
+            some = forget(PRUNE_BATCH)?;
         }
         let report = serde_json::json!({ "due": count, "pruned": pruned, "dry_run": self.dry_run });
         output.result(&report, |_| match self.dry_run {

@@ -183,6 +183,21 @@ impl<'r> Audit<'r> {
         *self.journal.entry(line.to).or_default() += amount;
     }
 
+    /// Reads what requests that are forgotten did to a ledger account, in micro-units. The journal still has their lines.
+    pub fn carried(&mut self, account: LedgerAccount, sum: i64) {
+        *self.expected.entry(account).or_default() += i128::from(sum);
+    }
+
+    /// What a request did to each ledger account, in micro-units; none if it is not as it should be: such a one is not to be
+    /// forgotten.
+    pub(crate) fn effect(rules: &'r Rules, record: &Record) -> Option<BTreeMap<LedgerAccount, i64>> {
+        let mut audit = Audit::new(rules);
+        audit.record(record);
+        let sums = audit.expected.into_iter().filter(|(_, sum)| *sum != 0);
+        let sums = sums.map(|(account, sum)| Some((account, i64::try_from(sum).ok()?))).collect::<Option<_>>()?;
+        audit.found.is_empty().then_some(sums)
+    }
+
     /// Reads one account balance.
     pub fn balance(&mut self, account: PublicKey, balance: Amount) {
         self.balances.insert(account, balance);

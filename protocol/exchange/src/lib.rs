@@ -27,6 +27,7 @@ mod refusal;
 pub mod register;
 mod reply;
 mod request;
+mod retention;
 mod rules;
 mod state;
 
@@ -49,6 +50,7 @@ pub use request::{
     BalanceQuery, Carrier, Condition, Exchange, Input, KEY_COMMITMENT_DOMAIN, MAX_INPUTS, MAX_OUTPUTS, OpenAccount,
     Order, Output, RequestId, SaleNumber, TokenQuery, key_commitment, output_key, spending_key,
 };
+pub use retention::{Forgotten, Retention};
 pub use rules::{LockLimits, LogKeeper, OwnLog, Rules};
 pub use state::{
     Decided, Draw, DrawChange, Guard, LedgerAccount, Mark, MarkKind, Needs, Plan, Record, RecordWrite, Remainder,

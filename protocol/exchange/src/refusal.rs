@@ -153,9 +153,6 @@ pub enum Refusal {
     /// The purchase was free again before the merchant's own log had decided, as the merchant has agreed (AAT §7).
     #[error("the purchase was freed before this bank heard of a commit by its merchant's own log")]
     Lapsed,
-    /// It is not time to free the purchase by the bank's clock, or its log is none of its merchant's own.
-    #[error("the purchase is not to be freed by the bank's clock now")]
-    NotLapsed,
     /// The question was signed too long ago, or in the future.
     #[error("the question is not fresh; check the clock")]
     Stale,
@@ -203,8 +200,6 @@ impl Refusal {
             Refusal::KeyMismatch => "key_mismatch",
             Refusal::Contradiction(_) => "log_contradiction",
             Refusal::Lapsed => "lapsed",
-            // Nobody sends what this answers.
-            Refusal::NotLapsed => "internal",
             Refusal::Stale => "stale",
         }
     }

@@ -9,7 +9,7 @@ use naulon_durable::{Retry, StoreError};
 use naulon_exchange::register::{BankIdentity, Day, EntryKind, FeeTable};
 use naulon_exchange::{
     Audit, AuditReport, Decided, Discrepancy, Header, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request,
-    Rules, State, View, decide,
+    RequestId, Rules, State, View, decide,
 };
 use naulon_statement::{Digest, SecretKey, Signed, Timestamp};
 use naulon_tlog::{CheckpointSigner, Hash, WitnessPolicy};
@@ -45,6 +45,8 @@ pub struct Bank<S> {
     fenced: Timestamp,
     broken: Option<StoreError>,
     pub(crate) errands: Errands,
+    /// How far the bank has looked for what it may forget.
+    pub(crate) looked_through: Option<RequestId>,
 }
 
 /// A bank that does not open.
@@ -92,7 +94,8 @@ impl<S: BankStore> Bank<S> {
         let desk = Desk::new(keys.bank, signatory, rules, kept);
         let stated = store.brands()?;
         let errands = Errands::default();
-        let mut bank = Bank { desk, store, kept, register, fenced: Timestamp(0), broken: None, errands };
+        let mut bank =
+            Bank { desk, store, kept, register, fenced: Timestamp(0), broken: None, errands, looked_through: None };
         bank.log(&stated)?;
         bank.take_on(&stated)?;
         let new = wanted.iter().filter(|brand| stated.iter().all(|known| Brand::clone(known) != **brand));
@@ -468,14 +471,27 @@ impl<S: BankStore> Bank<S> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let rests_on_clock = matches!(refusal, Refusal::BrandClosed | Refusal::ExpiryTooSoon { .. });
-        if rests_on_clock && self.kept < now {
-            self.sound()?.keep_time(now)?;
-            self.kept = now;
+        if rests_on_clock {
+            self.keep_time(now)?;
         }
         match breach(refusal, view, task) {
             Some(fault) => self.sound()?.keep_log_fault(&fault),
             None => Ok(()),
         }
+    }
+
+    /// Makes a time durable that something rests on.
+    pub(crate) fn keep_time(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.kept < now {
+            self.sound()?.keep_time(now)?;
+            self.kept = now;
+        }
+        Ok(())
+    }
+
+    /// The first day that is not summed up.
+    pub(crate) fn next_day(&self) -> Option<Day> {
+        self.register.next_day()
     }
 
     /// The store, as long as it is known what is in it.
@@ -492,7 +508,7 @@ impl<S: BankStore> Bank<S> {
         Problem::new("unavailable", "the bank cannot write at present")
     }
 
-    fn note(&mut self, error: &StoreError) {
+    pub(crate) fn note(&mut self, error: &StoreError) {
         if self.broken.is_none() {
             tracing::error!(%error, "the bank's store failed");
         }

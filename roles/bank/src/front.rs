@@ -8,7 +8,7 @@ use naulon_blind::Brand;
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_durable::pool::Pool;
 use naulon_durable::{Refused, StoreError};
-use naulon_exchange::RequestId;
+use naulon_exchange::{RequestId, Retention};
 use naulon_statement::{Digest, PublicKey, Timestamp};
 use naulon_tlog::{CosignedCheckpoint, Hash};
 use naulon_wire::publish::Owner;
@@ -32,6 +32,10 @@ const MAX_ERRANDS_TO_ONE: usize = 16;
 const ERRAND_PAUSE: Duration = Duration::from_secs(1);
 /// How often it looks for what other processes on the same books have locked.
 const TAKE_UP_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the front looks for what may be forgotten, and through how many requests: exchanges must not wait for it.
+const FORGET_EVERY: Duration = Duration::from_secs(5);
+const LOOK_THROUGH: usize = 500;
 
 /// How much the front takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,8 @@ enum Job {
     Prove(u64, u64, oneshot::Sender<Result<Vec<Hash>, RegisterError>>),
     /// What is to be sent, at most so much.
     Errands(usize, oneshot::Sender<Vec<(RequestId, Ask)>>),
+    /// To look through some requests, and to forget those that are over.
+    Forget(Retention, usize),
     /// What came of it.
     ErrandDone(RequestId, Box<Result<AnyReply, CallError>>),
     /// To look for what is locked that the bank does not know of; true if there may be more.
@@ -227,6 +233,16 @@ impl BankFront {
             if under_way.len() >= MAX_ERRANDS_UNDER_WAY {
                 under_way.join_next().await;
             }
+        }
+    }
+
+    /// Forgets what is over (AAT §5), for as long as it is polled.
+    pub async fn forget(&self, retention: Retention) {
+        while !matches!(
+            self.books.hand_in([Job::Forget(retention, LOOK_THROUGH)]),
+            Err(Refused { why: ExecutorError::Stopped, .. })
+        ) {
+            tokio::time::sleep(FORGET_EVERY).await;
         }
     }
 
@@ -384,6 +400,11 @@ fn on_the_books<S: BankStore>(bank: &mut Bank<S>, jobs: Vec<Job>) -> Vec<Step> {
                     tracing::warn!(code = problem.code, "an answer about a lock was not taken; it is asked for again");
                 }
             }
+            Job::Forget(retention, limit) => match bank.forget(&retention, system_time(), limit) {
+                Ok(0) => {}
+                Ok(gone) => tracing::info!(gone, "requests of closed brands, and old aborts, were forgotten"),
+                Err(error) => tracing::warn!(%error, "what is over could not be forgotten; it is tried again"),
+            },
             Job::TakeUpErrands(reply) => {
                 let has_more = bank.take_up_errands(system_time()).unwrap_or_else(|error| {
                     tracing::warn!(%error, "what is locked could not be read");

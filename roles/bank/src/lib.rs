@@ -33,6 +33,7 @@ mod bank;
 mod brands;
 mod desk;
 mod errands;
+mod forgetting;
 mod front;
 mod pkcs11;
 mod register;

@@ -330,6 +330,12 @@ impl BankStore for Forgetful {
     fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
         self.0.locked(after, limit)
     }
+    fn records(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.0.records(after, limit)
+    }
+    fn forget(&mut self, forgotten: &[naulon_exchange::Forgotten]) -> Result<usize, StoreError> {
+        self.0.forget(forgotten)
+    }
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.0.balance(account)
     }

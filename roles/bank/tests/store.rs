@@ -19,8 +19,9 @@ use naulon_durable::fault::{Faults, When};
 use naulon_durable::migration::Rehearsal;
 use naulon_exchange::register::{Day, DayItems, EntryKind, RegisterEntry, Side};
 use naulon_exchange::{
-    Audit, AuditReport, Discrepancy, Draw, DrawChange, Exchange, Guard, Header, Input, LedgerAccount, MAX_PARTS, Mark,
-    MarkKind, Needs, Outcome, Output, Plan, Record, RecordWrite, Remainder, State, Transfer, View, output_key,
+    Audit, AuditReport, Discrepancy, Draw, DrawChange, Exchange, Forgotten, Guard, Header, Input, LedgerAccount,
+    MAX_PARTS, Mark, MarkKind, Needs, Outcome, Output, Plan, Record, RecordWrite, Remainder, State, Transfer, View,
+    output_key,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp};
@@ -140,6 +141,7 @@ conformance! {
     a_guard_sees_the_balance_before_the_transfers,
     only_what_is_locked_is_settled_and_only_once,
     what_is_locked_is_listed_page_by_page,
+    what_is_forgotten_is_gone_and_the_books_still_agree,
     freed_marks_are_free_and_others_are_not_touched,
     no_more_is_drawn_from_a_token_than_is_left,
     a_record_is_inserted_once,
@@ -390,6 +392,58 @@ fn what_is_locked_is_listed_page_by_page<D: Disk>() {
         }
     }
     assert_eq!(found, [0, 1, 2, 5].map(|n| record(n, State::Locked).id()).into());
+}
+
+/// What is forgotten takes its marks, outputs and decision with it, and leaves the journal and a sum that the auditor needs.
+fn what_is_forgotten_is_gone_and_the_books_still_agree<D: Disk>() {
+    let disk = D::default();
+    let mut store = with_account(disk.open(), 9, 1);
+    let done = Plan {
+        record: RecordWrite::Insert(with_outputs(1, State::Done, &[1, 2])),
+        transfers: vec![transfer(LedgerAccount::Outside, LedgerAccount::Customer(account(9)), 7)],
+        ..taking(1, &[1, 2])
+    };
+    let other = Plan { record: RecordWrite::Insert(with_outputs(2, State::Done, &[2])), ..taking(2, &[3]) };
+    let locked = plan(RecordWrite::Insert(record(3, State::Locked)));
+    let aborted = plan(RecordWrite::Insert(record(4, State::Locked)));
+    assert_eq!(commit(&mut store, &[done, other, locked, aborted]), [Written::Yes; 4]);
+    commit(&mut store, &[plan(RecordWrite::Settle(settled(4, Outcome::Abort)))]);
+    let all: BTreeSet<_> = store.records(None, 100).expect("reads").iter().map(Record::id).collect();
+    assert_eq!(all.len(), 5, "with the one that brought the account's money");
+    let first = store.records(None, 2).expect("reads");
+    assert_eq!(store.records(first.last().map(Record::id).as_ref(), 100).expect("reads").len(), 3);
+
+    let id = with_outputs(1, State::Done, &[1, 2]).id();
+    let forgotten = |id, marks: &[u8], outputs: &[u8], sum: i64| Forgotten {
+        id,
+        marks: marks.iter().map(|n| mark(*n).key).collect(),
+        outputs: outputs.iter().map(|n| output_key(&brand_id(ONE), &BlindedMessage([*n; 256]))).collect(),
+        carried: [(LedgerAccount::Outside, -sum), (LedgerAccount::Customer(account(9)), sum)].into(),
+    };
+    // Of its neighbours' marks and outputs it takes none, and what is locked or not there is left out.
+    let gone = forgotten(id, &[1, 2, 3], &[1, 2], 7);
+    let of_locked = forgotten(record(3, State::Locked).id(), &[], &[], 100);
+    let of_nobody = forgotten(Digest([77; 32]), &[3], &[], 100);
+    assert_eq!(store.forget(&[gone.clone(), of_locked, of_nobody]), Ok(1));
+    assert_eq!(store.forget(&[gone]), Ok(0), "once");
+    let of_aborted = forgotten(record(4, State::Locked).id(), &[], &[], 0);
+    assert_eq!(store.forget(&[Forgotten { carried: Default::default(), ..of_aborted }]), Ok(1));
+    drop(store);
+    let mut store = disk.open();
+    assert_eq!(store.record(&id), Ok(None));
+    let needs = Needs { marks: (1..4).map(mark).collect(), ..Needs::default() };
+    let view = store.view(&[needs]).expect("reads").remove(0);
+    assert_eq!(view.holders.keys().map(|mark| mark.key).collect::<Vec<_>>(), [mark(3).key]);
+    let keys = [1, 2].map(|n| output_key(&brand_id(ONE), &BlindedMessage([n; 256])));
+    assert_eq!(store.outputs(&keys).expect("reads"), [(keys[1], State::Done)]);
+    assert!(store.record(&record(3, State::Locked).id()).expect("reads").is_some());
+    assert_eq!(store.balance(&account(9)), Ok(Some(micros(8))));
+    // What was carried makes up for what is gone: without it the journal would say more than the records.
+    let found = read_books(&mut store).expect_err("the records are not real ones");
+    let journal = |found: &Discrepancy| matches!(found, Discrepancy::Journal { account: LedgerAccount::Customer(_), records, journal } if journal - records != 1);
+    assert!(!found.iter().any(journal), "{found:?}");
+    // The marks are free for others.
+    assert_eq!(commit(&mut store, &[taking(5, &[1])]), [Written::Yes]);
 }
 
 fn freed_marks_are_free_and_others_are_not_touched<D: Disk>() {

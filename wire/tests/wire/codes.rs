@@ -74,7 +74,6 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TooManyParts { left: amount },
         Refusal::NoDelivery,
         Refusal::Lapsed,
-        Refusal::NotLapsed,
     ];
     let number = |refusal: &Refusal| match refusal {
         Refusal::Statement(_) => 0,
@@ -117,7 +116,6 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TooManyParts { .. } => 37,
         Refusal::NoDelivery => 38,
         Refusal::Lapsed => 39,
-        Refusal::NotLapsed => 40,
     };
     complete(&all, number);
     all.into_iter().chain(statement_errors().into_iter().map(Refusal::Statement)).collect()

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::fault::Faults;
-use naulon_exchange::{Audit, Draw, Needs, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer, View};
+use naulon_exchange::{
+    Audit, Draw, Forgotten, LedgerAccount, Needs, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer,
+    View,
+};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 
@@ -30,6 +33,7 @@ struct Books {
     outputs: BTreeSet<(Digest, RequestId)>,
     balances: BTreeMap<PublicKey, Amount>,
     journal: Vec<Transfer>,
+    carried: BTreeMap<LedgerAccount, i64>,
     remainders: BTreeMap<Digest, Remainder>,
     brands: Vec<Signed<Brand>>,
     time: Timestamp,
@@ -61,6 +65,7 @@ impl MemoryStore {
             && ours.marks == theirs.marks
             && ours.balances == theirs.balances
             && ours.journal == theirs.journal
+            && ours.carried == theirs.carried
             && ours.remainders == theirs.remainders
             && ours.brands == theirs.brands
     }
@@ -111,6 +116,19 @@ impl BankStore for MemoryStore {
         })
     }
 
+    fn records(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(*id));
+        self.read(|books| {
+            let later = books.records.range((from, Bound::Unbounded)).take(limit);
+            later.map(|(_, record)| Record::clone(record)).collect()
+        })
+    }
+
+    fn forget(&mut self, forgotten: &[Forgotten]) -> Result<usize, StoreError> {
+        self.write(|books| forgotten.iter().filter(|forgotten| books.forget(forgotten)).count())
+    }
+
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.read(|books| books.balances.get(account).copied())
     }
@@ -147,6 +165,7 @@ impl BankStore for MemoryStore {
     fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError> {
         self.read(|books| {
             books.records.values().for_each(|record| audit.record(record));
+            books.carried.iter().for_each(|(account, sum)| audit.carried(*account, *sum));
             books.journal.iter().for_each(|line| audit.transfer(line));
             books.balances.iter().for_each(|(account, balance)| audit.balance(*account, *balance));
             books.marks.iter().for_each(|(key, holder)| audit.mark(*key, *holder));
@@ -250,6 +269,20 @@ impl Books {
     fn changed_remainders(&self, plan: &Plan) -> Option<Vec<(Digest, Remainder)>> {
         let drawn = |draw: &Draw| Some((draw.token, drawn(self.remainders.get(&draw.token).copied(), &draw.change)?));
         plan.draws.iter().map(drawn).collect()
+    }
+
+    /// False, and nothing is changed, if it is not there or locked.
+    fn forget(&mut self, forgotten: &Forgotten) -> bool {
+        if self.records.get(&forgotten.id).is_none_or(|record| record.state == State::Locked) {
+            return false;
+        }
+        self.records.remove(&forgotten.id);
+        self.marks.retain(|key, holder| *holder != forgotten.id || !forgotten.marks.contains(key));
+        self.outputs.retain(|(_, id)| *id != forgotten.id);
+        for (account, sum) in &forgotten.carried {
+            *self.carried.entry(*account).or_default() += sum;
+        }
+        true
     }
 
     fn add_brand(&mut self, brand: &Signed<Brand>) -> Written {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
-use naulon_exchange::{Audit, Needs, Plan, ProvenDecision, Record, RequestId, State, View, output_key};
+use naulon_exchange::{Audit, Forgotten, Needs, Plan, ProvenDecision, Record, RequestId, State, View, output_key};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 
@@ -83,6 +83,18 @@ pub trait BankStore: RegisterStore + Send + 'static {
     /// first. One that is missing here stays locked until somebody else brings the log's decision.
     fn locked(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError>;
 
+    /// All requests, at most so many, in an order of the store's own: those that come after this one, which is there, or from
+    /// the first. One that is missing here is never forgotten.
+    fn records(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError>;
+
+    /// Forgets these requests with their marks, outputs and decisions, and carries forward what they did to the ledger, all in
+    /// one transaction. The journal stays whole. One that is not there, or locked, is left out, with what it would have carried.
+    /// Says how many there were.
+    ///
+    /// Before, its owner has kept the time ([`keep_time`](Self::keep_time)) by which every brand of them is closed for good. A
+    /// mark of a brand that can still be spent, and is forgotten, lets the token be spent twice.
+    fn forget(&mut self, forgotten: &[Forgotten]) -> Result<usize, StoreError>;
+
     /// What an account holds; none if it is not open.
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError>;
 
@@ -108,7 +120,7 @@ pub trait BankStore: RegisterStore + Send + 'static {
     /// All that was kept of that kind.
     fn log_faults(&mut self) -> Result<Vec<LogFault>, StoreError>;
 
-    /// Reads the whole books to an auditor: records, journal, balances, marks and remainders of one moment. What it leaves out is
+    /// Reads the whole books to an auditor: records, what forgotten ones have carried forward, journal, balances, marks and remainders of one moment. What it leaves out is
     /// found by the auditor as a discrepancy, or, if it is left out everywhere, not at all.
     fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError>;
 }

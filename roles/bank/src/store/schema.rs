@@ -6,7 +6,7 @@
 //! and an output are thus 40 bytes in a leaf, and a body is written once and never moved.
 //!
 //! On a database that is spread over machines the shard keys are `mark.key`, `output.key`, `request.id` (which record and
-//! settlement then take for their key, too), `account.key`, `remainder.token`, `journal.debit`; brands, clock and log faults
+//! settlement then take for their key, too), `account.key`, `remainder.token`, `journal.debit`, `carried.account`; brands, clock and log faults
 //! are copied everywhere.
 //! House accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
 
@@ -127,4 +127,10 @@ CREATE TABLE remainder (
 ", "
 -- What is locked, for the bank's own errands.
 CREATE INDEX record_locked ON record (number) WHERE state = 1;
+", "
+-- What requests that are forgotten did to each ledger account: by it and the records the journal can still be audited.
+CREATE TABLE carried (
+    account BLOB NOT NULL PRIMARY KEY,
+    sum     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 "];

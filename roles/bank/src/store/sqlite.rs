@@ -11,8 +11,8 @@ use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sqlite::{self, ApplicationId, BUSY_TIMEOUT, Database, OpenError};
 use naulon_exchange::{
-    Audit, AuditReport, Draw, Exchange, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite, Remainder,
-    RequestId, Rules, State, Transfer, UnverifiedDecision, View,
+    Audit, AuditReport, Draw, Exchange, Forgotten, LedgerAccount, Needs, Plan, ProvenDecision, Record, RecordWrite,
+    Remainder, RequestId, Rules, State, Transfer, UnverifiedDecision, View,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint, cbor};
@@ -118,6 +118,29 @@ impl BankStore for SqliteStore {
             locked.push(record(row)?);
         }
         Ok(locked)
+    }
+
+    fn records(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let transaction = self.database.transaction()?;
+        let after = after.map(|id| number_of(&transaction, id)).transpose()?.flatten().unwrap_or(i64::MIN);
+        let sql = format!("{SELECT_RECORD} WHERE number > ?1 ORDER BY number LIMIT ?2");
+        let mut select = transaction.prepare_cached(&sql)?;
+        let mut rows = select.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            records.push(record(row)?);
+        }
+        Ok(records)
+    }
+
+    fn forget(&mut self, forgotten: &[Forgotten]) -> Result<usize, StoreError> {
+        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut gone = 0;
+        for forgotten in forgotten {
+            gone += usize::from(forget(&transaction, forgotten)?);
+        }
+        transaction.commit()?;
+        Ok(gone)
     }
 
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
@@ -430,6 +453,11 @@ fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), Stor
     while let Some(row) = rows.next()? {
         audit.record(&record(row)?);
     }
+    let mut select = connection.prepare("SELECT account, sum FROM carried")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        audit.carried(ledger_account(row.get_ref(0)?.as_blob())?, row.get(1)?);
+    }
     let mut select = connection.prepare("SELECT debit, credit, amount FROM journal ORDER BY line")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -460,6 +488,30 @@ fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), Stor
         audit.mark(Digest(row.get(0)?), *holder);
     }
     Ok(())
+}
+
+/// Forgets one request within a transaction. False, and nothing is changed, if it is not there or locked.
+fn forget(connection: &Connection, forgotten: &Forgotten) -> Result<bool, StoreError> {
+    let Some(number) = number_of(connection, &forgotten.id)? else { return Ok(false) };
+    let sql = "DELETE FROM record WHERE number = ?1 AND state <> 1";
+    if connection.prepare_cached(sql)?.execute([number])? != 1 {
+        return Ok(false);
+    }
+    connection.prepare_cached("DELETE FROM request WHERE id = ?1")?.execute([forgotten.id.as_bytes()])?;
+    connection.prepare_cached("DELETE FROM settlement WHERE record = ?1")?.execute([number])?;
+    let tables = [("mark", &forgotten.marks), ("output", &forgotten.outputs)];
+    for (table, keys) in tables {
+        let mut delete = connection.prepare_cached(&format!("DELETE FROM {table} WHERE key = ?1 AND record = ?2"))?;
+        for key in keys {
+            delete.execute(params![key.as_bytes(), number])?;
+        }
+    }
+    let sql = "INSERT INTO carried (account, sum) VALUES (?1, ?2) ON CONFLICT (account) DO UPDATE SET sum = sum + excluded.sum";
+    let mut carry = connection.prepare_cached(sql)?;
+    for (account, sum) in &forgotten.carried {
+        carry.execute(params![ledger_bytes(account), sum])?;
+    }
+    Ok(true)
 }
 
 fn view(connection: &Connection, needs: &Needs) -> Result<View, StoreError> {

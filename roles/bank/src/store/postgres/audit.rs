@@ -56,6 +56,11 @@ async fn tell(client: &Client, audit: &mut Audit<'_>) -> Result<(), Failure> {
         Ok(())
     })
     .await?;
+    each(client, "SELECT account, sum FROM carried", |row| {
+        audit.carried(rows::ledger_account(rows::column(row, 0)?)?, rows::column(row, 1)?);
+        Ok(())
+    })
+    .await?;
     each(client, "SELECT debit, credit, amount FROM journal", |row| {
         audit.transfer(&rows::transfer(row)?);
         Ok(())

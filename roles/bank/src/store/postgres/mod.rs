@@ -17,7 +17,7 @@ use std::sync::Arc;
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
-use naulon_exchange::{Audit, Needs, Plan, Record, Remainder, RequestId, State, View};
+use naulon_exchange::{Audit, Forgotten, Needs, Plan, Record, Remainder, RequestId, State, View};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
 use tokio_postgres::Row;
@@ -103,6 +103,19 @@ impl BankStore for PostgresStore {
         })
     }
 
+    fn records(&mut self, after: Option<&RequestId>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.link.run(async |session| {
+            let after: &[u8] = after.map_or(&[], |id| id.as_bytes());
+            let rows = ask(session, Sql::AllRecords, vec![Box::new(after), Box::new(limit)]).await?;
+            Ok(rows.iter().map(rows::record).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn forget(&mut self, forgotten: &[Forgotten]) -> Result<usize, StoreError> {
+        self.link.run(async |session| forget(session, forgotten).await)
+    }
+
     fn balance(&mut self, account: &PublicKey) -> Result<Option<Amount>, StoreError> {
         self.link.run(async |session| {
             let rows = ask(session, Sql::Balances, vec![keys([&account.0])]).await?;
@@ -170,6 +183,37 @@ impl BankStore for PostgresStore {
         // A second attempt would tell the auditor twice.
         self.link.run_once(async |session| audit::snapshot(session.client(), audit).await)
     }
+}
+
+/// Forgets requests in one transaction. Which of them are there is known by what was deleted, so a repetition after an unknown
+/// end carries nothing twice.
+async fn forget(session: &Session, forgotten: &[Forgotten]) -> Result<usize, Failure> {
+    let ids: BTreeSet<&Digest> = forgotten.iter().map(|forgotten| &forgotten.id).collect();
+    let values = vec![keys(ids.iter().map(|id| id.as_bytes()))];
+    let [_, gone] = session.flight([step(Sql::Begin, vec![]), step(Sql::ForgetRecords, values)]).await?;
+    let gone: BTreeSet<Digest> = gone.iter().map(|row| rows::digest(row, 0)).collect::<Result<_, _>>()?;
+    let here = || forgotten.iter().filter(|forgotten| gone.contains(&forgotten.id));
+    let pairs = |of: fn(&Forgotten) -> &BTreeSet<Digest>| {
+        let pairs: BTreeSet<(&Digest, &Digest)> =
+            here().flat_map(|forgotten| of(forgotten).iter().map(|key| (key, &forgotten.id))).collect();
+        let (first, second): (Vec<&Digest>, Vec<&Digest>) = pairs.into_iter().unzip();
+        vec![keys(first.into_iter().map(Digest::as_bytes)), keys(second.into_iter().map(Digest::as_bytes))]
+    };
+    let mut carried: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+    for (account, sum) in here().flat_map(|forgotten| &forgotten.carried) {
+        let before = carried.entry(rows::ledger_bytes(account)).or_default();
+        *before = before.checked_add(*sum).ok_or(StoreError::Corrupt)?;
+    }
+    let (accounts, sums): (Vec<&[u8]>, Vec<i64>) = carried.iter().map(|(account, sum)| (&account[..], *sum)).unzip();
+    let [_, _, _, _] = session
+        .flight([
+            step(Sql::ForgetMarks, pairs(|forgotten| &forgotten.marks)),
+            step(Sql::ForgetOutputs, pairs(|forgotten| &forgotten.outputs)),
+            step(Sql::Carry, vec![Box::new(accounts), Box::new(sums)]),
+            step(Sql::End, vec![]),
+        ])
+        .await?;
+    Ok(gone.len())
 }
 
 /// A list of keys.

@@ -98,7 +98,7 @@ pub(super) fn millis(time: Timestamp) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
-fn ledger_account(bytes: &[u8]) -> Result<LedgerAccount, StoreError> {
+pub(super) fn ledger_account(bytes: &[u8]) -> Result<LedgerAccount, StoreError> {
     match bytes {
         [0] => Ok(LedgerAccount::Outside),
         [1, key @ ..] => Ok(LedgerAccount::Customer(PublicKey(parsed(key.try_into())?))),

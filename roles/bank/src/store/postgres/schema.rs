@@ -2,7 +2,7 @@
 //! [`naulon_durable::migration`].
 //!
 //! The rules of a database that is spread over machines (ADR 4) hold from the first day: the shard key is in every
-//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, `remainder.token`, and
+//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, `remainder.token`, `carried.account`, and
 //! `journal.record`, which stands
 //! where its record stands; brand, clock and log_fault are copied everywhere. A journal by account would lay all lines
 //! of the house's own accounts on one machine.
@@ -127,6 +127,12 @@ CREATE TABLE remainder (
 ", "
 -- What is locked, for the bank's own errands.
 CREATE INDEX record_locked ON record (id) WHERE state = 1;
+", "
+-- What requests that are forgotten did to each ledger account: by it and the records the journal can still be audited.
+CREATE TABLE carried (
+    account bytea NOT NULL PRIMARY KEY,
+    sum     bigint NOT NULL
+);
 "];
 
 /// A statement that every session has prepared.
@@ -144,6 +150,11 @@ pub(super) enum Sql {
     Records,
     States,
     Locked,
+    AllRecords,
+    ForgetRecords,
+    ForgetMarks,
+    ForgetOutputs,
+    Carry,
     Balances,
     Remainders,
     Time,
@@ -202,6 +213,26 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
     (
         Sql::Locked,
         "SELECT exchange, state, accepted, decision, settled FROM record WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
+    ),
+    (
+        Sql::AllRecords,
+        "SELECT exchange, state, accepted, decision, settled FROM record WHERE id > $1 ORDER BY id LIMIT $2",
+    ),
+    (Sql::ForgetRecords, "DELETE FROM record WHERE id = ANY($1::bytea[]) AND state <> 1 RETURNING id"),
+    (
+        Sql::ForgetMarks,
+        "DELETE FROM mark USING unnest($1::bytea[], $2::bytea[]) AS gone (key, holder)
+         WHERE mark.key = gone.key AND mark.holder = gone.holder",
+    ),
+    (
+        Sql::ForgetOutputs,
+        "DELETE FROM output USING unnest($1::bytea[], $2::bytea[]) AS gone (key, record)
+         WHERE output.key = gone.key AND output.record = gone.record",
+    ),
+    (
+        Sql::Carry,
+        "INSERT INTO carried (account, sum) SELECT * FROM unnest($1::bytea[], $2::bigint[])
+         ON CONFLICT (account) DO UPDATE SET sum = carried.sum + excluded.sum",
     ),
     (Sql::Balances, "SELECT key, balance FROM account WHERE key = ANY($1::bytea[])"),
     (Sql::Remainders, "SELECT token, rest, uses FROM remainder WHERE token = ANY($1::bytea[])"),
