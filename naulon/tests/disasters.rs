@@ -1,5 +1,7 @@
 //! What goes wrong around the programs, on real processes: each ends in a clear error or goes on, and nothing is lost.
 
+#![allow(clippy::panic)] // What helps a test may panic as the test does.
+
 mod process;
 
 use std::path::Path;
