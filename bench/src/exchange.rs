@@ -150,7 +150,11 @@ pub fn run(kinds: &[Kind], rounds: usize, beside: &Beside<'_>) -> Result<Vec<Fig
                 }
             }
             if let (Some(mint), Some(proofs)) = (&mint, kind.tokens_swapped()) {
-                measure_peer(kind, mint.swaps(proofs, kind.calls())?, mint, samples).context(mint::NAME)?;
+                let swaps = mint.swaps(proofs, kind.calls())?;
+                let requests = banks[0].maker.make(kind, kind.calls())?;
+                measure_beside_peer(kind, (requests, &banks[0].bank.server), (swaps, mint), samples)?;
+                // These rows are not the next kind's.
+                banks[0].bank.write_again(kind.calls())?;
             }
         }
     }
@@ -235,14 +239,25 @@ fn measure(
     Ok(())
 }
 
-/// As many swaps at the peer as calls at the bank, in the same round and by the same clients.
-fn measure_peer(kind: Kind, swaps: Vec<Vec<u8>>, mint: &Mint, samples: &mut Samples) -> Result<()> {
-    let count = swaps.len();
-    let (loaded, before, after) = load::send_until_taken(mint.address, swaps, || mint.usage(), Mint::is_busy)?;
-    let name = |part: &str| format!("{}.peer.{part}", kind.name());
-    samples.add(name("retries"), loaded.retries as f64);
-    samples.add(name("cpu"), each(after.since(&before).values().sum(), count));
-    samples.add(name("throughput"), count as f64 / loaded.elapsed.as_secs_f64());
+/// As many swaps at the peer as exchanges at the bank, one after the other and by as many clients.
+fn measure_beside_peer(
+    kind: Kind,
+    (requests, bank): (Vec<Vec<u8>>, &Server),
+    (swaps, mint): (Vec<Vec<u8>>, &Mint),
+    samples: &mut Samples,
+) -> Result<()> {
+    let mut add = |whose: &str, calls: usize, loaded: &Loaded, used: Duration| {
+        let name = |part: &str| format!("{}.{whose}.{part}", kind.name());
+        samples.add(name("cpu"), each(used, calls));
+        samples.add(name("throughput"), calls as f64 / loaded.elapsed.as_secs_f64());
+        samples.add(name("retries"), loaded.retries as f64);
+    };
+    let (calls, clients) = (requests.len(), load::CLIENTS_BESIDE_PEER);
+    let (loaded, before, after) = load::send_by(clients, bank.address, requests, || bank.usage(), |_, _| false)?;
+    add("beside", calls, &loaded, after.since(&before).values().sum());
+    let (loaded, before, after) =
+        load::send_by(clients, mint.address, swaps, || mint.usage(), Mint::is_busy).context(mint::NAME)?;
+    add("peer", calls, &loaded, after.since(&before).values().sum());
     Ok(())
 }
 
@@ -250,7 +265,7 @@ fn measure_peer(kind: Kind, swaps: Vec<Vec<u8>>, mint: &Mint, samples: &mut Samp
 fn figures_beside_peer(kind: Kind, samples: &Samples) -> Vec<Figure> {
     let name = |part: &str| format!("{}.{part}", kind.name());
     let beside = |part: &str, unit| {
-        let (own, peer) = (name(part), name(&format!("peer.{part}")));
+        let (own, peer) = (name(&format!("beside.{part}")), name(&format!("peer.{part}")));
         Figure::new(name(&format!("beside-peer.{part}")), samples.median(&own), unit).against(
             format!("{} {unit} of {}", samples.median(&peer).round(), mint::NAME),
             samples.ratio(&own, &[&peer]),

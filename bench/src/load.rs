@@ -15,6 +15,8 @@ use tokio::task::{JoinSet, LocalSet};
 
 /// How many clients there are at once.
 pub const CLIENTS: usize = 64;
+/// The same where a peer is put beside the bank, for both: with more, the peer's swaps block one another for seconds.
+pub const CLIENTS_BESIDE_PEER: usize = 32;
 /// How long a server is given to accept connections.
 const SETTLING: Duration = Duration::from_millis(20);
 /// How often a request is sent again to a server that says that it is busy.
@@ -50,14 +52,16 @@ pub fn get(path: &str) -> Vec<u8> {
 /// What says that a server is only busy, and the request may be sent again: status and body of an answer.
 pub type IsBusy = fn(u16, &[u8]) -> bool;
 
-/// Sends each request once, [`CLIENTS`] at a time, and takes nothing but 200 for an answer. `watch` is called when the
+/// Sends each request once, by [`CLIENTS`] clients, and takes nothing but 200 for an answer. `watch` is called when the
 /// connections stand and when all is answered.
 pub fn send<T>(address: SocketAddr, requests: Vec<Vec<u8>>, watch: impl Fn() -> Result<T>) -> Result<(Loaded, T, T)> {
-    send_until_taken(address, requests, watch, |_, _| false)
+    send_by(CLIENTS, address, requests, watch, |_, _| false)
 }
 
-/// The same to a server that may be busy: then the request is sent again, at once, up to [`MAX_RETRIES`] times.
-pub fn send_until_taken<T>(
+/// The same by so many clients, to a server that may be busy: then the request is sent again, at once, up to
+/// [`MAX_RETRIES`] times.
+pub fn send_by<T>(
+    clients: usize,
     address: SocketAddr,
     requests: Vec<Vec<u8>>,
     watch: impl Fn() -> Result<T>,
@@ -69,7 +73,7 @@ pub fn send_until_taken<T>(
     LocalSet::new().block_on(&runtime, async {
         let (next, retries) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let mut connections = Vec::new();
-        for _ in 0..CLIENTS.min(requests.len()) {
+        for _ in 0..clients.min(requests.len()) {
             let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
             stream.set_nodelay(true)?;
             connections.push(stream);
@@ -198,7 +202,7 @@ mod tests {
     #[test]
     fn a_busy_server_is_asked_again_but_not_for_ever() {
         let echo = crate::server::tests::echo();
-        let error = send_until_taken(echo.address, vec![get("/nowhere")], || Ok(()), |status, _| status == 404).err();
+        let error = send_by(1, echo.address, vec![get("/nowhere")], || Ok(()), |status, _| status == 404).err();
         assert!(error.expect("given up").to_string().contains("was answered 404"));
         let (loaded, ..) = send(echo.address, vec![post("/echo/1", b"{}")], || Ok(())).expect("answered");
         assert_eq!(loaded.retries, 0);
