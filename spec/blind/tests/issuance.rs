@@ -6,7 +6,7 @@ use naulon_blind::{
 };
 use openssl::bn::{BigNum, BigNumRef};
 use openssl::pkey::PKey;
-use openssl::rsa::{Rsa, RsaPrivateKeyBuilder};
+use openssl::rsa::{Padding, Rsa, RsaPrivateKeyBuilder};
 use proptest::prelude::*;
 
 const DER_0: &[u8] = include_bytes!("../../../vectors/brand-keys/test-only-00.pkcs8.der");
@@ -207,6 +207,35 @@ fn private_keys_of_the_wrong_kind_are_refused() {
     let mut long = DER_0.to_vec();
     long.resize(MAX_SECRET_DER_LEN + 1, 0);
     assert_eq!(IssuerSecret::from_der(&long).map(|_| ()).err(), Some(SecretKeyError::Encoding));
+}
+
+/// A fault in one CRT half would give the key away. OpenSSL finds it and signs without CRT, so the signature is right.
+#[test]
+fn a_faulty_half_does_not_leave_the_library() {
+    let key = |der| PKey::private_key_from_der(der).and_then(|key| key.rsa()).expect("a key");
+    let (a, b) = (key(DER_0), key(DER_1));
+    let own = |number: &BigNumRef| number.to_owned().expect("a number");
+    let faulty = RsaPrivateKeyBuilder::new(own(a.n()), own(a.e()), own(a.d()))
+        .and_then(|key| key.set_factors(own(a.p().expect("p")), own(a.q().expect("q"))))
+        .and_then(|key| {
+            key.set_crt_params(own(b.dmp1().expect("dp")), own(a.dmq1().expect("dq")), own(a.iqmp().expect("qi")))
+        })
+        .expect("builds")
+        .build();
+    for first in 1..=20 {
+        let mut message = [first; 256];
+        message[0] = 0;
+        let sign = |key: &Rsa<openssl::pkey::Private>| {
+            let mut signature = [0; 256];
+            key.private_encrypt(&message, &mut signature, Padding::NONE).expect("signs");
+            signature
+        };
+        let signature = sign(&faulty);
+        assert_eq!(signature, sign(&a));
+        let blinded = BlindedMessage(message);
+        assert_eq!(secret().blind_sign(&blinded).expect("signs").0, signature);
+        assert!(secret().public().check_blind_signature(&blinded, signature).is_ok());
+    }
 }
 
 #[test]

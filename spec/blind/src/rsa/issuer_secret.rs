@@ -125,11 +125,14 @@ impl IssuerSecret {
 
     /// Signs a blinded message (RFC 9474 §4.3): the raw private operation, checked by the public one. The same message
     /// always gets the same answer.
+    ///
+    /// The check is OpenSSL's own: it raises what the two CRT halves gave to e, and on a difference computes anew without
+    /// them. A second one here would cost 4 % of an exchange; a test holds the library to it.
     pub fn blind_sign(&self, blinded: &BlindedMessage) -> Result<BlindSignature, SignError> {
         let modulus = self.public.modulus();
         modulus.check_range(&blinded.0).map_err(|_| SignError::OutOfRange)?;
         let mut signature = [0; MODULUS_LEN];
         self.rsa.private_encrypt(&blinded.0, &mut signature, Padding::NONE).map_err(|_| SignError::Library)?;
-        self.public.check_blind_signature(blinded, signature)
+        Ok(BlindSignature(signature))
     }
 }
