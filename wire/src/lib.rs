@@ -17,6 +17,7 @@ pub mod door;
 mod evidence;
 mod http;
 mod issuance;
+pub mod link;
 pub mod log;
 mod log_evidence;
 pub mod openapi;

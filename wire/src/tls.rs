@@ -218,7 +218,7 @@ fn words(error: &rustls::Error) -> String {
 }
 
 /// The one library, with X25519MLKEM768 before all other groups.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 

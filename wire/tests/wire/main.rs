@@ -6,6 +6,7 @@
 
 mod calls;
 mod codes;
+mod link;
 mod listeners;
 mod loopback;
 mod openapi;
