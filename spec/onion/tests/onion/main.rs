@@ -1,0 +1,7 @@
+//! The block format, from the sender through three mixes and back.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod descriptor;
+mod paths;
+mod tagging;
+mod world;
