@@ -193,7 +193,7 @@ impl Pay {
     }
 
     pub(crate) fn write(&self, part: &mut [u8]) {
-        let flags = u8::from(self.is_ask) * ASK | u8::from(self.is_last) * LAST;
+        let flags = if self.is_ask { ASK } else { 0 } | if self.is_last { LAST } else { 0 };
         let (index, tick) = self.tick.map_or((0, [0; 16]), |front| (front.index, front.tick.0));
         let mut cursor = Writer(part);
         cursor.put(&[flags | (self.slot % MAX_SLOTS) << 4]);
