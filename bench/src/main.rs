@@ -15,6 +15,7 @@ mod figure;
 mod house;
 mod load;
 mod mint;
+mod mix;
 mod postgres;
 mod primitives;
 mod purchase;
@@ -39,7 +40,8 @@ naulon-bench [AREA] [--rounds N] [--postgres] [--peers] [--json]     figures as 
 areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exchange.withdraw, exchange.deposit,
 exchange.lock, exchange.settle, log.decision
 purchase: how long a purchase takes in which nothing fails
-scale [--spent N] [--exchanges N]: a bank that knows N spent tokens, and its memory over N exchanges";
+scale [--spent N] [--exchanges N]: a bank that knows N spent tokens, and its memory over N exchanges
+mix [--megabytes N]: a download through three hops; --peers puts a private network of Debian's tor beside it";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,6 +58,10 @@ fn main() -> ExitCode {
         },
         ["scale", words @ ..] => match WantedScale::of(words) {
             Some(wanted) => scale::run(wanted.size, wanted.rounds).and_then(|figures| print(&figures, wanted.as_json)),
+            None => return usage(),
+        },
+        ["mix", words @ ..] => match mix::Wanted::of(words) {
+            Some(wanted) => mix::run(&wanted).and_then(|figures| print(&figures, wanted.as_json)),
             None => return usage(),
         },
         words => match Wanted::of(words) {

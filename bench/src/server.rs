@@ -150,8 +150,15 @@ pub fn run(role: Role, store: &str, others: &[&str]) -> Result<()> {
 
 /// A port that was free just now, for a program that takes a number.
 pub fn free_port_number() -> Result<u16> {
+    free_port_numbers(1)?.pop().context("one was asked for")
+}
+
+/// So many different ports that were free just now.
+pub fn free_port_numbers(count: usize) -> Result<Vec<u16>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    Ok(runtime.block_on(free_port())?.local_addr()?.port())
+    // All are held until all are found.
+    let held = (0..count).map(|_| runtime.block_on(free_port())).collect::<Result<Vec<_>>>()?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 async fn free_port() -> Result<TcpListener> {

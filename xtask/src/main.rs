@@ -21,7 +21,7 @@ cargo xtask test [AREA]                           every check, or one area: exch
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase
 cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal, brand-key, restore (and --json)
 cargo xtask bench [AREA] [--postgres] [--peers] [--json]
-                                                  figures as ratios measured in one run: exchange, purchase, scale
+                                                  figures as ratios measured in one run: exchange, purchase, scale, mix
 cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";
 
 /// How many seeded runs of the simulator belong to the test command.

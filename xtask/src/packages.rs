@@ -28,7 +28,7 @@ const NEEDED_BY_FUZZ: &[(&str, &str)] = &[("g++", "g++")];
 const NEEDED_BY_POSTGRES: &[(&str, &str)] = &[("initdb", "postgresql"), ("setpriv", "util-linux")];
 
 /// The same for programs that ours are measured beside.
-const NEEDED_BY_PEERS: &[(&str, &str)] = &[("protoc", "protobuf-compiler")];
+const NEEDED_BY_PEERS: &[(&str, &str)] = &[("protoc", "protobuf-compiler"), ("tor", "tor")];
 
 /// Where Debian keeps the commands of PostgreSQL's versions, each in a folder `bin` of its own: not on the path.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
