@@ -177,6 +177,8 @@ pub struct Pay {
     pub slot: u8,
     /// This block only asks the recipient for the tick that it carries sealed; the data follows when it was paid.
     pub is_ask: bool,
+    /// This block only pays what has passed (paid after, by the sender). Its payload goes nowhere.
+    pub is_settlement: bool,
     /// The last block of the session: the hop may forget it.
     pub is_last: bool,
     /// The tick.
@@ -185,6 +187,7 @@ pub struct Pay {
 
 const ASK: u8 = 1;
 const LAST: u8 = 2;
+const SETTLEMENT: u8 = 4;
 
 impl Pay {
     /// A tick of the first share.
@@ -193,7 +196,8 @@ impl Pay {
     }
 
     pub(crate) fn write(&self, part: &mut [u8]) {
-        let flags = if self.is_ask { ASK } else { 0 } | if self.is_last { LAST } else { 0 };
+        let flags = [(self.is_ask, ASK), (self.is_last, LAST), (self.is_settlement, SETTLEMENT)];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag);
         let (index, tick) = self.tick.map_or((0, [0; 16]), |front| (front.index, front.tick.0));
         let mut cursor = Writer(part);
         cursor.put(&[flags | (self.slot % MAX_SLOTS) << 4]);
@@ -207,11 +211,13 @@ impl Pay {
         let (flags, slot) = (first & 0x0f, first >> 4);
         let index = u32::from_be_bytes(*cursor.take()?);
         let tick = Tick(*cursor.take()?);
-        if flags & !(ASK | LAST) != 0 || (index == 0 && tick.0 != [0; 16]) {
+        let is_both = flags & (ASK | SETTLEMENT) == ASK | SETTLEMENT;
+        if is_both || flags & !(ASK | LAST | SETTLEMENT) != 0 || (index == 0 && tick.0 != [0; 16]) {
             return Err(OpenError::Malformed);
         }
         let tick = (index != 0).then_some(Front { index, tick });
-        Ok(Pay { slot, is_ask: flags & ASK != 0, is_last: flags & LAST != 0, tick })
+        let has = |flag| flags & flag != 0;
+        Ok(Pay { slot, is_ask: has(ASK), is_settlement: has(SETTLEMENT), is_last: has(LAST), tick })
     }
 }
 
