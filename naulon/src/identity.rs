@@ -42,11 +42,16 @@ pub enum Role {
     Wallet,
     /// Cosigns checkpoints.
     Witness,
+    /// Forwards blocks, and is paid for each.
+    Mix,
+    /// Lists mixes, banks and logs.
+    Directory,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 5] = [Role::Bank, Role::Log, Role::Shop, Role::Wallet, Role::Witness];
+    pub const ALL: [Role; 7] =
+        [Role::Bank, Role::Log, Role::Shop, Role::Wallet, Role::Witness, Role::Mix, Role::Directory];
 
     /// Its name in commands, settings and identities.
     pub fn name(self) -> &'static str {
@@ -56,6 +61,8 @@ impl Role {
             Role::Shop => "shop",
             Role::Wallet => "wallet",
             Role::Witness => "witness",
+            Role::Mix => "mix",
+            Role::Directory => "directory",
         }
     }
 
@@ -161,11 +168,11 @@ impl FromStr for Identity {
             None => (rest, None),
         };
         let mut parts = url.split(';');
-        let url = url_of(parts.next().unwrap_or_default())?;
+        let url = url_of(role, parts.next().unwrap_or_default())?;
         let (mut account, mut ca) = (None, None);
         for part in parts {
             match part.split_once('=') {
-                Some(("account", url)) if account.is_none() => account = Some(url_of(url)?),
+                Some(("account", url)) if account.is_none() => account = Some(url_of(role, url)?),
                 Some(("ca", path)) if ca.is_none() && !path.is_empty() => ca = Some(PathBuf::from(path)),
                 _ => bail!("{form}, and after the URL `;account=URL` and `;ca=FILE`, not `;{part}`"),
             }
@@ -179,7 +186,12 @@ impl FromStr for Identity {
     }
 }
 
-fn url_of(text: &str) -> anyhow::Result<String> {
+/// A mix is asked nothing by HTTP: its address is where its links are.
+fn url_of(role: Role, text: &str) -> anyhow::Result<String> {
+    if let Some(links) = text.strip_prefix("mix://").filter(|_| role == Role::Mix) {
+        ensure!(links.contains(':') && !links.contains('/'), "{text} is not mix://HOST:PORT");
+        return Ok(text.to_owned());
+    }
     ensure!(text.starts_with("https://") || text.starts_with("http://"), "{text} is no https:// or http:// address");
     Ok(text.trim_end_matches('/').to_owned())
 }

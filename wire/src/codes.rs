@@ -250,6 +250,15 @@ pub const CODES: &[Code] = &[
         "the tree does not continue the one that was cosigned last",
         "Prove the step from the witness's size; a log that cannot has rewritten its tree, or was restored from an old copy.",
     ),
+    // The directory.
+    open("mix_not_allowed", 403, "the directory does not list that mix", "Ask the directory's operator to allow the mix."),
+    last("descriptor_bad", 400, "the descriptor makes no sense", "Mend the mix's settings; the detail says what is wrong."),
+    open(
+        "descriptor_old",
+        409,
+        "the descriptor has run out, or is older than the one that is listed",
+        "Sign a new one; check the clock.",
+    ),
     // The shop.
     open("unknown_item", 404, "the shop has no such item", "See the catalogue."),
     open(

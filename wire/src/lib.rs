@@ -13,6 +13,7 @@ mod ask;
 pub mod bank;
 mod client;
 pub mod codes;
+pub mod directory;
 pub mod door;
 mod evidence;
 mod http;
@@ -36,6 +37,7 @@ pub mod witness;
 pub use ask::{AnyCall, AnyReply, Ask};
 pub use bank::{BankCall, BankDescription, BankReply, ExchangeReply, OutputFate};
 pub use client::{Address, Circuit, Client, ClientError, Clients};
+pub use directory::{DirectoryCall, DirectoryReply};
 pub use evidence::{EvidenceFile, EvidenceFileError, MAX_EVIDENCE_LEN};
 pub use http::{Call, CallError, HttpRequest, HttpResponse, MAX_BODY_LEN, Method, Part, Range, Service};
 pub use issuance::{

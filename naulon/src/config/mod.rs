@@ -5,6 +5,7 @@
 //! refused, because a misspelt setting is one that silently is not in force. `NAULON_TEST_…` belongs to the tests.
 
 mod listen;
+mod mixes;
 mod parties;
 mod span;
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use listen::{At, BankListen, Listen, Tls, WithTls};
+pub use mixes::DirectorySettings;
 pub use parties::{BankSettings, LogSettings, SQLITE, ShopSettings, WalletSettings, WitnessSettings, entry_modes};
 pub use span::Span;
 
@@ -65,6 +67,7 @@ pub fn in_force(dir: &Path) -> anyhow::Result<(Role, Vec<InForce>)> {
         Role::Shop => explain::<ShopSettings>(dir),
         Role::Wallet => explain::<WalletSettings>(dir),
         Role::Witness => explain::<WitnessSettings>(dir),
+        Role::Directory => explain::<DirectorySettings>(dir),
     };
     Ok((role, list?))
 }
@@ -141,6 +144,7 @@ fn keys_of(role: Role) -> &'static [(&'static str, &'static str)] {
         Role::Shop => ShopSettings::KEYS,
         Role::Wallet => WalletSettings::KEYS,
         Role::Witness => WitnessSettings::KEYS,
+        Role::Directory => DirectorySettings::KEYS,
     }
 }
 
@@ -154,7 +158,7 @@ fn role_in(dir: &Path) -> anyhow::Result<Role> {
     let document: toml_edit::DocumentMut = std::fs::read_to_string(&path)?.parse()?;
     let role = document.get("role").and_then(|role| role.as_str()).unwrap_or_default();
     Role::named(role)
-        .with_context(|| format!("{} does not say `role = …` of bank, log, shop, wallet or witness", path.display()))
+        .with_context(|| format!("{} does not say `role = …` of a party that there is", path.display()))
 }
 
 fn existing(dir: &Path) -> anyhow::Result<PathBuf> {
@@ -263,6 +267,7 @@ mod tests {
         round_trips::<ShopSettings>();
         round_trips::<WalletSettings>();
         round_trips::<WitnessSettings>();
+        round_trips::<DirectorySettings>();
     }
 
     #[test]

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::{At, BankListen, Listen, Settings, Span};
 use crate::identity::Role;
 
-const LISTEN: &str = "Where everybody asks: an address, on loopback or with a certificate. With one it is written\n\
+pub(super) const LISTEN: &str = "Where everybody asks: an address, on loopback or with a certificate. With one it is written\n\
                       { address = \"0.0.0.0:443\", tls = { certificate = \"tls.pem\", key = \"tls.key\" } }.";
-const LISTEN_OPERATOR: &str =
+pub(super) const LISTEN_OPERATOR: &str =
     "Where the operator asks for metrics and health: a socket in this folder, or an address as above.";
-const LOG_LEVEL: &str = "What the server tells on standard error: error, warn, info or debug. It never names people.";
+pub(super) const LOG_LEVEL: &str = "What the server tells on standard error: error, warn, info or debug. It never names people.";
 
 /// A bank's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ mod bank;
 pub mod bank_room;
 mod beside;
 pub mod brand_keys;
+mod directory;
 pub mod folder;
 pub mod log;
 pub mod serving;
@@ -26,6 +27,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use bank::{BankCommand, credit};
+pub use directory::DirectoryCommand;
 pub use folder::PartyFolder;
 pub use log::LogCommand;
 pub use shop::ShopCommand;

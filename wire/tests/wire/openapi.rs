@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use naulon_wire::{BankCall, Call, HttpResponse, LogCall, Method, ShopCall, WitnessCall, codes, openapi, route};
+use naulon_wire::{
+    BankCall, Call, DirectoryCall, HttpResponse, LogCall, Method, ShopCall, WitnessCall, codes, openapi, route,
+};
 use serde_json::{Value, json};
 
 use super::samples;
@@ -16,6 +18,7 @@ fn the_documents_are_kept() {
         ("log", openapi::document::<LogCall>()),
         ("shop", openapi::document::<ShopCall>()),
         ("witness", openapi::document::<WitnessCall>()),
+        ("directory", openapi::document::<DirectoryCall>()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/api/{name}.json"));
         if std::env::var_os("NAULON_TEST_WRITE_API").is_some() {
@@ -86,6 +89,7 @@ fn bodies_fit_their_schemas() {
     walk(samples::log());
     walk(samples::shop());
     walk(samples::witness());
+    walk(samples::directory());
 }
 
 /// Every code is one by which some call may be refused, and problems fit their schema.
@@ -94,8 +98,8 @@ fn every_code_belongs_to_a_call() {
     fn of<C: Call>() -> impl Iterator<Item = &'static str> {
         route::routes::<C>().flat_map(|route| route.codes())
     }
-    let listed: BTreeSet<_> =
-        of::<BankCall>().chain(of::<LogCall>()).chain(of::<ShopCall>()).chain(of::<WitnessCall>()).collect();
+    let listed = of::<BankCall>().chain(of::<LogCall>()).chain(of::<ShopCall>()).chain(of::<WitnessCall>());
+    let listed: BTreeSet<_> = listed.chain(of::<DirectoryCall>()).collect();
     let known: BTreeSet<_> = codes::CODES.iter().map(|page| page.code).collect();
     assert_eq!(listed, known);
 

@@ -1,7 +1,7 @@
 //! Whatever arrives is taken as what it is or refused by name, and never panics.
 
 use naulon_wire::{
-    BankCall, Call, EvidenceFile, HttpRequest, HttpResponse, LogCall, Method, Problem, Range, ShopCall, WitnessCall,
+    BankCall, Call, DirectoryCall, EvidenceFile, HttpRequest, HttpResponse, LogCall, Method, Problem, Range, ShopCall, WitnessCall,
     codes,
 };
 use proptest::prelude::*;
@@ -86,6 +86,7 @@ proptest! {
         refused_by_name::<LogCall>(&request)?;
         refused_by_name::<ShopCall>(&request)?;
         refused_by_name::<WitnessCall>(&request)?;
+        refused_by_name::<DirectoryCall>(&request)?;
     }
 
     #[test]
@@ -104,5 +105,6 @@ proptest! {
         reads_or_refuses(samples::bank(), &response);
         reads_or_refuses(samples::log(), &response);
         reads_or_refuses(samples::shop(), &response);
+        reads_or_refuses(samples::directory(), &response);
     }
 }

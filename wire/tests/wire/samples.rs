@@ -13,6 +13,7 @@ use naulon_exchange::{
     State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
+use naulon_onion::{Descriptor, EpochKey, KEM_X25519, Listing, Payee};
 use naulon_purchase::{
     AuthorizationM, Contract, GoodsM, GoodsQ, Order, RefundRequest, UnverifiedPayment, UnverifiedRefund,
 };
@@ -21,7 +22,7 @@ use naulon_statement::{
 };
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
-    BankCall, BankDescription, BankReply, ExchangeReply, IssueOrder, IssuerDirectory, Item, LogCall, LogDescription,
+    BankCall, BankDescription, BankReply, DirectoryCall, DirectoryReply, ExchangeReply, IssueOrder, IssuerDirectory, Item, LogCall, LogDescription,
     LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, Refund, ShopCall, ShopDescription, ShopReply,
     WitnessCall, WitnessReply,
 };
@@ -392,4 +393,33 @@ pub fn witness() -> Vec<(WitnessCall, Vec<WitnessReply>)> {
     let call = WitnessCall::AddCheckpoint(AddCheckpoint { old: 7, proof: vec![[1; 32], [0xff; 32]], checkpoint });
     let lines = "\u{2014} witness.example/w1 AAAAAAA=\n".to_owned();
     vec![(call, vec![WitnessReply::Cosigned(lines), WitnessReply::Known(0), WitnessReply::Known(u64::MAX)])]
+}
+
+pub fn directory() -> Vec<(DirectoryCall, Vec<DirectoryReply>)> {
+    let (from, until) = (Timestamp(1), Timestamp(2));
+    let mix = Descriptor {
+        mix: key(1).public(),
+        name: "one".to_owned(),
+        address: "127.0.0.1:21021".to_owned(),
+        link: key(2).public(),
+        block: 4_096,
+        hop_keys: vec![EpochKey { epoch: 1, kem: KEM_X25519, key: [3; 32], from, until }],
+        price: amount(),
+        currency: euros(),
+        payees: vec![Payee { bank: key(4).public(), payee: key(5).public() }],
+        window: 64,
+        replies: 1,
+        exit: None,
+        contract: None,
+        from,
+        until,
+    };
+    let mix = Unverified::from(&Signed::sign(&key(1), mix));
+    let parties = vec!["naulon:bank:x@http://127.0.0.1:1#y".to_owned()];
+    let list = Listing { directory: key(6).public(), from, until, mixes: vec![mix.clone()], parties };
+    let list = Unverified::from(&Signed::sign(&key(6), list));
+    vec![
+        (DirectoryCall::List, vec![DirectoryReply::List(Box::new(list))]),
+        (DirectoryCall::Register(mix), vec![DirectoryReply::Registered]),
+    ]
 }
