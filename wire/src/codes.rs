@@ -251,8 +251,18 @@ pub const CODES: &[Code] = &[
         "Prove the step from the witness's size; a log that cannot has rewritten its tree, or was restored from an old copy.",
     ),
     // The directory.
-    open("mix_not_allowed", 403, "the directory does not list that mix", "Ask the directory's operator to allow the mix."),
-    last("descriptor_bad", 400, "the descriptor makes no sense", "Mend the mix's settings; the detail says what is wrong."),
+    open(
+        "mix_not_allowed",
+        403,
+        "the directory does not list that mix",
+        "Ask the directory's operator to allow the mix.",
+    ),
+    last(
+        "descriptor_bad",
+        400,
+        "the descriptor makes no sense",
+        "Mend the mix's settings; the detail says what is wrong.",
+    ),
     open(
         "descriptor_old",
         409,

@@ -50,8 +50,12 @@ impl Call for DirectoryCall {
     const PARTY: &'static str = "directory";
 
     const ROUTES: &'static [Route] = &[
-        Route::get("directory", LIST, "All mixes, banks and logs: one statement, signed by the directory, the same for all.")
-            .gives(&[Answer::bytes()]),
+        Route::get(
+            "directory",
+            LIST,
+            "All mixes, banks and logs: one statement, signed by the directory, the same for all.",
+        )
+        .gives(&[Answer::bytes()]),
         Route::post("register_mix", MIXES, "Takes a mix's descriptor into the list.", json_of::<RegisterBody>())
             .gives(&[Answer::json::<RegisteredBody>()])
             .refuses(&[codes::OF_STATEMENTS, &["mix_not_allowed", "descriptor_bad", "descriptor_old"]]),

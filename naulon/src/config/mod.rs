@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use listen::{At, BankListen, Listen, Tls, WithTls};
-pub use mixes::DirectorySettings;
+pub use mixes::{DirectorySettings, MixSettings};
 pub use parties::{BankSettings, LogSettings, SQLITE, ShopSettings, WalletSettings, WitnessSettings, entry_modes};
 pub use span::Span;
 
@@ -68,6 +68,7 @@ pub fn in_force(dir: &Path) -> anyhow::Result<(Role, Vec<InForce>)> {
         Role::Wallet => explain::<WalletSettings>(dir),
         Role::Witness => explain::<WitnessSettings>(dir),
         Role::Directory => explain::<DirectorySettings>(dir),
+        Role::Mix => explain::<MixSettings>(dir),
     };
     Ok((role, list?))
 }
@@ -145,6 +146,7 @@ fn keys_of(role: Role) -> &'static [(&'static str, &'static str)] {
         Role::Wallet => WalletSettings::KEYS,
         Role::Witness => WitnessSettings::KEYS,
         Role::Directory => DirectorySettings::KEYS,
+        Role::Mix => MixSettings::KEYS,
     }
 }
 
@@ -157,8 +159,7 @@ fn role_in(dir: &Path) -> anyhow::Result<Role> {
     let path = existing(dir)?;
     let document: toml_edit::DocumentMut = std::fs::read_to_string(&path)?.parse()?;
     let role = document.get("role").and_then(|role| role.as_str()).unwrap_or_default();
-    Role::named(role)
-        .with_context(|| format!("{} does not say `role = …` of a party that there is", path.display()))
+    Role::named(role).with_context(|| format!("{} does not say `role = …` of a party that there is", path.display()))
 }
 
 fn existing(dir: &Path) -> anyhow::Result<PathBuf> {
@@ -268,6 +269,7 @@ mod tests {
         round_trips::<WalletSettings>();
         round_trips::<WitnessSettings>();
         round_trips::<DirectorySettings>();
+        round_trips::<MixSettings>();
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(super) const LISTEN: &str = "Where everybody asks: an address, on loopback o
                       { address = \"0.0.0.0:443\", tls = { certificate = \"tls.pem\", key = \"tls.key\" } }.";
 pub(super) const LISTEN_OPERATOR: &str =
     "Where the operator asks for metrics and health: a socket in this folder, or an address as above.";
-pub(super) const LOG_LEVEL: &str = "What the server tells on standard error: error, warn, info or debug. It never names people.";
+pub(super) const LOG_LEVEL: &str =
+    "What the server tells on standard error: error, warn, info or debug. It never names people.";
 
 /// A bank's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

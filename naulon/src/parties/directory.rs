@@ -210,6 +210,10 @@ fn listed(text: &str) -> anyhow::Result<String> {
     let mut found = identity::read_all(text)?;
     ensure!(found.len() == 1, "{text} names more than one party; name the one you mean by its line");
     let party = found.remove(0);
-    ensure!(matches!(party.role, Role::Bank | Role::Log), "{text} is a {}, and only banks and logs are listed", party.role);
+    ensure!(
+        matches!(party.role, Role::Bank | Role::Log),
+        "{text} is a {}, and only banks and logs are listed",
+        party.role
+    );
     Ok(party.to_string())
 }

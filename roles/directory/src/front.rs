@@ -4,10 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use naulon_durable::executor::{Executor, ExecutorError, Limits, WorkerDied};
 use naulon_statement::Timestamp;
-use naulon_wire::{Problem, Service, DirectoryCall, DirectoryReply};
+use naulon_wire::{DirectoryCall, DirectoryReply, Problem, Service};
 
-use crate::store::DirectoryStore;
 use crate::directory::Directory;
+use crate::store::DirectoryStore;
 
 /// How many calls may wait, and how many are taken at once.
 pub const LIMITS: Limits = Limits { queue: 256, batch: 16 };

@@ -52,6 +52,7 @@ mod descriptor;
 mod header;
 mod hop;
 mod key;
+mod listing;
 mod part;
 mod shape;
 mod window;
@@ -64,6 +65,9 @@ pub use descriptor::{
 pub use header::{Header, SessionId};
 pub use hop::{Begun, HopSession, Passed};
 pub use key::{EphemeralMark, HopKeys, HopPublic, KEM_X25519, MAX_EPHEMERALS, MAX_EPOCHS};
+pub use listing::{
+    Listing, ListingError, MAX_LISTED_MIXES, MAX_LISTED_PARTIES, MAX_PARTY_LINE, verified as verified_descriptor,
+};
 pub use part::{MAX_SLOTS, Next, PacketPart, Pay, Protocol, Route, Traffic, Trigger, When};
 pub use shape::{HEADER_LEN, HOPS, KEM_LEN, Kind, MAX_BLOCK, PAY_LEN, RETURN_LEN, Shape, TAG_LEN};
 pub use window::{REPLAY_WINDOW, Window};

@@ -1,8 +1,8 @@
 //! Whatever arrives is taken as what it is or refused by name, and never panics.
 
 use naulon_wire::{
-    BankCall, Call, DirectoryCall, EvidenceFile, HttpRequest, HttpResponse, LogCall, Method, Problem, Range, ShopCall, WitnessCall,
-    codes,
+    BankCall, Call, DirectoryCall, EvidenceFile, HttpRequest, HttpResponse, LogCall, Method, Problem, Range, ShopCall,
+    WitnessCall, codes,
 };
 use proptest::prelude::*;
 

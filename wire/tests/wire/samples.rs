@@ -22,9 +22,9 @@ use naulon_statement::{
 };
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
-    BankCall, BankDescription, BankReply, DirectoryCall, DirectoryReply, ExchangeReply, IssueOrder, IssuerDirectory, Item, LogCall, LogDescription,
-    LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, Refund, ShopCall, ShopDescription, ShopReply,
-    WitnessCall, WitnessReply,
+    BankCall, BankDescription, BankReply, DirectoryCall, DirectoryReply, ExchangeReply, IssueOrder, IssuerDirectory,
+    Item, LogCall, LogDescription, LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, Refund, ShopCall,
+    ShopDescription, ShopReply, WitnessCall, WitnessReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
