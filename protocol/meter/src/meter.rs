@@ -240,9 +240,9 @@ impl Meter {
 
     fn take(&mut self, pay: &Pay) -> Result<Option<Taken>, Refusal> {
         let Some(tick) = &pay.tick else { return Ok(None) };
-        // Blocks that are missing were paid by their sender.
+        // Blocks that are missing were paid by their sender; those that wait here are about to be.
         let missing = u32::try_from(self.end.saturating_sub(self.came)).unwrap_or(u32::MAX);
-        let ahead = self.terms.window.saturating_add(missing);
+        let ahead = self.terms.window.saturating_add(missing).saturating_add(self.held);
         let shares = self.shares.as_mut().ok_or(Refusal::WrongProtocol)?;
         let share = shares.get_mut(usize::from(pay.slot)).and_then(Option::as_mut).ok_or(Refusal::NoSuchShare)?;
         Ok(Some(share.take(tick, ahead)?))

@@ -181,6 +181,15 @@ impl End {
         open.map_or(0, |flow| self.limits.outgoing.saturating_sub(flow.outgoing.len()))
     }
 
+    /// As [`End::room`]; without room, [`Event::Writable`] comes when there is some.
+    pub fn room_or_wait(&mut self, stream: u32) -> usize {
+        let room = self.room(stream);
+        if let Some(flow) = self.streams.get_mut(&stream) {
+            flow.starved = room == 0;
+        }
+        room
+    }
+
     /// This end sends no more on the stream; what was written goes out before.
     pub fn finish(&mut self, stream: u32) {
         if let Some(flow) = self.streams.get_mut(&stream).filter(|flow| flow.finish == Finish::Open) {

@@ -1,0 +1,128 @@
+//! Programs that speak SOCKS, a proxy, and behind its link what looks like three mixes.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod mixes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mixes::{Mixes, PAGE, WINDOW, page};
+use naulon_onion::Protocol;
+use naulon_proxy::{Billing, Proxy, ProxyRules, Terms};
+use naulon_statement::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Running {
+    mixes: Mixes,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+async fn start(check_length: u32) -> Running {
+    let mixes = Mixes::start().await;
+    let rules = ProxyRules { billing: Billing::Each, terms: Terms { protocol: Protocol::BEFORE_SENDER, check_length } };
+    let proxy = Proxy::new(rules, Arc::new(mixes.clone()), mixes.snapshot(), Arc::new(|| Timestamp(1_000)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(async move { proxy.serve(listener, async { stopped.await.unwrap() }).await });
+    Running { mixes, address, stop, serving }
+}
+
+/// Asks for a stream, and says the reply's code.
+async fn connect(proxy: SocketAddr, user: &str, port: u16) -> (u8, TcpStream) {
+    let mut program = TcpStream::connect(proxy).await.unwrap();
+    let login = [&[5, 1, 2, 1, user.len() as u8][..], user.as_bytes(), &[1, b'x']].concat();
+    program.write_all(&login).await.unwrap();
+    let request = [&[5, 1, 0, 3, 12][..], b"host.example", &port.to_be_bytes()].concat();
+    program.write_all(&request).await.unwrap();
+    let mut said = [0; 14];
+    program.read_exact(&mut said).await.unwrap();
+    (said[5], program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_go_through_and_every_mix_is_paid_for_every_block() {
+    let running = start(50_000).await;
+    let (code, mut program) = connect(running.address, "one", 80).await;
+    assert_eq!(code, 0);
+    let mut got = Vec::new();
+    program.read_to_end(&mut got).await.unwrap();
+    assert!(got == page(), "{} of {PAGE} bytes", got.len());
+
+    let (code, mut program) = connect(running.address, "one", 7).await;
+    assert_eq!(code, 0);
+    let sent = page();
+    let (mut from, mut to) = program.split();
+    let both = tokio::join!(
+        async {
+            to.write_all(sent).await.unwrap();
+            to.shutdown().await.unwrap();
+        },
+        async {
+            let mut got = Vec::new();
+            from.read_to_end(&mut got).await.unwrap();
+            got
+        }
+    );
+    assert!(both.1 == sent, "{} of {PAGE} bytes", both.1.len());
+
+    assert_eq!(connect(running.address, "one", 9).await.0, 5, "refused by the host");
+    assert_eq!(connect(running.address, "one", 443).await.0, 2, "no exit lets it out");
+    assert_eq!(connect(running.address, "two", 7).await.0, 0);
+    running.stop.send(()).unwrap();
+    running.serving.await.unwrap();
+
+    // The last blocks are on their way; that they come is what is waited for.
+    let seen = loop {
+        let seen = running.mixes.seen.lock().unwrap().clone();
+        if seen.iter().all(|session| session.ended) {
+            break seen;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(seen.len(), 2, "a session a user name");
+    for session in &seen {
+        let prepaid = session.paid[0] - session.used[0];
+        assert!(prepaid <= u64::from(WINDOW), "prepaid {prepaid} of {WINDOW}");
+        assert!(session.used.iter().all(|used| *used == session.used[0]), "{session:?}");
+    }
+    let blocks = PAGE / 4_000 * 3;
+    let used = usize::try_from(seen[0].used[0]).unwrap();
+    assert!(used > blocks && used < blocks * 11 / 10, "{used} blocks for {blocks}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_breaks_is_followed_by_another() {
+    let running = start(50_000).await;
+    let (_, mut program) = connect(running.address, "", 80).await;
+    program.read_u8().await.unwrap();
+    *running.mixes.is_broken.lock().unwrap() = true;
+    let mut got = Vec::new();
+    // The stream is over, one way or the other, and not whole.
+    let _ = program.read_to_end(&mut got).await;
+    assert!(got.len() < PAGE - 1);
+    *running.mixes.is_broken.lock().unwrap() = false;
+    let (code, mut program) = connect(running.address, "", 80).await;
+    assert_eq!(code, 0);
+    let mut got = Vec::new();
+    program.read_to_end(&mut got).await.unwrap();
+    assert!(got == page());
+    assert_eq!(running.mixes.seen.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_runs_out_is_followed_by_the_next() {
+    let running = start(400).await;
+    let (code, mut program) = connect(running.address, "", 80).await;
+    assert_eq!(code, 0);
+    let mut got = Vec::new();
+    program.read_to_end(&mut got).await.unwrap();
+    assert!(got == page(), "{} of {PAGE} bytes", got.len());
+    let checks = running.mixes.seen.lock().unwrap()[0].checks;
+    assert!(checks >= 3, "{checks}");
+}

@@ -1,0 +1,331 @@
+//! Three mixes and an exit behind one link, as far as a client can tell: it opens every layer, counts blocks and ticks, and
+//! what a stream would meet outside is played: port 7 echoes, port 80 sends a page, port 9 is refused.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use naulon_meter::{Chain, Decision, Meter, Released, Replies, Terms};
+use naulon_money::Currency;
+use naulon_onion::{
+    Descriptor, EpochKey, ExitPolicy, HOPS, Header, HopKeys, HopSession, KEM_X25519, Kind, Payee, Ports, Protocol,
+    Shape,
+};
+use naulon_proxy::{Fare, FareError, FareWanted, Fares, Pending, Snapshot};
+use naulon_statement::{PublicKey, SecretKey, Timestamp};
+use naulon_stream::{End, Event, Limits, Reason};
+use naulon_tick::{ChainId, Check, Walker};
+use naulon_wire::link::{Link, LinkKey, LinkServer};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use tokio::net::TcpListener;
+
+pub const PAGE: usize = 3_000_000;
+pub const WINDOW: u32 = 64;
+
+pub fn page() -> &'static [u8] {
+    static PAGES: OnceLock<Vec<u8>> = OnceLock::new();
+    PAGES.get_or_init(|| (0..PAGE).map(|at| (at % 251) as u8).collect())
+}
+
+pub fn key(number: u8) -> SecretKey {
+    SecretKey::from_seed(&[number; 32])
+}
+
+/// What was seen of one session.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Blocks that each mix billed.
+    pub used: [u64; HOPS],
+    /// Ticks that each mix had with the last reply.
+    pub paid: [u64; HOPS],
+    /// Checks that came under way.
+    pub checks: u32,
+    /// The session said that it ends.
+    pub ended: bool,
+}
+
+#[derive(Clone)]
+pub struct Mixes {
+    pub address: SocketAddr,
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+    checks: Arc<Mutex<BTreeMap<Vec<u8>, Check>>>,
+    keys: Arc<Mutex<[HopKeys; HOPS]>>,
+    /// From then on links are dropped in the middle.
+    pub is_broken: Arc<Mutex<bool>>,
+    length: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Mixes {
+    pub async fn start() -> Mixes {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut keys = [HopKeys::new(), HopKeys::new(), HopKeys::new()];
+        for (at, keys) in keys.iter_mut().enumerate() {
+            keys.begin(1, &[at as u8 + 40; 32]);
+        }
+        let mixes = Mixes {
+            address: listener.local_addr().unwrap(),
+            seen: Arc::default(),
+            checks: Arc::default(),
+            keys: Arc::new(Mutex::new(keys)),
+            is_broken: Arc::default(),
+            length: Arc::default(),
+        };
+        let server = LinkServer::new(&LinkKey::from_seed(&[3; 32]).unwrap()).unwrap();
+        let serving = mixes.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (_, link) = server.accept(stream).await.unwrap();
+                tokio::spawn(serving.clone().serve(link));
+            }
+        });
+        mixes
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let listed = (0..HOPS as u8).map(|at| Descriptor {
+            mix: key(at + 10).public(),
+            name: format!("mix {at}"),
+            address: self.address.to_string(),
+            link: key(3).public(),
+            block: 4_096,
+            hop_keys: vec![EpochKey {
+                epoch: 1,
+                kem: KEM_X25519,
+                key: HopKeys::new().begin(1, &[at + 40; 32]).key,
+                from: Timestamp(0),
+                until: Timestamp(1 << 50),
+            }],
+            price: "0.001".parse().unwrap(),
+            currency: currency(),
+            payees: vec![Payee { bank: key(1).public(), payee: key(at + 20).public() }],
+            window: WINDOW,
+            replies: 1,
+            exit: (at == 2).then(|| ExitPolicy { ports: vec![Ports { first: 7, last: 80 }], is_private: true }),
+            contract: None,
+            from: Timestamp(0),
+            until: Timestamp(1 << 50),
+        });
+        Snapshot::new(listed)
+    }
+
+    /// The mixes of the only path that the snapshot allows may stand in either order, so keys are tried.
+    async fn serve(self, link: Link) {
+        let shape = Shape::STANDARD;
+        let (mut reader, mut writer) = link.split(shape.block());
+        let mut rng = ChaCha20Rng::from_seed([9; 32]);
+        let mut session: Option<Served> = None;
+        loop {
+            let Ok(blocks) = reader.blocks().await else { return };
+            let mut blocks = blocks.to_vec();
+            if *self.is_broken.lock().unwrap() {
+                return;
+            }
+            for block in blocks.chunks_exact_mut(shape.block()) {
+                match &mut session {
+                    None => session = Some(self.begin(block, &mut rng)),
+                    Some(session) => session.take(block, &mut rng),
+                }
+            }
+            let Some(session) = &mut session else { continue };
+            let mut out = Vec::new();
+            while let Some(block) = session.reply(&mut rng) {
+                out.extend(block);
+            }
+            self.seen.lock().unwrap()[session.number] = session.seen.clone();
+            if writer.send(&out).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn begin(&self, block: &mut [u8], rng: &mut ChaCha20Rng) -> Served {
+        let shape = Shape::STANDARD;
+        let mut keys = self.keys.lock().unwrap();
+        let mut hops = Vec::new();
+        for _ in 0..HOPS {
+            let begun = keys.iter_mut().find_map(|keys| {
+                let mut copy = block.to_vec();
+                let begun = keys.open_set_up(shape, WINDOW, &mut copy, rng).ok()?;
+                block.copy_from_slice(&copy);
+                Some(begun)
+            });
+            let begun = begun.expect("a layer for one of the mixes");
+            let check = self.checks.lock().unwrap().remove(&begun.route.fare).expect("a check of its own at each mix");
+            hops.push(Hop::new(begun.session, &check));
+        }
+        let mut seen = self.seen.lock().unwrap();
+        seen.push(Seen::default());
+        let number = seen.len() - 1;
+        let end = End::exit(Limits::EXIT);
+        Served { number, hops, end, seen: Seen::default(), pages: BTreeMap::new(), mixes: self.clone() }
+    }
+}
+
+pub fn currency() -> Currency {
+    "EUR".parse().unwrap()
+}
+
+struct Served {
+    number: usize,
+    hops: Vec<Hop>,
+    end: End,
+    seen: Seen,
+    pages: BTreeMap<u32, usize>,
+    mixes: Mixes,
+}
+
+struct Hop {
+    session: HopSession,
+    meter: Meter,
+    held: VecDeque<(Vec<u8>, bool)>,
+}
+
+impl Hop {
+    fn new(session: HopSession, check: &Check) -> Hop {
+        let terms = Terms { protocol: Protocol::BEFORE_SENDER, window: WINDOW, replies: Replies::Billed };
+        let mut meter = Meter::new(terms, check.value);
+        meter.add(0, chain(check)).unwrap();
+        Hop { session, meter, held: VecDeque::new() }
+    }
+}
+
+fn chain(check: &Check) -> Chain {
+    Chain::new(check.id, check.root, check.length, check.value)
+}
+
+impl Served {
+    fn take(&mut self, block: &mut [u8], rng: &mut ChaCha20Rng) {
+        self.pass(0, block.to_vec(), rng);
+        while let Some(event) = self.end.next_event() {
+            if let Event::Open { stream, target } = event {
+                match target.port {
+                    9 => self.end.refuse(stream, Reason::Refused),
+                    80 => {
+                        self.end.accept(stream);
+                        self.pages.insert(stream, 0);
+                    }
+                    _ => self.end.accept(stream),
+                }
+            }
+        }
+        self.play();
+    }
+
+    /// A block comes to the mix at this place.
+    fn pass(&mut self, at: usize, mut block: Vec<u8>, rng: &mut ChaCha20Rng) {
+        let Some(hop) = self.hops.get_mut(at) else { return };
+        let header = Header::read(Shape::STANDARD, &block).unwrap();
+        let is_data = header.kind == Kind::Data;
+        let (pay, fare) = match header.kind {
+            Kind::Data => (hop.session.open(&mut block, rng).expect("opens"), Vec::new()),
+            _ => hop.session.open_fare(&mut block, rng).expect("opens"),
+        };
+        let check = (!fare.is_empty()).then(|| self.mixes.checks.lock().unwrap().remove(&fare).expect("its check"));
+        self.seen.checks += u32::from(check.is_some());
+        let decision = match is_data {
+            true => hop.meter.forward(header.counter, &pay),
+            false => hop.meter.fare(header.counter, &pay, check.as_ref().map(chain)),
+        };
+        self.seen.ended |= pay.is_last;
+        let decision = decision.unwrap_or_else(|refusal| panic!("hop {at}: {refusal}"));
+        if decision == Decision::Hold {
+            hop.held.push_back((block, is_data));
+        } else {
+            self.arrive(at, block, is_data, rng);
+        }
+        while self.hops[at].meter.release() == Some(Released::Forward) {
+            let (block, is_data) = self.hops[at].held.pop_front().unwrap();
+            self.arrive(at, block, is_data, rng);
+        }
+    }
+
+    fn arrive(&mut self, at: usize, block: Vec<u8>, is_data: bool, rng: &mut ChaCha20Rng) {
+        self.seen.used[at] = self.hops[at].meter.used();
+        if at + 1 < HOPS {
+            self.pass(at + 1, block, rng);
+        } else if is_data {
+            self.end.take(&block[Shape::STANDARD.payload_range(Kind::Data)]).expect("a payload");
+        }
+    }
+
+    fn play(&mut self) {
+        let page = page();
+        for (stream, at) in &mut self.pages {
+            *at += self.end.write(*stream, &page[*at..]);
+            if *at == PAGE {
+                self.end.finish(*stream);
+            }
+        }
+        for stream in 0..32 {
+            while !self.end.received(stream).is_empty() && !self.pages.contains_key(&stream) {
+                let bytes = self.end.received(stream).to_vec();
+                let len = self.end.write(stream, &bytes);
+                self.end.consume(stream, len);
+                if len == 0 {
+                    break;
+                }
+            }
+            if self.end.is_alive(stream) && self.end.is_ended(stream) {
+                self.end.finish(stream);
+            }
+        }
+    }
+
+    fn reply(&mut self, rng: &mut ChaCha20Rng) -> Option<Vec<u8>> {
+        let may = self.hops.iter().all(|hop| hop.meter.replies_allowed() > 0);
+        let mut payload = vec![0; Shape::STANDARD.payload(Kind::Reply)];
+        if !may || !self.end.fill(&mut payload).unwrap() {
+            return None;
+        }
+        self.play();
+        let mut block = vec![0; 4_096];
+        self.hops[2].session.reply(&payload, &mut block, rng).unwrap();
+        self.hops[1].session.pass_back(&mut block, rng).unwrap();
+        self.hops[0].session.pass_back(&mut block, rng).unwrap();
+        for (at, hop) in self.hops.iter_mut().enumerate() {
+            assert_eq!(hop.meter.reply(), Ok(Decision::Pass));
+            self.seen.used[at] = hop.meter.used();
+            self.seen.paid[at] = hop.meter.claims().map(|claim| u64::from(claim.front.index)).sum();
+        }
+        Some(block)
+    }
+}
+
+impl Fares for Mixes {
+    fn bank(&self) -> PublicKey {
+        key(1).public()
+    }
+
+    fn currency(&self) -> Currency {
+        currency()
+    }
+
+    fn fare(&self, wanted: FareWanted) -> Pending<'_, Result<Fare, FareError>> {
+        Box::pin(async move {
+            let mut bytes = [0; 64];
+            getrandom::fill(&mut bytes).unwrap();
+            let (id, secret) = (bytes[..32].try_into().unwrap(), bytes[32..].try_into().unwrap());
+            let walker = Walker::new(ChainId(id), &secret, wanted.length).unwrap();
+            let check = Check {
+                id: ChainId(id),
+                root: walker.root(),
+                length: wanted.length,
+                value: wanted.value,
+                currency: wanted.currency,
+                payee: wanted.payee,
+                salt: [0; 16],
+                bank: wanted.bank,
+                expiry: Timestamp(1 << 50),
+                refund: key(5).public(),
+            };
+            let mut rng = ChaCha20Rng::from_seed(id);
+            let mut shown = vec![0; 600];
+            rng.fill_bytes(&mut shown);
+            self.checks.lock().unwrap().insert(shown.clone(), check.clone());
+            self.length.lock().unwrap().push(wanted.length);
+            Ok(Fare { check, walker, shown })
+        })
+    }
+}
