@@ -107,6 +107,9 @@ pub struct End {
     /// What all windows have grown beyond their first size.
     grown: u32,
     owes_received: bool,
+    /// After how many payloads this end says what it has, unasked.
+    confirm_every: Option<u32>,
+    said_received: u32,
 }
 
 impl End {
@@ -134,6 +137,8 @@ impl End {
             events: VecDeque::new(),
             grown: 0,
             owes_received: false,
+            confirm_every: None,
+            said_received: 0,
         }
     }
 
@@ -254,6 +259,17 @@ impl End {
         self.owes_received = true;
     }
 
+    /// From now on this end says after so many payloads at the latest how many have come in, and with every payload that it
+    /// sends anyway: for all protocols but the one that is paid ahead by the sender, who waits for it.
+    pub fn confirm_every(&mut self, payloads: u32) {
+        self.confirm_every = Some(payloads.max(1));
+    }
+
+    fn confirmation_is_due(&self) -> bool {
+        let unsaid = self.taken - self.said_received;
+        self.owes_received || self.confirm_every.is_some_and(|every| unsaid >= every)
+    }
+
     /// What happened, one by one.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -261,7 +277,7 @@ impl End {
 
     /// Whether a payload would hold more than padding.
     pub fn has_something_to_say(&self) -> bool {
-        self.owes_received
+        self.confirmation_is_due()
             || !self.unsaid.is_empty()
             || self.streams.values().any(|flow| flow.sendable() > 0 || flow.end_is_due())
     }
@@ -272,9 +288,10 @@ impl End {
             return Ok(false);
         }
         let mut at = self.number(payload)?;
-        if self.owes_received {
+        if self.owes_received || self.confirm_every.is_some() && self.taken > self.said_received {
             at = put(payload, at, &Cell::Received(self.taken).encode(0)).ok_or(StreamError::Malformed)?;
             self.owes_received = false;
+            self.said_received = self.taken;
         }
         while let Some(cell) = self.unsaid.front() {
             let Some(next) = put(payload, at, cell) else { break };

@@ -344,3 +344,22 @@ fn targets_are_checked() {
     assert_eq!(Target::parse("EXAMPLE.org", 80), Target::parse("example.ORG", 80));
     assert_eq!(format!("{:?}", Target::parse("secret.example", 80).unwrap()), "Target(…)");
 }
+
+#[test]
+fn an_exit_confirms_what_came_in() {
+    let (mut client, mut exit) = opened();
+    exit.confirm_every(4);
+    let mut dummy = [0; PAYLOAD];
+    for count in 1..4 {
+        client.fill_dummy(&mut dummy).unwrap();
+        exit.take(&dummy).unwrap();
+        assert_eq!(exit.has_something_to_say(), exit.payloads_taken() >= 4, "{count}");
+    }
+    carry(&mut exit, &mut client).unwrap();
+    let confirmed = std::iter::from_fn(|| client.next_event()).find_map(|event| match event {
+        Event::Received { payloads } => Some(payloads),
+        _ => None,
+    });
+    assert_eq!(confirmed, Some(4), "the opening and three dummies");
+    assert!(!exit.has_something_to_say());
+}
