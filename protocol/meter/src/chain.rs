@@ -105,8 +105,8 @@ pub(crate) struct Share {
     used: u64,
     /// Ticks paid on these chains.
     paid: u64,
-    /// Asks that passed and were not answered by a tick.
-    pub open_asks: u32,
+    /// Asks that passed, less ticks that came: a tick may come for asks that others have overtaken.
+    pub open_asks: i64,
 }
 
 /// What came of a tick.
@@ -147,7 +147,7 @@ impl Share {
         self.paid as i64 - self.used as i64
     }
 
-    /// Takes a tick: of the chain in use, or of the next one, and then the one in use is done with. `ahead` is how much may be
+    /// Takes a tick: of the chain in use, of the next one, which is in use then, or a late one of the one before. `ahead` is how much may be
     /// paid ahead of use.
     pub fn take(&mut self, tick: &Front, ahead: u32) -> Result<Taken, TickError> {
         let room = i64::from(ahead) - self.balance();
@@ -158,6 +158,9 @@ impl Share {
         // The block with the last tick of a chain may be lost, and blocks overtake each other.
         if self.current + 1 < self.chains.len() && self.advance(self.current + 1, tick, room).is_ok() {
             self.current += 1;
+            return Ok(Taken::Paid);
+        }
+        if self.current > 0 && self.advance(self.current - 1, tick, room).is_ok() {
             return Ok(Taken::Paid);
         }
         let came_before = refused == TickError::Used && self.current + 1 == self.chains.len();
@@ -175,21 +178,18 @@ impl Share {
         }
         let steps = chain.front.advance(&chain.id, tick, MAX_JUMP)?;
         self.paid += u64::from(steps);
-        self.open_asks = self.open_asks.saturating_sub(steps);
+        self.open_asks -= i64::from(steps);
         Ok(())
     }
 
     /// Whether this is a genuine tick of the chain in use or the one before, near its front, that comes late.
     fn is_known(&self, tick: &Front) -> bool {
-        let chains = self.chains.iter().take(self.current + 1);
-        chains.rev().take(2).any(|chain| {
-            if let Some(steps) = chain.front.index.checked_sub(tick.index) {
-                return steps <= MAX_JUMP && chain.front.lower(&chain.id, tick.index).is_ok_and(|lower| lower == *tick);
-            }
-            // Above the front of a chain that is done with: its last ticks come late, and pay no more.
-            let is_near = tick.index <= chain.length && tick.index - chain.front.index <= MAX_JUMP;
-            is_near && tick.lower(&chain.id, chain.front.index).is_ok_and(|lower| lower == chain.front)
-        })
+        let below = |chain: &Chain| {
+            let steps = chain.front.index.checked_sub(tick.index).filter(|steps| *steps <= MAX_JUMP);
+            steps.is_some() && chain.front.lower(&chain.id, tick.index).is_ok_and(|lower| lower == *tick)
+        };
+        let before = self.current.checked_sub(1).and_then(|at| self.chains.get(at));
+        below(&self.chains[self.current]) || before.is_some_and(below)
     }
 
     /// Whether one more block may be used, with at most `debt` of them unpaid. What the checks can pay is the end.

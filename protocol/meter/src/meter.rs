@@ -33,6 +33,8 @@ pub enum Decision {
     Pass,
     /// It waits, behind those that wait already, until [`Meter::release`] lets it go.
     Hold,
+    /// It goes no further, and nothing is wrong: a block that only pays was overtaken by one that pays more.
+    Drop,
 }
 
 /// Which of the blocks that wait goes on: the oldest of its direction.
@@ -117,7 +119,7 @@ impl Meter {
         match pay {
             Pay { is_ask: true, .. } => self.ask(),
             Pay { is_settlement: true, .. } => self.settle(taken),
-            _ => self.pass_or_hold(taken),
+            _ => self.pass_or_hold(number, taken),
         }
     }
 
@@ -240,9 +242,10 @@ impl Meter {
 
     fn take(&mut self, pay: &Pay) -> Result<Option<Taken>, Refusal> {
         let Some(tick) = &pay.tick else { return Ok(None) };
-        // Blocks that are missing were paid by their sender; those that wait here are about to be.
+        // Blocks that are missing were paid by their sender, as was this one, and those that wait.
         let missing = u32::try_from(self.end.saturating_sub(self.came)).unwrap_or(u32::MAX);
-        let ahead = self.terms.window.saturating_add(missing).saturating_add(self.held);
+        let this = u32::from(!pay.is_settlement);
+        let ahead = self.terms.window.saturating_add(missing).saturating_add(self.held).saturating_add(this);
         let shares = self.shares.as_mut().ok_or(Refusal::WrongProtocol)?;
         let share = shares.get_mut(usize::from(pay.slot)).and_then(Option::as_mut).ok_or(Refusal::NoSuchShare)?;
         Ok(Some(share.take(tick, ahead)?))
@@ -268,7 +271,7 @@ impl Meter {
         self.pay_replies += 1;
     }
 
-    fn pass_or_hold(&mut self, taken: Option<Taken>) -> Result<Decision, Refusal> {
+    fn pass_or_hold(&mut self, number: u32, taken: Option<Taken>) -> Result<Decision, Refusal> {
         if !self.is_complete() {
             return Err(Refusal::SharesMissing);
         }
@@ -276,8 +279,8 @@ impl Meter {
             self.bill_forward();
             return Ok(Decision::Pass);
         }
-        // A tick that was used before does not make an unpaid block wait for a better one.
-        if taken == Some(Taken::Before) {
+        // The newest block brings no tick that was used before; one that was overtaken may.
+        if taken == Some(Taken::Before) && u64::from(number) + 1 == self.end {
             return Err(Refusal::Tick(naulon_tick::TickError::Used));
         }
         if self.held >= self.terms.window {
@@ -293,7 +296,7 @@ impl Meter {
         if !is_of_protocol {
             return Err(Refusal::WrongProtocol);
         }
-        let window = self.terms.window;
+        let window = i64::from(self.terms.window);
         let mut shares = self.shares.iter_mut().flatten().flatten();
         if shares.any(|share| share.open_asks >= window) {
             return Err(Refusal::TooManyAsks);
@@ -313,7 +316,7 @@ impl Meter {
                 self.forwarded += 1;
                 Ok(Decision::Pass)
             }
-            Some(Taken::Before) => Err(Refusal::Tick(naulon_tick::TickError::Used)),
+            Some(Taken::Before) => Ok(Decision::Drop),
             None => Err(Refusal::Unpaid),
         }
     }

@@ -98,7 +98,7 @@ impl Payer {
     /// What a fare block says that brings the check of the chain that was added last to this slot. It pays a new share's
     /// advance.
     pub fn fare(&mut self, slot: u8) -> Result<Pay, Stop> {
-        let target = self.used() + u64::from(self.ahead);
+        let target = (self.used() + u64::from(self.ahead)).min(self.limit());
         let is_paid_ahead = self.terms.protocol == Protocol::BEFORE_SENDER;
         let shares = self.shares.as_mut().ok_or(Stop::WrongProtocol)?;
         let share = shares.iter_mut().find(|share| share.slot == slot).ok_or(Stop::NeedsFare(slot))?;
