@@ -173,6 +173,7 @@ const OF_EXCHANGES: &[&str] = &[
     "condition_inputs",
     "reusable_q",
     "wrong_serial",
+    "wrong_purpose",
     "in_parts",
     "too_many_parts",
     "condition_outputs",

@@ -112,6 +112,12 @@ pub const CODES: &[Code] = &[
         "the token was not made for that key and serial number",
         "Show the Q and s that its nonce was made of.",
     ),
+    last(
+        "wrong_purpose",
+        403,
+        "tokens of that brand are not for that use",
+        "Fund checks with passage tokens; cash a purse's check with the ticks.",
+    ),
     last("duplicate_input", 400, "the same input twice", "Name every input once."),
     last("duplicate_output", 400, "the same blinded message twice", "Blind every output afresh."),
     open("account_full", 409, "the account cannot hold so much", "Credit another account."),

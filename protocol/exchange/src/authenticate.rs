@@ -7,7 +7,9 @@ use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Signed, StatementError, Unverified, UnverifiedJoint};
 
 use crate::decision::{ProvenDecision, UnverifiedDecision};
-use crate::instrument::{Given, Wanted, all_given, all_wanted, brand_of, offer_mark, part_marks, purchase};
+use crate::instrument::{
+    Given, Wanted, all_given, all_wanted, brand_of, check_purposes, offer_mark, part_marks, purchase,
+};
 use crate::refusal::Refusal;
 use crate::request::{Exchange, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, RequestId};
 use crate::rules::Rules;
@@ -63,6 +65,7 @@ pub fn authenticate(rules: &Rules, request: UnverifiedJoint<Exchange>) -> Result
     if exchange.seal_to.is_some_and(|key| !key.takes_boxes()) {
         return Err(StatementError::Malformed.into());
     }
+    check_purposes(rules, exchange)?;
     check_distinct(exchange, &given)?;
     check_balanced(&given, &wanted)?;
     let joint = request.verify()?;

@@ -45,6 +45,9 @@ pub enum Refusal {
     /// The token's nonce does not stand for the key and serial number that are shown with it (AAT §8.1).
     #[error("the token was not made for that key and serial number")]
     WrongSerial,
+    /// A token, or a brand that is wanted, is not for that: passage tokens fund checks, purse checks are cashed.
+    #[error("tokens of that brand are not for that use")]
+    WrongPurpose,
     /// Delivery is two-sided, and its Q may be used again: its uses would stand in the log for everybody (AAT §8.6).
     #[error("two-sided delivery with a reusable key, whose uses the log would show to everybody")]
     ReusableQ,
@@ -174,6 +177,7 @@ impl Refusal {
             Refusal::Token(TokenVerifyError::Library) => "internal",
             Refusal::Token(_) => "bad_token",
             Refusal::WrongSerial => "wrong_serial",
+            Refusal::WrongPurpose => "wrong_purpose",
             Refusal::ReusableQ => "reusable_q",
             Refusal::DuplicateInput => "duplicate_input",
             Refusal::DuplicateOutput => "duplicate_output",

@@ -21,13 +21,32 @@ pub enum Method {
     BlindRsa2048,
 }
 
-/// What a brand's tokens may be used for. Reserved: 2 bill, 3 passage, 4 share root, 5 purse check.
+/// What a brand's tokens may be used for. Reserved: 2 bill, 4 share root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Purpose {
     /// To pay with.
     #[n(1)]
     Money,
+    /// The first passages of a newcomer: a bank gives them away when an account is opened, and they fund checks, and nothing
+    /// else.
+    #[n(3)]
+    Passage,
+    /// Checks of a purse (MixPay §5.2): the token's nonce is the commitment of a check that is worth the denomination in all.
+    /// The key is in purses, so a token of it is not money, and nobody signs for it with its nonce.
+    #[n(5)]
+    PurseCheck,
+}
+
+impl Purpose {
+    /// The number that stands in a brand, and in a bank's tables.
+    pub fn number(self) -> u8 {
+        match self {
+            Purpose::Money => 1,
+            Purpose::Passage => 3,
+            Purpose::PurseCheck => 5,
+        }
+    }
 }
 
 /// A brand, as its bank states it. Windows are half-open; all begin at `issue_from`.

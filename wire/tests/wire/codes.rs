@@ -68,6 +68,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Stale,
         Refusal::WrongSerial,
         Refusal::ReusableQ,
+        Refusal::WrongPurpose,
         Refusal::InParts(record()),
         Refusal::PartSpent { left: amount, uses: vec![record(), record()] },
         Refusal::PartLocked { left: amount, uses: vec![] },
@@ -116,6 +117,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TooManyParts { .. } => 37,
         Refusal::NoDelivery => 38,
         Refusal::Lapsed => 39,
+        Refusal::WrongPurpose => 40,
     };
     complete(&all, number);
     all.into_iter().chain(statement_errors().into_iter().map(Refusal::Statement)).collect()

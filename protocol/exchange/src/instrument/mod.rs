@@ -4,6 +4,7 @@ mod account;
 mod outside;
 mod part;
 pub(crate) mod purchase;
+mod purpose;
 mod token;
 
 pub use account::order_mark;
@@ -11,6 +12,7 @@ pub use outside::reference_mark;
 pub use part::{MAX_PARTS, part_mark};
 pub(crate) use part::{draw, is_use_of, part_marks};
 pub use purchase::offer_mark;
+pub(crate) use purpose::check_purposes;
 pub(crate) use token::brand_of;
 pub use token::{nonce_mark, token_mark};
 

@@ -8,6 +8,7 @@ mod auditor;
 mod books;
 mod model;
 mod parts;
+mod purposes;
 mod refusals;
 mod register;
 mod world;

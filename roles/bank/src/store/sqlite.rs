@@ -598,9 +598,7 @@ fn state_number(state: State) -> i64 {
 }
 
 fn purpose_number(purpose: Purpose) -> i64 {
-    match purpose {
-        Purpose::Money => 1,
-    }
+    purpose.number().into()
 }
 
 fn ledger_bytes(account: &LedgerAccount) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use naulon_blind::{Brand, BrandError, KnownBrand, Purpose};
+use naulon_blind::{Brand, BrandError, KnownBrand};
 use naulon_exchange::register::{FeeTable, Logged, ReadRegister, RegisterRefusal};
 use naulon_statement::{Digest, PublicKey, Timestamp};
 use naulon_wire::BankDescription;
@@ -127,9 +127,8 @@ impl<S: WalletStore> Wallet<S> {
     }
 }
 
-/// Whether two brands stand for the same money at the same time.
+/// Whether two brands stand for the same thing at the same time.
 fn is_rival(a: &Brand, b: &Brand) -> bool {
-    let Purpose::Money = a.purpose;
     let same =
         a.bank == b.bank && a.currency == b.currency && a.denomination == b.denomination && a.purpose == b.purpose;
     same && a.issue_from < b.withdraw_until && b.issue_from < a.withdraw_until

@@ -39,6 +39,7 @@ const NEVER_LOCKED: &[&str] = &[
     "condition_inputs",
     "condition_outputs",
     "wrong_serial",
+    "wrong_purpose",
     "reusable_q",
     "in_parts",
     "expiry_too_soon",

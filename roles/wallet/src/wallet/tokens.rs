@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use naulon_blind::KnownBrand;
+use naulon_blind::{KnownBrand, Purpose};
 use naulon_exchange::{Exchange, Input, Output};
 use naulon_money::{Amount, Grid};
 use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Timestamp};
@@ -148,11 +148,13 @@ impl<S: WalletStore> Wallet<S> {
         Amount::checked_sum(tokens.into_iter().map(|held| self.worth(held))).unwrap_or(Amount::MAX)
     }
 
-    /// The brands that the bank issues now, by denomination.
+    /// The brands of money that the bank issues now, by denomination.
     pub(super) fn current_brands(&self, bank: &PublicKey, now: Timestamp) -> BTreeMap<Amount, Arc<KnownBrand>> {
         let currency = self.terms.get(bank).map(|terms| &terms.currency);
         let of_bank = self.brands.values().filter(|known| {
-            known.brand().bank == *bank && Some(&known.brand().currency) == currency && known.issues_at(now)
+            let brand = known.brand();
+            let is_money = brand.purpose == Purpose::Money && Some(&brand.currency) == currency;
+            brand.bank == *bank && is_money && known.issues_at(now)
         });
         of_bank.map(|known| (known.brand().denomination, known.clone())).collect()
     }

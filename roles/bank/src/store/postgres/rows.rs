@@ -79,9 +79,7 @@ pub(super) fn state_number(state: State) -> i16 {
 }
 
 pub(super) fn purpose_number(purpose: Purpose) -> i16 {
-    match purpose {
-        Purpose::Money => 1,
-    }
+    purpose.number().into()
 }
 
 pub(super) fn ledger_bytes(account: &LedgerAccount) -> Vec<u8> {
