@@ -196,7 +196,7 @@ impl Meter {
         match self.terms.replies {
             Replies::Included(a_block) => (self.pay_replies * u64::from(a_block)).saturating_sub(self.replied),
             Replies::Billed => {
-                let left = shares.iter().flatten().map(|share| share.balance() + i64::from(self.debt())).min();
+                let left = shares.iter().flatten().map(|share| share.balance() + i64::from(self.reply_debt())).min();
                 u64::try_from(left.unwrap_or(0)).unwrap_or(0)
             }
         }
@@ -255,8 +255,16 @@ impl Meter {
         self.shares.as_ref().is_none_or(|shares| sum_of(shares) == Some(self.price))
     }
 
+    /// The same for replies: they leave room for the blocks forward that bring their payment.
+    fn reply_debt(&self) -> u32 {
+        self.debt().div_ceil(2)
+    }
+
     fn allows(&self) -> bool {
-        let debt = self.debt();
+        self.allows_within(self.debt())
+    }
+
+    fn allows_within(&self, debt: u32) -> bool {
         self.is_complete() && self.shares.iter().flatten().flatten().all(|share| share.allows(debt))
     }
 
@@ -325,7 +333,7 @@ impl Meter {
     fn reply_passes(&mut self) -> bool {
         let passes = match self.terms.replies {
             Replies::Included(a_block) => self.replied < self.pay_replies * u64::from(a_block),
-            Replies::Billed => self.allows(),
+            Replies::Billed => self.allows_within(self.reply_debt()),
         };
         if passes {
             self.replied += 1;

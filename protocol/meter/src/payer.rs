@@ -65,11 +65,14 @@ impl Share {
 }
 
 impl Payer {
-    /// Pays a mix by checks that [`Payer::add`] brings. `ahead` is how many blocks are paid in advance (before/sender: for replies
-    /// on their way, and so that one jump pays many blocks), at most the window. Several shares want at least two each.
+    /// Pays a mix by checks that [`Payer::add`] brings. `ahead` is how many blocks are paid in advance, at most the window: for
+    /// replies on their way, and (before/sender) so that one jump pays many blocks. After delivery the sender, who knows what
+    /// has come, pays nothing in advance; a tick that the recipient lets go may cover the reply that says so. Several shares want at
+    /// least two each.
     pub fn new(terms: Terms, ahead: u32) -> Self {
         let is_confirmed = terms.protocol != Protocol::BEFORE_SENDER;
-        let ahead = if is_confirmed { 0 } else { ahead.min(terms.window) };
+        let pays_what_came = terms.protocol == Protocol { when: When::After, trigger: Trigger::Sender };
+        let ahead = if pays_what_came { 0 } else { ahead.min(terms.window) };
         let (sent, asked, received, confirmed) = (0, 0, 0, 0);
         Payer { terms, ahead, shares: Some(Vec::new()), is_confirmed, sent, asked, received, confirmed }
     }
@@ -164,10 +167,16 @@ impl Payer {
         self.confirmed = self.confirmed.max(blocks.min(self.sent));
     }
 
-    /// Before/sender: whether a block is due, if only to pay for replies: less than half of the advance is left.
+    /// Whether a block is due, if only to pay for replies: less than half of the advance is left, or (after delivery) a quarter of
+    /// a window is not paid.
     pub fn is_low(&self) -> bool {
-        let wanted = self.used() + u64::from(self.ahead.div_ceil(2));
-        self.terms.protocol == Protocol::BEFORE_SENDER && self.shares.iter().flatten().any(|share| share.paid < wanted)
+        let quarter = u64::from(self.terms.window.div_ceil(4));
+        let wanted = match (self.terms.protocol.when, self.terms.protocol.trigger) {
+            (When::Before, _) => self.used() + u64::from(self.ahead.div_ceil(2)),
+            (When::After, Trigger::Sender) => (self.confirmed_blocks() + 1).saturating_sub(quarter),
+            (When::After, Trigger::Recipient) => (self.used() + 1).saturating_sub(quarter),
+        };
+        self.shares.iter().flatten().any(|share| share.paid < wanted)
     }
 
     /// A slot with fewer than so many ticks left: time for its next check.
@@ -240,15 +249,15 @@ impl Payer {
         if self.shares.is_none() {
             return Ok(Pay::default());
         }
-        if before - self.confirmed.min(before) >= u64::from(self.terms.window) {
+        let (needed, ahead) = (before + 1 + self.billed_replies(), u64::from(self.ahead));
+        if before - self.confirmed.min(before) + ahead >= u64::from(self.terms.window) {
             return Err(Stop::Unconfirmed);
         }
-        let target = before + 1 + self.billed_replies();
         let share = self.poorest().ok_or(Stop::NeedsFare(0))?;
-        if share.paid + share.left() < target {
+        if share.paid + share.left() < needed {
             return Err(Stop::NeedsFare(share.slot));
         }
-        Ok(share.pay(target)?)
+        Ok(share.pay(needed + ahead)?)
     }
 }
 

@@ -19,6 +19,8 @@ use crate::session::{Session, SessionError};
 const BATCH: usize = 16;
 /// How long the exit may take to connect.
 pub const MAX_CONNECTING: Duration = Duration::from_secs(60);
+/// How long ticks may take to come back that the recipient lets go.
+const SETTLING: Duration = Duration::from_millis(500);
 /// How often a bank is asked for a further check, and how long between.
 const FARE_ATTEMPTS: usize = 5;
 const FARE_PAUSE: Duration = Duration::from_secs(2);
@@ -149,14 +151,19 @@ impl Passage {
         self.inside().broken.clone()
     }
 
-    /// Ends the session: tells the mixes that no block will follow, and the link closes.
-    pub fn close(&self) {
+    /// Ends the session: pays what is owed, tells the mixes that no block will follow, and closes the link.
+    pub async fn close(&self) {
+        let is_slow = {
+            let mut inside = self.inside();
+            inside.session.settle();
+            inside.session.settles_slowly()
+        };
+        self.out.notify_one();
+        if is_slow {
+            tokio::time::sleep(SETTLING).await;
+        }
         self.inside().session.finish();
         self.out.notify_one();
-    }
-
-    /// Waits until the session has ended and its link is closed, for a moment at most.
-    pub(crate) async fn closed(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             let handle = task.abort_handle();

@@ -135,10 +135,11 @@ impl Proxy {
     pub async fn close(&self) {
         let sessions = std::mem::take(&mut *self.sessions.lock().await);
         let passages: Vec<_> = sessions.into_values().flatten().collect();
-        passages.iter().for_each(|passage| passage.close());
+        let mut closing = JoinSet::new();
         for passage in passages {
-            passage.closed().await;
+            closing.spawn(async move { passage.close().await });
         }
+        closing.join_all().await;
     }
 
     /// How many sessions live.
@@ -223,7 +224,8 @@ impl Proxy {
             own.retain(|passage| {
                 let is_old = passage.idle().is_some_and(|idle| idle > MAX_IDLE || passage.age() > MAX_FRESH);
                 if is_old {
-                    passage.close();
+                    let passage = Arc::clone(passage);
+                    tokio::spawn(async move { passage.close().await });
                 }
                 !is_old && passage.broken().is_none()
             });

@@ -1,7 +1,9 @@
 //! One paid session at its sender: blocks out, blocks in, and who is paid how much. Synchronous; nothing is sent here.
 
 use naulon_meter::{Payer, Replies, Stop};
-use naulon_onion::{BuildError, HOPS, Kind, Pay, Plan, Protocol, ReplyError, Shape, Traffic};
+use naulon_onion::{
+    BuildError, HOPS, Kind, Pay, Plan, Protocol, RETURN_LEN, ReplyError, Shape, Traffic, Trigger, When,
+};
 use naulon_statement::PublicKey;
 use naulon_stream::{End, Limits, StreamError};
 use rand_chacha::ChaCha20Rng;
@@ -13,6 +15,9 @@ use crate::path::Path;
 
 /// The slot of the only share: the sender pays alone.
 const SLOT: u8 = 0;
+
+/// What a tick that the recipient lets go after delivery pays beyond what came: the exit's confirmation, and the last block.
+const PAID_WITH_RETURN: u32 = 2;
 
 /// How a client wants its sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +51,17 @@ pub enum SessionError {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     No,
+    /// What is owed is to be paid.
+    Settling,
+    /// It is, as far as this end sees to it; the last block waits for [`Session::finish`].
+    Settled,
     Asked,
     Done,
 }
+
+/// The protocol in which what came is paid by blocks that do nothing else.
+const AFTER_SENDER: Protocol = Protocol { when: When::After, trigger: Trigger::Sender };
+const BEFORE_RECIPIENT: Protocol = Protocol { when: When::Before, trigger: Trigger::Recipient };
 
 /// A session at its sender.
 pub struct Session {
@@ -66,9 +79,33 @@ pub struct Session {
     /// Further checks that are to be shown to their mixes.
     unsent: [Option<Vec<u8>>; HOPS],
     ending: Ending,
+    /// Blocks with a payload for the exit that were sent, and that the exit has confirmed.
     sent: u64,
     confirmed: u64,
+    /// Before/recipient: how many of them were asked for.
+    asked: u64,
+    /// By how much the blocks that are not confirmed must stay below the window.
+    ahead: u64,
     payload: Vec<u8>,
+}
+
+/// Whether everything that passed is paid.
+fn is_settled(payer: &Payer) -> bool {
+    payer.paid().all(|(_, paid)| paid >= payer.used())
+}
+
+fn meter_terms(terms: &Terms, window: u32) -> naulon_meter::Terms {
+    naulon_meter::Terms { protocol: terms.protocol, window, replies: Replies::Billed }
+}
+
+/// What is paid ahead of blocks that are known to have passed, so that replies on their way are paid; the block itself is
+/// paid, too.
+fn ahead_of(terms: &naulon_meter::Terms, window: u32) -> u32 {
+    match (terms.protocol.when, terms.protocol.trigger) {
+        (When::Before, Trigger::Sender) => window.saturating_sub(1),
+        (When::Before, Trigger::Recipient) => window / 2,
+        (When::After, _) => PAID_WITH_RETURN.min(window / 2),
+    }
 }
 
 impl Terms {
@@ -112,14 +149,15 @@ impl Session {
             let terms = naulon_meter::Terms { protocol: terms.protocol, window: mix.window, replies: Replies::Billed };
             payers.push(match fare {
                 Some(fare) => {
-                    // The block itself is paid, too.
-                    let mut payer = Payer::new(terms, mix.window.saturating_sub(1));
+                    let mut payer = Payer::new(terms, ahead_of(&terms, window));
                     payer.add(SLOT, fare.walker)?;
                     payer
                 }
                 None => Payer::contract(terms),
             });
         }
+        let is_let_go = terms.protocol.trigger == Trigger::Recipient;
+        let ahead = if is_let_go { u64::from(ahead_of(&meter_terms(terms, window), window)) } else { 0 };
         let payers = payers.try_into().map_err(|_| BuildError::Room)?;
         let session = Session {
             shape,
@@ -134,6 +172,8 @@ impl Session {
             ending: Ending::No,
             sent: 0,
             confirmed: 0,
+            asked: 0,
+            ahead,
             payload: vec![0; shape.payload(Kind::Data)],
         };
         Ok((session, set_up))
@@ -144,9 +184,22 @@ impl Session {
         &mut self.end
     }
 
+    /// Pays what is still owed. Where the recipient triggers that takes a moment, before [`Session::finish`].
+    pub fn settle(&mut self) {
+        if self.ending == Ending::No {
+            let has_debts = self.protocol.when == When::After;
+            self.ending = if has_debts { Ending::Settling } else { Ending::Settled };
+        }
+    }
+
+    /// Whether [`Session::settle`] needs a moment until ticks have come back.
+    pub fn settles_slowly(&self) -> bool {
+        self.protocol == Protocol { when: When::After, trigger: Trigger::Recipient }
+    }
+
     /// The mixes are told with the next block that it is the last.
     pub fn finish(&mut self) {
-        if self.ending == Ending::No {
+        if self.ending != Ending::Done {
             self.ending = Ending::Asked;
         }
     }
@@ -159,20 +212,31 @@ impl Session {
     /// Whether a block could be made now.
     pub fn has_blocks(&self) -> bool {
         match self.ending {
-            Ending::Done => false,
+            Ending::Done | Ending::Settled => false,
             Ending::Asked => true,
+            Ending::Settling => self.may_pay(),
             Ending::No => {
                 let is_due = self.end.has_something_to_say() || self.payers.iter().any(Payer::is_low);
-                self.unsent.iter().any(Option::is_some) || is_due && self.may_pay()
+                self.fares_are_complete() || self.may_send_asked() || is_due && self.may_pay()
             }
         }
     }
 
-    /// Whether every mix can be paid for one more block.
+    /// Whether every mix can be paid for one more block, and takes it.
     fn may_pay(&self) -> bool {
-        let confirms = self.protocol != Protocol::BEFORE_SENDER;
-        let is_open = !confirms || self.sent - self.confirmed < u64::from(self.window);
+        // After delivery replies, and with them confirmations, pass only while half of the window is not used up.
+        let most = match self.protocol {
+            Protocol::BEFORE_SENDER => u64::MAX,
+            AFTER_SENDER => u64::from(self.window.div_ceil(4)),
+            _ => u64::from(self.window),
+        };
+        let is_open = self.asked.max(self.sent) - self.confirmed + self.ahead < most;
         is_open && self.payers.iter().all(|payer| payer.needs_fare(2).is_none())
+    }
+
+    /// Whether all checks that were asked for have come, so that one block shows them.
+    fn fares_are_complete(&self) -> bool {
+        self.unsent.iter().any(Option::is_some) && self.is_asked == [false; HOPS]
     }
 
     /// Makes the blocks that are due, `most` of them at most, behind one another.
@@ -189,27 +253,100 @@ impl Session {
     }
 
     fn next_block(&mut self, block: &mut [u8]) -> Result<(), SessionError> {
-        if self.ending == Ending::No && self.unsent.iter().any(Option::is_some) {
-            return self.fare_block(block);
+        match self.ending {
+            Ending::No if self.fares_are_complete() => self.fare_block(block),
+            Ending::No if self.protocol == AFTER_SENDER && !self.end.has_something_to_say() => {
+                self.settlement(false, block)
+            }
+            Ending::No if self.protocol == BEFORE_RECIPIENT && !self.may_send_asked() => self.ask(block),
+            Ending::No => self.data(false, block),
+            Ending::Settling => {
+                self.ending = Ending::Settled;
+                self.data(false, block)
+            }
+            Ending::Asked => self.last(block),
+            Ending::Settled | Ending::Done => Ok(()),
         }
-        let is_last = self.ending == Ending::Asked;
+    }
+
+    /// Before/recipient: whether a block is to follow an ask. One always does, so that asks are confirmed.
+    fn may_send_asked(&self) -> bool {
+        self.sent < self.asked
+    }
+
+    /// The last block. What the sender pays after delivery is paid by it, also what was not confirmed: nobody is left to say so.
+    fn last(&mut self, block: &mut [u8]) -> Result<(), SessionError> {
+        if self.protocol == BEFORE_RECIPIENT && self.sent >= self.asked {
+            return self.ask(block);
+        }
+        let sent = self.sent;
+        self.payers.iter_mut().for_each(|payer| payer.confirm(sent));
+        if self.protocol == AFTER_SENDER && self.payers.iter().all(is_settled) {
+            // A block that only pays must pay something.
+            return self.data(false, block);
+        }
+        self.ending = Ending::Done;
+        if self.protocol == AFTER_SENDER { self.settlement(true, block) } else { self.data(true, block) }
+    }
+
+    /// A block with a payload for the exit; in front of it, where the recipient triggers, the ticks that it lets go.
+    fn data(&mut self, is_last: bool, block: &mut [u8]) -> Result<(), SessionError> {
         let mut pays = [Pay::default(); HOPS];
-        for (payer, pay) in self.payers.iter_mut().zip(&mut pays) {
-            // A last block that no check is left for says only that.
-            *pay = match payer.data() {
-                Err(Stop::NeedsFare(_)) if is_last => Pay::default(),
+        let mut sealed = [Pay::default(); HOPS];
+        let is_sealed = self.protocol == Protocol { when: When::After, trigger: Trigger::Recipient };
+        for (at, payer) in self.payers.iter_mut().enumerate() {
+            let paid = match is_sealed {
+                true => payer.data_with_sealed(),
+                false => payer.data().map(|pay| (pay, Pay::default())),
+            };
+            // A last block that no tick is left for says only that it is.
+            (pays[at], sealed[at]) = match paid {
+                Err(Stop::NeedsFare(_) | Stop::Unconfirmed) if is_last => Default::default(),
                 paid => paid?,
             };
-            pay.is_last = is_last;
+            pays[at].is_last = is_last;
         }
         self.sent += 1;
-        if is_last {
-            self.ending = Ending::Done;
+        let room = self.onion_room();
+        let (onion, payload) = self.payload.split_at_mut(room);
+        onion.fill(0);
+        if is_sealed {
+            onion.copy_from_slice(&self.onion.reverse_onion(self.onion.next_number(), &sealed));
         }
-        if !self.end.fill(&mut self.payload)? {
-            self.end.fill_dummy(&mut self.payload)?;
+        if !self.end.fill(payload)? {
+            self.end.fill_dummy(payload)?;
         }
         self.onion.data(&pays, &self.payload, block)?;
+        Ok(())
+    }
+
+    /// How many bytes of a payload belong to the ticks that the recipient lets go.
+    fn onion_room(&self) -> usize {
+        if self.protocol.trigger == Trigger::Recipient { RETURN_LEN } else { 0 }
+    }
+
+    /// A block that asks the recipient for the next tick.
+    fn ask(&mut self, block: &mut [u8]) -> Result<(), SessionError> {
+        let mut pays = [Pay::default(); HOPS];
+        let mut sealed = [Pay::default(); HOPS];
+        for (at, payer) in self.payers.iter_mut().enumerate() {
+            (pays[at], sealed[at]) = payer.ask()?;
+        }
+        self.asked += 1;
+        let onion = self.onion.reverse_onion(self.onion.next_number(), &sealed);
+        self.onion.data(&pays, &onion, block)?;
+        Ok(())
+    }
+
+    /// A block that only pays what was confirmed.
+    fn settlement(&mut self, is_last: bool, block: &mut [u8]) -> Result<(), SessionError> {
+        let mut pays = [Pay { is_settlement: true, is_last, ..Pay::default() }; HOPS];
+        for (payer, pay) in self.payers.iter_mut().zip(&mut pays) {
+            if let Some(paid) = payer.settle()? {
+                *pay = Pay { is_last, ..paid };
+            }
+        }
+        self.onion.data(&pays, &[], block)?;
         Ok(())
     }
 

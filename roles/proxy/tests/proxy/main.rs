@@ -23,8 +23,12 @@ struct Running {
 }
 
 async fn start(check_length: u32) -> Running {
-    let mixes = Mixes::start().await;
-    let rules = ProxyRules { billing: Billing::Each, terms: Terms { protocol: Protocol::BEFORE_SENDER, check_length } };
+    start_with(Protocol::BEFORE_SENDER, check_length).await
+}
+
+async fn start_with(protocol: Protocol, check_length: u32) -> Running {
+    let mixes = Mixes::start(protocol).await;
+    let rules = ProxyRules { billing: Billing::Each, terms: Terms { protocol, check_length } };
     let proxy = Proxy::new(rules, Arc::new(mixes.clone()), mixes.snapshot(), Arc::new(|| Timestamp(1_000)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -125,4 +129,38 @@ async fn a_check_that_runs_out_is_followed_by_the_next() {
     assert!(got == page(), "{} of {PAGE} bytes", got.len());
     let checks = running.mixes.seen.lock().unwrap()[0].checks;
     assert!(checks >= 3, "{checks}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_four_protocols_pay_every_block() {
+    for protocol in Protocol::ALL {
+        let running = start_with(protocol, 50_000).await;
+        let (code, mut program) = connect(running.address, "", 80).await;
+        assert_eq!(code, 0, "{}", protocol.name());
+        let mut got = Vec::new();
+        program.read_to_end(&mut got).await.unwrap();
+        assert!(got == page(), "{}: {} of {PAGE} bytes", protocol.name(), got.len());
+        let (_, mut program) = connect(running.address, "", 7).await;
+        let (mut from, mut to) = program.split();
+        let sent = &page()[..1_000_000];
+        let mut got = Vec::new();
+        let (wrote, read) =
+            tokio::join!(async { (to.write_all(sent).await, to.shutdown().await) }, from.read_to_end(&mut got));
+        wrote.0.unwrap();
+        read.unwrap();
+        assert!(got == sent, "{}: {} bytes back", protocol.name(), got.len());
+        running.stop.send(()).unwrap();
+        running.serving.await.unwrap();
+        let seen = loop {
+            let seen = running.mixes.seen.lock().unwrap()[0].clone();
+            if seen.ended {
+                break seen;
+            }
+            tokio::task::yield_now().await;
+        };
+        for at in 0..3 {
+            assert!(seen.paid[at] >= seen.used[at], "{}: {seen:?}", protocol.name());
+            assert!(seen.paid[at] - seen.used[at] <= u64::from(WINDOW), "{}: {seen:?}", protocol.name());
+        }
+    }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use naulon_meter::{Chain, Decision, Meter, Released, Replies, Terms};
 use naulon_money::Currency;
 use naulon_onion::{
-    Descriptor, EpochKey, ExitPolicy, HOPS, Header, HopKeys, HopSession, KEM_X25519, Kind, Payee, Ports, Protocol,
-    Shape,
+    Descriptor, EpochKey, ExitPolicy, HOPS, Header, HopKeys, HopSession, KEM_X25519, Kind, Pay, Payee, Ports, Protocol,
+    RETURN_LEN, Shape, Trigger, When,
 };
 use naulon_proxy::{Fare, FareError, FareWanted, Fares, Pending, Snapshot};
 use naulon_statement::{PublicKey, SecretKey, Timestamp};
@@ -54,10 +54,11 @@ pub struct Mixes {
     /// From then on links are dropped in the middle.
     pub is_broken: Arc<Mutex<bool>>,
     length: Arc<Mutex<Vec<u32>>>,
+    protocol: Protocol,
 }
 
 impl Mixes {
-    pub async fn start() -> Mixes {
+    pub async fn start(protocol: Protocol) -> Mixes {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut keys = [HopKeys::new(), HopKeys::new(), HopKeys::new()];
         for (at, keys) in keys.iter_mut().enumerate() {
@@ -70,6 +71,7 @@ impl Mixes {
             keys: Arc::new(Mutex::new(keys)),
             is_broken: Arc::default(),
             length: Arc::default(),
+            protocol,
         };
         let server = LinkServer::new(&LinkKey::from_seed(&[3; 32]).unwrap()).unwrap();
         let serving = mixes.clone();
@@ -153,12 +155,16 @@ impl Mixes {
             });
             let begun = begun.expect("a layer for one of the mixes");
             let check = self.checks.lock().unwrap().remove(&begun.route.fare).expect("a check of its own at each mix");
-            hops.push(Hop::new(begun.session, &check));
+            assert_eq!(begun.route.protocol, self.protocol);
+            hops.push(Hop::new(begun.session, &check, self.protocol));
         }
         let mut seen = self.seen.lock().unwrap();
         seen.push(Seen::default());
         let number = seen.len() - 1;
-        let end = End::exit(Limits::EXIT);
+        let mut end = End::exit(Limits::EXIT);
+        if self.protocol != Protocol::BEFORE_SENDER {
+            end.confirm_every(WINDOW / 8);
+        }
         Served { number, hops, end, seen: Seen::default(), pages: BTreeMap::new(), mixes: self.clone() }
     }
 }
@@ -179,12 +185,12 @@ struct Served {
 struct Hop {
     session: HopSession,
     meter: Meter,
-    held: VecDeque<(Vec<u8>, bool)>,
+    held: VecDeque<(Vec<u8>, bool, Pay, u32)>,
 }
 
 impl Hop {
-    fn new(session: HopSession, check: &Check) -> Hop {
-        let terms = Terms { protocol: Protocol::BEFORE_SENDER, window: WINDOW, replies: Replies::Billed };
+    fn new(session: HopSession, check: &Check, protocol: Protocol) -> Hop {
+        let terms = Terms { protocol, window: WINDOW, replies: Replies::Billed };
         let mut meter = Meter::new(terms, check.value);
         meter.add(0, chain(check)).unwrap();
         Hop { session, meter, held: VecDeque::new() }
@@ -231,23 +237,57 @@ impl Served {
         self.seen.ended |= pay.is_last;
         let decision = decision.unwrap_or_else(|refusal| panic!("hop {at}: {refusal}"));
         if decision == Decision::Hold {
-            hop.held.push_back((block, is_data));
+            hop.held.push_back((block, is_data, pay, header.counter));
         } else {
-            self.arrive(at, block, is_data, rng);
+            self.arrive(at, block, is_data, pay, header.counter, rng);
         }
+        self.release(at, rng);
+    }
+
+    fn release(&mut self, at: usize, rng: &mut ChaCha20Rng) {
         while self.hops[at].meter.release() == Some(Released::Forward) {
-            let (block, is_data) = self.hops[at].held.pop_front().unwrap();
-            self.arrive(at, block, is_data, rng);
+            let (block, is_data, pay, number) = self.hops[at].held.pop_front().unwrap();
+            self.arrive(at, block, is_data, pay, number, rng);
         }
     }
 
-    fn arrive(&mut self, at: usize, block: Vec<u8>, is_data: bool, rng: &mut ChaCha20Rng) {
-        self.seen.used[at] = self.hops[at].meter.used();
+    fn arrive(&mut self, at: usize, block: Vec<u8>, is_data: bool, pay: Pay, number: u32, rng: &mut ChaCha20Rng) {
+        self.count(at);
         if at + 1 < HOPS {
             self.pass(at + 1, block, rng);
-        } else if is_data {
-            self.end.take(&block[Shape::STANDARD.payload_range(Kind::Data)]).expect("a payload");
+        } else if is_data && !pay.is_settlement {
+            let mut payload = &block[Shape::STANDARD.payload_range(Kind::Data)];
+            if self.mixes.protocol.trigger == Trigger::Recipient {
+                let (onion, rest) = payload.split_first_chunk::<RETURN_LEN>().unwrap();
+                if pay.is_ask || self.mixes.protocol.when == When::After {
+                    self.let_go(number, onion, rng);
+                }
+                payload = rest;
+            }
+            if !pay.is_ask {
+                self.end.take(payload).expect("a payload");
+            }
         }
+    }
+
+    /// The exit lets ticks go.
+    fn let_go(&mut self, number: u32, onion: &[u8; RETURN_LEN], rng: &mut ChaCha20Rng) {
+        let mut block = vec![0; 4_096];
+        let mut pay = self.hops[2].session.let_go(number, onion, &mut block, rng).expect("opens");
+        for at in (0..HOPS).rev() {
+            if at < 2 {
+                pay = self.hops[at].session.open_return(&mut block, rng).expect("opens");
+            }
+            self.hops[at].meter.returned(&pay).unwrap_or_else(|refusal| panic!("hop {at}: {refusal}"));
+            self.release(at, rng);
+            self.count(at);
+        }
+    }
+
+    fn count(&mut self, at: usize) {
+        let meter = &self.hops[at].meter;
+        self.seen.used[at] = meter.used();
+        self.seen.paid[at] = meter.claims().map(|claim| u64::from(claim.front.index)).sum();
     }
 
     fn play(&mut self) {
@@ -284,11 +324,10 @@ impl Served {
         self.hops[2].session.reply(&payload, &mut block, rng).unwrap();
         self.hops[1].session.pass_back(&mut block, rng).unwrap();
         self.hops[0].session.pass_back(&mut block, rng).unwrap();
-        for (at, hop) in self.hops.iter_mut().enumerate() {
+        for hop in &mut self.hops {
             assert_eq!(hop.meter.reply(), Ok(Decision::Pass));
-            self.seen.used[at] = hop.meter.used();
-            self.seen.paid[at] = hop.meter.claims().map(|claim| u64::from(claim.front.index)).sum();
         }
+        (0..HOPS).for_each(|at| self.count(at));
         Some(block)
     }
 }
