@@ -16,6 +16,8 @@
 mod bytes_source;
 mod calls;
 mod exchange;
+mod meter;
+mod onion;
 mod parsers;
 mod payment;
 mod purchase;
@@ -35,6 +37,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("bank-call", calls::bank),
     ("bank-reply", calls::bank_reply),
+    ("block", onion::block),
     ("brand", parsers::brand),
     ("checkpoint", parsers::checkpoint),
     ("evidence", parsers::evidence),
@@ -42,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     ("joint", parsers::joint),
     ("log-call", calls::log),
     ("log-reply", calls::log_reply),
+    ("meter-operations", meter::operations),
     ("payment", payment::headers),
     ("proof", parsers::proof),
     ("purchase-operations", purchase::operations),

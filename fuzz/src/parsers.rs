@@ -7,6 +7,7 @@ use std::str::FromStr;
 use naulon_blind::{Brand, KnownBrand, TOKEN_LEN, Token, TokenRequest};
 use naulon_exchange::{AuthorizationB, BalanceQuery, Exchange, Header, LogDecision, OpenAccount};
 use naulon_money::{Amount, Currency};
+use naulon_onion::Descriptor;
 use naulon_purchase::{AuthorizationM, GoodsM, GoodsQ, RefundRequest, Trust, judge};
 use naulon_statement::{
     Detached, Digest, PublicKey, Statement, Unverified, UnverifiedJoint, base64url_decode, base64url_encode,
@@ -26,6 +27,7 @@ pub fn statement(bytes: &[u8]) {
         parses::<AuthorizationM>(bytes),
         parses::<BalanceQuery>(bytes),
         parses::<Brand>(bytes),
+        parses::<Descriptor>(bytes),
         parses::<GoodsM>(bytes),
         parses::<GoodsQ>(bytes),
         parses::<Header>(bytes),

@@ -59,6 +59,8 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         b"\x00\x02\x00\x01\x00\x01\x04\x00\x00\x00\x00\x00\x06\x00\x00\x00".to_vec(),
     );
     add("purchase-operations", "plain", vec![0; 12]);
+    crate::onion::seeds().into_iter().for_each(|(name, block)| add("block", name, block));
+    add("meter-operations", "every-protocol", (0..=255).collect());
     seeds
 }
 

@@ -73,7 +73,8 @@ impl HopKeys {
         pass(shape, position, next, block, rng);
         let (previous, next) = (header.session, route.next_session);
         let window = || Window::new(window);
-        let (forward, back, returns) = (window(), window(), window());
+        // A recipient lets go what it wants to: many numbers have no return.
+        let (forward, back, returns) = (window(), window(), Window::new(u32::MAX));
         let session = HopSession { shape, position, previous, next, keys, forward, back, returns };
         Ok(Begun { route, session, mark })
     }

@@ -52,6 +52,7 @@ mod descriptor;
 mod header;
 mod hop;
 mod key;
+mod letter;
 mod listing;
 mod part;
 mod shape;
@@ -65,6 +66,10 @@ pub use descriptor::{
 pub use header::{Header, SessionId};
 pub use hop::{Begun, HopSession, Passed};
 pub use key::{EphemeralMark, HopKeys, HopPublic, KEM_X25519, MAX_EPHEMERALS, MAX_EPOCHS};
+pub use letter::{
+    Conversation, FIRST_LETTER_OVERHEAD, LETTER_OVERHEAD, Letter, LetterReader, LetterWriter, SealedTicks,
+    conversation_of,
+};
 pub use listing::{
     Listing, ListingError, MAX_LISTED_MIXES, MAX_LISTED_PARTIES, MAX_PARTY_LINE, verified as verified_descriptor,
 };

@@ -271,3 +271,53 @@ impl<'p> Reader<'p> {
         Ok(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::shape::{Kind, Shape};
+
+    proptest! {
+        /// Whatever a layer says, what is read is written again as the same bytes.
+        #[test]
+        fn parts_are_written_as_they_are_read(
+            mut bytes in prop::collection::vec(any::<u8>(), 1_400), position in 0..5_u8, zeros in 0..1_400_usize,
+        ) {
+            let from = bytes.len() - zeros;
+            bytes[from..].fill(0);
+            bytes[48] &= 3;
+            bytes[49] &= 3;
+            let shape = Shape::STANDARD;
+            let check = |part: &[u8], write: &dyn Fn(&mut [u8])| {
+                let mut written = vec![0; part.len()];
+                write(&mut written);
+                assert_eq!(written, part);
+            };
+            let part = &bytes[..shape.part(Kind::SetUp)];
+            if let Ok(route) = Route::read(part, position) {
+                check(part, &|out| route.write(out));
+            }
+            let part = &bytes[..shape.part(Kind::Packet)];
+            if let Ok(read) = PacketPart::read(part, position) {
+                check(part, &|out| read.write(out));
+            }
+            let part = &bytes[..PAY_LEN];
+            if let Ok(pay) = Pay::read(part) {
+                check(part, &|out| pay.write(out));
+            }
+        }
+    }
+
+    #[test]
+    fn flags_that_nobody_knows_are_refused() {
+        let known = (0..=u8::MAX).filter(|flags| {
+            let mut part = [0; PAY_LEN];
+            part[0] = *flags;
+            Pay::read(&part).is_ok()
+        });
+        assert_eq!(known.count(), 16 * 6, "sixteen slots; ask, settlement or neither; last or not");
+        assert!(Pay::read(&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err(), "no number");
+    }
+}

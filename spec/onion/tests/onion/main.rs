@@ -4,4 +4,5 @@
 mod descriptor;
 mod paths;
 mod tagging;
+mod vectors;
 mod world;
