@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The parts of docs/stores.md and where their tables are made.
-const STORES: [(&str, &str); 5] = [
+const STORES: [(&str, &str); 6] = [
     ("## Bank", "roles/bank/src/store/schema.rs"),
+    ("## Purse", "roles/purse/src/sqlite.rs"),
     ("## Log", "roles/log/src/sqlite.rs"),
     ("## Shop", "roles/shop/src/sqlite.rs"),
     ("## Wallet", "roles/wallet/src/store/sealed.rs"),

@@ -23,6 +23,7 @@ mod decision;
 mod entry;
 mod instrument;
 mod promise;
+mod purse;
 mod refusal;
 pub mod register;
 mod reply;
@@ -44,6 +45,7 @@ pub use entry::{
 };
 pub use instrument::{MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
+pub use purse::{LoadNumber, Loaded, PurseCheckError, verify_purse_check};
 pub use refusal::Refusal;
 pub use reply::{open_signatures, seal_signatures};
 pub use request::{
