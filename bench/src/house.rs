@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use naulon_bank::{Bank, BankFront, BankKeys, BankStore, FrontLimits, KeyRing, PostgresStore, SqliteStore};
 use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose};
-use naulon_exchange::{LockLimits, LogIdentity, Rules};
+use naulon_exchange::{ChainLimits, LockLimits, LogIdentity, Rules};
 use naulon_log::{Log, LogFront, LogKeys};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{LogRules, MerchantRules};
@@ -208,6 +208,7 @@ fn rules(brand: Brand) -> Result<Rules> {
         brands: BTreeMap::from([(Digest(*known.key_id()), known)]),
         logs: BTreeMap::from([(identity.key, identity)]),
         locks: LockLimits::default(),
+        chains: ChainLimits::default(),
         deliveries: Default::default(),
         keepers: Default::default(),
     })

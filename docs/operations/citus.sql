@@ -15,5 +15,6 @@ SELECT create_distributed_table('journal', 'record', colocate_with => 'record');
 SELECT create_distributed_table('output', 'key');
 SELECT create_distributed_table('account', 'key');
 SELECT create_distributed_table('remainder', 'token');
+SELECT create_distributed_table('chain', 'commitment');
 SELECT create_distributed_table('carried', 'account');
 SELECT create_distributed_table('day_item', 'brand');

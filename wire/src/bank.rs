@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use naulon_blind::{BlindSignature, BlindedMessage};
 use naulon_exchange::register::{Receipt, RegisterCopy, Side};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Exchange, Header, Input, LockLimits, LogKeeper, OpenAccount, RequestId, State,
-    TokenQuery, UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, ChainLimits, Challenge, Exchange, Header, Input, LockLimits, LogKeeper, OpenAccount,
+    RequestId, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Unverified, UnverifiedJoint, cbor};
+use naulon_tick::Certificate;
 
 use bodies::{
-    BalanceBody, DescriptionBody, ExchangeReplyBody, OpenedBody, OutputBody, OutputFateBody, ReceiptBody,
-    ReceiptCallBody, SideText, StatementBody, TokenFateBody, statement,
+    BalanceBody, ChallengeBody, DescriptionBody, ExchangeReplyBody, OpenedBody, OutputBody, OutputFateBody,
+    ReceiptBody, ReceiptCallBody, SideText, StatementBody, TokenFateBody, statement,
 };
 pub(crate) use bodies::{DecisionBody, JointBody, bad_reply, bytes_of, decision};
 
@@ -34,6 +35,8 @@ use crate::text::B64;
 pub enum BankCall {
     /// Who it is and what it issues. `GET /v1/bank`
     Describe,
+    /// A question to sign when ticks are cashed. `GET /v1/challenge`
+    Challenge,
     /// Open an account. `POST /v1/accounts`
     OpenAccount(Unverified<OpenAccount>),
     /// An account's balance. `POST /v1/balances`
@@ -77,6 +80,8 @@ pub enum BankCall {
 pub enum BankReply {
     /// To `Describe`.
     Description(BankDescription),
+    /// To `Challenge`.
+    Challenge(Challenge),
     /// To `OpenAccount`: the account is open.
     Opened,
     /// To `Balance`.
@@ -123,6 +128,8 @@ pub struct BankDescription {
     pub logs: Vec<PublicKey>,
     /// How long it locks.
     pub locks: LockLimits,
+    /// How long checks may last, and how long after that their payees have to cash.
+    pub chains: ChainLimits,
     /// The merchants to whom it carries its promises (AAT §3.3, P3).
     pub deliveries: Vec<PublicKey>,
     /// Logs that are not apart from it and its merchants (AAT §7).
@@ -144,6 +151,8 @@ pub struct ExchangeReply {
     pub header: Option<Unverified<Header>>,
     /// For a purchase: the bank's promise, if the signed exchange itself was sent.
     pub authorization_b: Option<Unverified<AuthorizationB>>,
+    /// For each check that money was set aside for, in order: the bank's certificate, if the signed exchange itself was sent.
+    pub certificates: Vec<Unverified<Certificate>>,
     /// For a settled purchase: the log's decision.
     pub decision: Option<UnverifiedDecision>,
 }
@@ -187,6 +196,21 @@ const OF_EXCHANGES: &[&str] = &[
     "locked",
     "order_used",
     "offer_taken",
+    "chain_length",
+    "tick_forged",
+    "unknown_chain",
+    "chain_taken",
+    "chain_misfit",
+    "wrong_payee",
+    "chain_bounds",
+    "chain_advanced",
+    "chain_exceeded",
+    "challenge_forged",
+    "challenge_stale",
+    "remainder_early",
+    "remainder_moved",
+    "wrong_refund_key",
+    "bad_close",
 ];
 /// The codes by which a log's decision is refused.
 const OF_DECISIONS: &[&str] =
@@ -217,6 +241,9 @@ impl Call for BankCall {
         Route::get("describe", "/v1/bank", "Who it is and what it issues.")
             .on(EXCHANGES)
             .gives(&[Answer::json::<DescriptionBody>()]),
+        Route::get("challenge", "/v1/challenge", "A question to sign when ticks are cashed.")
+            .on(EXCHANGES)
+            .gives(&[Answer::json::<ChallengeBody>()]),
         Route::post("open_account", "/v1/accounts", "Opens an account.", json_of::<StatementBody>())
             .on(&[Listener::Account])
             .gives(&[Answer::json::<OpenedBody>()])
@@ -308,6 +335,7 @@ impl Call for BankCall {
         let statement = |bytes: Vec<u8>| StatementBody { statement: B64(bytes) };
         match self {
             BankCall::Describe => HttpRequest::get("/v1/bank"),
+            BankCall::Challenge => HttpRequest::get("/v1/challenge"),
             BankCall::OpenAccount(open) => HttpRequest::post("/v1/accounts", &statement(bytes_of(open))),
             BankCall::Balance(query) => HttpRequest::post("/v1/balances", &statement(bytes_of(query))),
             BankCall::Exchange(joint) => HttpRequest::post("/v1/exchanges", &JointBody::from(joint)),
@@ -336,6 +364,7 @@ impl Call for BankCall {
     fn from_http(request: &HttpRequest) -> Result<Self, Problem> {
         match (request.method, request.path.as_str()) {
             (Method::Get, "/v1/bank") => Ok(BankCall::Describe),
+            (Method::Get, "/v1/challenge") => Ok(BankCall::Challenge),
             (Method::Post, "/v1/accounts") => Ok(BankCall::OpenAccount(statement(request)?)),
             (Method::Post, "/v1/balances") => Ok(BankCall::Balance(statement(request)?)),
             (Method::Post, "/v1/exchanges") => Ok(BankCall::Exchange(request.json::<JointBody>()?.read()?)),
@@ -379,6 +408,7 @@ impl Call for BankCall {
     fn reply_to_http(reply: BankReply) -> HttpResponse {
         match reply {
             BankReply::Description(description) => HttpResponse::json(200, &DescriptionBody::from(description)),
+            BankReply::Challenge(challenge) => HttpResponse::json(200, &ChallengeBody::from(challenge)),
             BankReply::Opened => HttpResponse::json(200, &OpenedBody { open: true }),
             BankReply::Balance(balance) => HttpResponse::json(200, &BalanceBody { balance }),
             BankReply::Exchange(reply) => HttpResponse::json(200, &ExchangeReplyBody::from(*reply)),
@@ -399,6 +429,7 @@ impl Call for BankCall {
     fn reply_from_http(&self, response: &HttpResponse) -> Result<BankReply, CallError> {
         match self {
             BankCall::Describe => response.parse::<DescriptionBody>()?.read().map(BankReply::Description),
+            BankCall::Challenge => response.parse::<ChallengeBody>()?.read().map(BankReply::Challenge),
             BankCall::OpenAccount(_) => response.parse::<OpenedBody>().map(|_| BankReply::Opened),
             BankCall::Balance(_) => response.parse::<BalanceBody>().map(|body| BankReply::Balance(body.balance)),
             BankCall::IssuerDirectory(brand) => {

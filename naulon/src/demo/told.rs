@@ -88,6 +88,7 @@ impl Told for BankCall {
     fn told(&self) -> Said {
         match self {
             BankCall::Describe => Said::aside("your brands?"),
+            BankCall::Challenge => Said::aside("a question to sign?"),
             BankCall::OpenAccount(open) => Said::aside("open an account").bytes(open.bytes()),
             BankCall::Balance(query) => Said::aside("my balance?").bytes(query.bytes()),
             BankCall::Exchange(joint) => exchange(joint.claimed_body()).bytes(joint.payload()),
@@ -105,6 +106,7 @@ impl Told for BankCall {
     fn answered(&self, reply: Result<BankReply, CallError>) -> Said {
         match reply {
             Ok(BankReply::Description(_)) => Said::aside("register: brands and fees, cosigned"),
+            Ok(BankReply::Challenge(_)) => Said::aside("sign this"),
             Ok(BankReply::Opened) => Said::aside("open"),
             Ok(BankReply::Balance(_)) => Said::aside("balance"),
             Ok(BankReply::Exchange(reply)) => settled(&reply),

@@ -270,6 +270,13 @@ fn input_words(input: &Input, exchange: &Exchange) -> String {
                 None => format!("a token of brand {brand}{key}"),
             }
         }
+        Input::Chain { check, from, to, .. } => {
+            format!("ticks {} to {} of check {}", from.index + 1, to.index, check.commitment())
+        }
+        Input::Remainder { commitment, amount, early, .. } => {
+            let early = if early.is_some() { ", by its payee's word" } else { "" };
+            format!("{amount} {} left of check {commitment}{early}", exchange.currency)
+        }
     }
 }
 
@@ -277,6 +284,9 @@ fn output_words(output: &Output, exchange: &Exchange) -> String {
     match output {
         Output::Account { account, amount } => format!("{amount} {} to account {account}", exchange.currency),
         Output::Blinded { brand, .. } => format!("a token of brand {brand}"),
+        Output::Chain { commitment, maximum, expiry, .. } => {
+            format!("{maximum} {} set aside for check {commitment} until {}", exchange.currency, utc(*expiry))
+        }
     }
 }
 

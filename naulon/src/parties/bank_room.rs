@@ -13,7 +13,7 @@ use naulon_blind::KnownBrand;
 use naulon_durable::executor::ExecutorError;
 use naulon_durable::migration::{Migrated, Rehearsal};
 use naulon_durable::sealed::Passphrase;
-use naulon_exchange::{AuditReport, LockLimits, LogKeeper, Rules};
+use naulon_exchange::{AuditReport, ChainLimits, LockLimits, LogKeeper, Rules};
 use naulon_statement::{Digest, PublicKey, SecretKey, Timestamp};
 use naulon_tlog::CheckpointSigner;
 use naulon_wire::publish::Publisher;
@@ -212,6 +212,7 @@ fn rules(folder: &PartyFolder, settings: &BankSettings) -> anyhow::Result<Rules>
         brands: BTreeMap::new(),
         logs,
         locks: LockLimits { min: settings.lock_min.0, max: settings.lock_max.0 },
+        chains: ChainLimits::default(),
         deliveries: identity::pinned(&settings.shops, Role::Shop, "shops")?.iter().map(|shop| shop.key).collect(),
         keepers: keepers(&folder.identity()?.key, settings)?,
     })

@@ -9,6 +9,7 @@ use naulon_blind::Token;
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
 
+use crate::chain::LockedChain;
 use crate::decision::Outcome;
 use crate::instrument::{MAX_PARTS, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 use crate::promise::Header;
@@ -29,6 +30,9 @@ pub struct Audit<'r> {
     /// Tokens that are spent in parts, by the keys of their marks: what the records say.
     in_parts: BTreeMap<Digest, InParts>,
     remainders: BTreeMap<Digest, Remainder>,
+    /// Checks, by their commitments: what the records say, and what is stored.
+    on_checks: BTreeMap<Digest, OnCheck>,
+    chains: BTreeMap<Digest, LockedChain>,
     brands: BTreeMap<Digest, BrandPosition>,
     found: Vec<Discrepancy>,
     records: u64,
@@ -61,6 +65,19 @@ struct InParts {
     live: BTreeSet<RequestId>,
 }
 
+/// A check, in micro-units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnCheck {
+    /// Set aside for it.
+    pub maximum: i128,
+    /// Paid for its ticks.
+    pub paid: i128,
+    /// Given back of it.
+    pub returned: i128,
+    /// How many of its ticks are paid.
+    pub index: u32,
+}
+
 /// What agreeing books say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditReport {
@@ -74,6 +91,8 @@ pub struct AuditReport {
     pub tokens: Amount,
     /// What is locked for purchases.
     pub locked: Amount,
+    /// What is set aside for checks, and neither paid nor returned.
+    pub chains: Amount,
     /// Each brand's position.
     pub brands: BTreeMap<Digest, BrandPosition>,
 }
@@ -110,6 +129,16 @@ pub enum Discrepancy {
         records: Option<(i128, usize)>,
         /// As stored.
         stored: Option<(i128, usize)>,
+    },
+    /// What is stored of a check is not what the records say, or more was paid and returned than was set aside.
+    #[error("the check {commitment}: the records say {records:?}, stored is {stored:?} (micro-units)")]
+    Chain {
+        /// The check's commitment.
+        commitment: Digest,
+        /// By the records; none if no record sets money aside for it, or takes any.
+        records: Option<OnCheck>,
+        /// As stored.
+        stored: Option<OnCheck>,
     },
     /// Records and journal differ.
     #[error("{account:?}: the records say {records}, the journal {journal} (micro-units)")]
@@ -148,6 +177,8 @@ impl<'r> Audit<'r> {
             marks: BTreeMap::new(),
             in_parts: BTreeMap::new(),
             remainders: BTreeMap::new(),
+            on_checks: BTreeMap::new(),
+            chains: BTreeMap::new(),
             brands: BTreeMap::new(),
             found: Vec::new(),
             records: 0,
@@ -213,9 +244,15 @@ impl<'r> Audit<'r> {
         self.remainders.insert(token, remainder);
     }
 
+    /// Reads what stands of a check, named by its commitment.
+    pub fn chain(&mut self, commitment: Digest, chain: LockedChain) {
+        self.chains.insert(commitment, chain);
+    }
+
     /// Compares everything that was read.
     pub fn finish(mut self) -> Result<AuditReport, Vec<Discrepancy>> {
         self.compare_parts();
+        self.compare_chains();
         self.compare_marks();
         self.compare_ledgers();
         if !self.found.is_empty() {
@@ -231,6 +268,7 @@ impl<'r> Audit<'r> {
             accounts: total(|account| matches!(account, LedgerAccount::Customer(_))),
             tokens: total(|account| matches!(account, LedgerAccount::Tokens(_))),
             locked: total(|account| *account == LedgerAccount::Locked),
+            chains: total(|account| *account == LedgerAccount::Chains),
             brands: self.brands,
         })
     }
@@ -252,6 +290,20 @@ impl<'r> Audit<'r> {
                     State::Aborted => {}
                 }
                 (self.denomination(id, &brand), LedgerAccount::Tokens(brand), token_mark(token))
+            }
+            Input::Chain { check, from, to, .. } => {
+                let on_check = self.on_checks.entry(check.commitment()).or_default();
+                let paid = i128::from(check.value.micros()) * (i128::from(to.index) - i128::from(from.index));
+                on_check.paid += paid;
+                on_check.index = on_check.index.max(to.index);
+                *self.expected.entry(LedgerAccount::Chains).or_default() -= paid;
+                return paid;
+            }
+            Input::Remainder { commitment, amount, .. } => {
+                let returned = i128::from(amount.micros());
+                self.on_checks.entry(*commitment).or_default().returned += returned;
+                *self.expected.entry(LedgerAccount::Chains).or_default() -= returned;
+                return returned;
             }
         };
         let micros = i128::from(value.micros());
@@ -302,6 +354,10 @@ impl<'r> Audit<'r> {
                     self.brands.entry(*brand).or_default().issued += 1;
                 }
                 (self.denomination(id, brand), LedgerAccount::Tokens(*brand))
+            }
+            Output::Chain { commitment, maximum, .. } => {
+                self.on_checks.entry(*commitment).or_default().maximum += i128::from(maximum.micros());
+                (*maximum, LedgerAccount::Chains)
             }
         };
         let micros = i128::from(value.micros());
@@ -366,6 +422,23 @@ impl<'r> Audit<'r> {
         }
     }
 
+    /// Checks: what is stored is what the records add up to, and never more is gone than was set aside.
+    fn compare_chains(&mut self) {
+        let stored = |chain: &LockedChain| {
+            let [maximum, paid, returned] = [chain.maximum, chain.paid, chain.returned].map(|a| i128::from(a.micros()));
+            OnCheck { maximum, paid, returned, index: chain.front.map_or(0, |front| front.index) }
+        };
+        let checks: BTreeSet<Digest> = self.on_checks.keys().chain(self.chains.keys()).copied().collect();
+        for commitment in checks {
+            let (records, stored) =
+                (self.on_checks.get(&commitment).copied(), self.chains.get(&commitment).map(stored));
+            let is_covered = records.is_some_and(|sums| sums.paid + sums.returned <= sums.maximum);
+            if records != stored || !is_covered {
+                self.found.push(Discrepancy::Chain { commitment, records, stored });
+            }
+        }
+    }
+
     fn compare_marks(&mut self) {
         for (key, id) in &self.expected_marks {
             if self.marks.get(key) != Some(id) {
@@ -392,7 +465,7 @@ impl<'r> Audit<'r> {
         }
         let in_journal = self.journal.keys().filter_map(|account| match account {
             LedgerAccount::Customer(key) => Some(*key),
-            LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked => None,
+            LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked | LedgerAccount::Chains => None,
         });
         let customers: BTreeSet<PublicKey> = in_journal.chain(self.balances.keys().copied()).collect();
         for account in customers {

@@ -8,7 +8,7 @@ use naulon_statement::{Digest, Joint, PublicKey, Signed, StatementError, Unverif
 
 use crate::decision::{ProvenDecision, UnverifiedDecision};
 use crate::instrument::{
-    Given, Wanted, all_given, all_wanted, brand_of, check_purposes, offer_mark, part_marks, purchase,
+    Given, Wanted, all_given, all_wanted, brand_of, chain, check_purposes, offer_mark, part_marks, purchase,
 };
 use crate::refusal::Refusal;
 use crate::request::{Exchange, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, RequestId};
@@ -67,9 +67,11 @@ pub fn authenticate(rules: &Rules, request: UnverifiedJoint<Exchange>) -> Result
     }
     check_purposes(rules, exchange)?;
     check_distinct(exchange, &given)?;
+    chain::check_distinct(&given, &wanted)?;
     check_balanced(&given, &wanted)?;
     let joint = request.verify()?;
     check_signers(&joint, &given)?;
+    chain::verify(&joint)?;
     for token in joint.tokens() {
         brand_of(rules, token)?.verify(token)?;
     }
@@ -92,8 +94,8 @@ pub fn authenticate_account(rules: &Rules, request: Unverified<OpenAccount>) -> 
 }
 
 fn check_distinct(exchange: &Exchange, given: &[Given]) -> Result<(), Refusal> {
-    let marks: BTreeSet<_> = given.iter().map(|g| g.mark).collect();
-    if marks.len() != given.len() {
+    let mut marks = BTreeSet::new();
+    if !given.iter().filter_map(|g| g.mark).all(|mark| marks.insert(mark)) {
         return Err(Refusal::DuplicateInput);
     }
     let blinded: Vec<_> = exchange.blinded().collect();
@@ -139,15 +141,17 @@ impl AuthenticatedExchange {
     fn needs(&self) -> Needs {
         let customer = |ledger: &LedgerAccount| match ledger {
             LedgerAccount::Customer(account) => Some(*account),
-            LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked => None,
+            LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked | LedgerAccount::Chains => None,
         };
         let ledgers = self.given.iter().map(|g| &g.ledger).chain(self.wanted.iter().map(|w| &w.ledger));
         let accounts = ledgers.filter_map(customer).collect();
-        let remainders: BTreeSet<Digest> =
-            self.given.iter().filter(|g| g.part_of.is_some()).map(|g| g.mark.key).collect();
-        let marks = self.given.iter().map(|g| g.mark).chain(self.offer_mark());
+        let in_parts = self.given.iter().filter(|g| g.part_of.is_some());
+        let remainders: BTreeSet<Digest> = in_parts.filter_map(|g| Some(g.mark?.key)).collect();
+        let marks = self.given.iter().filter_map(|g| g.mark).chain(self.offer_mark());
         let marks = marks.chain(remainders.iter().flat_map(part_marks)).collect();
-        Needs { record: Some(self.joint.id()), marks, accounts, remainders }
+        let used = self.given.iter().filter_map(|g| Some(g.chain.as_ref()?.commitment()));
+        let chains = used.chain(self.wanted.iter().filter_map(|w| Some(w.chain.as_ref()?.0))).collect();
+        Needs { record: Some(self.joint.id()), marks, accounts, remainders, chains }
     }
 
     /// The mark of the offer that it accepts, if it is a purchase.

@@ -7,7 +7,7 @@ use naulon_money::Amount;
 use naulon_statement::{PublicKey, Timestamp};
 
 use crate::authenticate::{AuthenticatedExchange, Request};
-use crate::instrument::{Given, Wanted, brand_of, draw, is_use_of, purchase};
+use crate::instrument::{Given, Wanted, brand_of, chain, draw, is_use_of, purchase};
 use crate::refusal::Refusal;
 use crate::request::Exchange;
 use crate::rules::Rules;
@@ -30,6 +30,7 @@ pub fn decide(rules: &Rules, view: &View, request: &Request, now: Timestamp) -> 
             marks: Vec::new(),
             freed: Vec::new(),
             draws: Vec::new(),
+            chains: Vec::new(),
             guards: Vec::new(),
             transfers: Vec::new(),
         })),
@@ -51,6 +52,7 @@ fn decide_exchange(
         purchase::check_time(rules, exchange, condition, now)?;
     }
     let (marks, draws) = taken(view, request)?;
+    let chains = chain::writes(rules, view, (&request.given, &request.wanted), now)?;
     let guards = guards(request)?;
     for guard in &guards {
         check_guard(view, guard)?;
@@ -66,6 +68,7 @@ fn decide_exchange(
         marks,
         freed: Vec::new(),
         draws,
+        chains,
         guards,
         transfers,
     }))
@@ -99,19 +102,19 @@ fn check_dates(rules: &Rules, exchange: &Exchange, now: Timestamp) -> Result<(),
 /// The marks that a request takes, and the parts of tokens; or who holds one of them.
 fn taken(view: &View, request: &AuthenticatedExchange) -> Result<(Vec<Mark>, Vec<Draw>), Refusal> {
     let (mut marks, mut draws) = (Vec::new(), Vec::new());
-    for given in &request.given {
-        let holder = view.holders.get(&given.mark);
+    for (given, mark) in request.given.iter().filter_map(|given| Some((given, given.mark?))) {
+        let holder = view.holders.get(&mark);
         // A token that its first use has opened for the others is not in their way.
-        let is_open = holder.is_some_and(|holder| is_use_of(&holder.exchange, &given.mark.key));
+        let is_open = holder.is_some_and(|holder| is_use_of(&holder.exchange, &mark.key));
         match (holder, given.part_of) {
             (Some(holder), None) if is_open => return Err(Refusal::InParts(holder.clone())),
-            (Some(holder), _) if !is_open => return Err(conflict(given.mark.kind, holder)),
+            (Some(holder), _) if !is_open => return Err(conflict(mark.kind, holder)),
             (_, Some(issued)) => {
-                let (part_marks, part) = draw(view, &request.joint.id(), given, issued)?;
+                let (part_marks, part) = draw(view, &request.joint.id(), (given, mark), issued)?;
                 marks.extend(part_marks);
                 draws.push(part);
             }
-            (_, None) => marks.push(given.mark),
+            (_, None) => marks.push(mark),
         }
     }
     if let Some(mark) = request.offer_mark() {

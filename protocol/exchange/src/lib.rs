@@ -18,9 +18,11 @@
 
 mod audit;
 mod authenticate;
+mod chain;
 mod decide;
 mod decision;
 mod entry;
+mod funding;
 mod instrument;
 mod promise;
 mod purse;
@@ -32,8 +34,9 @@ mod retention;
 mod rules;
 mod state;
 
-pub use audit::{Audit, AuditReport, BrandPosition, Discrepancy};
+pub use audit::{Audit, AuditReport, BrandPosition, Discrepancy, OnCheck};
 pub use authenticate::{AuthenticatedExchange, Request, authenticate, authenticate_account, authenticate_decision};
+pub use chain::{ChainLimits, ChainWrite, Challenge, EarlyClose, LockedChain, MAX_CASHED_TICKS, MAX_CHALLENGE_AGE};
 pub use decide::decide;
 pub use decision::{
     DecisionError, LOG_ENTRY_LEN, LogDecision, LogEntry, LogIdentity, LogWord, Outcome, ProvenDecision,
@@ -43,6 +46,7 @@ pub use entry::{
     BlindDecision, BlindMessage, Entry, EntryMode, SEALED_ENTRY_LEN, SEALED_ENTRY_ROOM, SEALED_RELEASE_LEN,
     UnknownEntryMode, blind_subject,
 };
+pub use funding::{BankTerms, Funding, FundingError, VerifiedFunding, verify_funding};
 pub use instrument::{MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, reference_mark, token_mark};
 pub use promise::{AuthorizationB, Header};
 pub use purse::{LoadNumber, Loaded, PurseCheckError, verify_purse_check};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use naulon_blind::TokenVerifyError;
 use naulon_money::Amount;
 use naulon_statement::{PublicKey, StatementError, Timestamp};
+use naulon_tick::TickError;
 
 use crate::decision::{DecisionError, ProvenDecision};
 use crate::state::Record;
@@ -156,6 +157,60 @@ pub enum Refusal {
     /// The purchase was free again before the merchant's own log had decided, as the merchant has agreed (AAT §7).
     #[error("the purchase was freed before this bank heard of a commit by its merchant's own log")]
     Lapsed,
+    /// The check has no form, or its ticks are not of its chain.
+    #[error("{0}")]
+    Tick(#[from] TickError),
+    /// Nothing is set aside for this check, or not any more.
+    #[error("nothing is set aside for this check")]
+    UnknownChain,
+    /// Money is set aside for this check already.
+    #[error("money is set aside for this check already")]
+    ChainTaken,
+    /// What was set aside names another expiry or refund key than the check.
+    #[error("what was set aside is not for this check")]
+    ChainMisfit,
+    /// The check is not made out to that payee: its key and salt do not open what was set aside.
+    #[error("the check is not made out to that payee")]
+    WrongPayee,
+    /// The ticks end where they begin, before it, or beyond the check.
+    #[error("ticks are cashed from one to a later one of the check")]
+    ChainBounds,
+    /// The bank has paid further than the first tick shown, or not as far.
+    #[error("the bank has paid {index} ticks of this check")]
+    ChainAdvanced {
+        /// So many ticks are paid.
+        index: u32,
+    },
+    /// More is wanted of a check than is left on it.
+    #[error("only {left} is left on the check")]
+    ChainExceeded {
+        /// What is left.
+        left: Amount,
+    },
+    /// The challenge is not this bank's.
+    #[error("the challenge is not this bank's")]
+    ChallengeForged,
+    /// The challenge was made too long ago.
+    #[error("the challenge is too old")]
+    ChallengeStale,
+    /// The remainder is asked for while the payee may still cash.
+    #[error("the remainder is free from {from:?} on, or by the payee's word")]
+    RemainderEarly {
+        /// From then on.
+        from: Timestamp,
+    },
+    /// Something of the remainder was taken meanwhile.
+    #[error("{returned} of the remainder was taken before")]
+    RemainderMoved {
+        /// So much.
+        returned: Amount,
+    },
+    /// The remainder is asked for by another key than the check names.
+    #[error("the remainder belongs to another key")]
+    WrongRefundKey,
+    /// What is shown as the payee's word is none on this check.
+    #[error("that is not the payee's word on this check")]
+    BadClose,
     /// The question was signed too long ago, or in the future.
     #[error("the question is not fresh; check the clock")]
     Stale,
@@ -204,6 +259,20 @@ impl Refusal {
             Refusal::KeyMismatch => "key_mismatch",
             Refusal::Contradiction(_) => "log_contradiction",
             Refusal::Lapsed => "lapsed",
+            Refusal::Tick(error) => error.code(),
+            Refusal::UnknownChain => "unknown_chain",
+            Refusal::ChainTaken => "chain_taken",
+            Refusal::ChainMisfit => "chain_misfit",
+            Refusal::WrongPayee => "wrong_payee",
+            Refusal::ChainBounds => "chain_bounds",
+            Refusal::ChainAdvanced { .. } => "chain_advanced",
+            Refusal::ChainExceeded { .. } => "chain_exceeded",
+            Refusal::ChallengeForged => "challenge_forged",
+            Refusal::ChallengeStale => "challenge_stale",
+            Refusal::RemainderEarly { .. } => "remainder_early",
+            Refusal::RemainderMoved { .. } => "remainder_moved",
+            Refusal::WrongRefundKey => "wrong_refund_key",
+            Refusal::BadClose => "bad_close",
             Refusal::Stale => "stale",
         }
     }

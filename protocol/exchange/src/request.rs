@@ -4,7 +4,9 @@ use minicbor::{Decode, Encode};
 use naulon_blind::{BlindedMessage, ReusedKey, Token};
 use naulon_money::{Amount, Currency};
 use naulon_statement::{BoxPublicKey, Digest, PublicKey, Statement, Timestamp};
+use naulon_tick::{Certificate, Check, Front};
 
+use crate::chain::{Challenge, EarlyClose};
 use crate::entry::Entry;
 
 /// The most inputs one exchange may have.
@@ -56,6 +58,7 @@ impl Statement for Exchange {
 
 /// An instrument given up.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[allow(clippy::large_enum_variant)] // Most inputs are tokens, which are as large.
 pub enum Input {
     /// Money that came to the bank from outside, vouched for by the operator's key.
     #[n(0)]
@@ -95,12 +98,60 @@ pub enum Input {
         #[n(2)]
         part: Option<Amount>,
     },
+    /// The ticks of a check from one to a later one (MixPay §5.3); the check's payee signs.
+    #[n(3)]
+    Chain {
+        /// The check.
+        #[n(0)]
+        check: Check,
+        /// As far as the bank has paid: the check's root, or the last tick that was cashed.
+        #[n(1)]
+        from: Front,
+        /// As far as it is to pay.
+        #[n(2)]
+        to: Front,
+        /// The bank's question, so that it is the payee who asks, and now.
+        #[n(3)]
+        challenge: Challenge,
+    },
+    /// What was not spent of a check; its refund key signs.
+    #[n(4)]
+    Remainder {
+        /// The check's commitment.
+        #[n(0)]
+        commitment: Digest,
+        /// The check's refund key.
+        #[n(1)]
+        refund: PublicKey,
+        /// What has been taken before.
+        #[n(2)]
+        returned: Amount,
+        /// How much is taken.
+        #[n(3)]
+        amount: Amount,
+        /// The payee's word, if it is taken before expiry and grace are over.
+        #[n(4)]
+        early: Option<EarlyClose>,
+    },
 }
 
 impl Input {
     /// A whole token whose nonce is its key.
     pub fn token(token: Token) -> Self {
         Input::Token { token, key: None, part: None }
+    }
+}
+
+impl Output {
+    /// The money of a check, if that can be counted.
+    pub fn chain(check: &Check) -> Option<Self> {
+        Some(Output::Chain {
+            commitment: check.commitment(),
+            maximum: check.maximum()?,
+            expiry: check.expiry,
+            payee: check.payee_digest(),
+            refund: check.refund,
+        })
     }
 }
 
@@ -131,6 +182,26 @@ pub enum Output {
         /// The blinded message.
         #[n(1)]
         message: BlindedMessage,
+    },
+    /// Money set aside for a check, of which the bank learns nothing else before ticks are cashed. The reply has the bank's
+    /// certificate.
+    #[n(2)]
+    Chain {
+        /// The check's commitment: one lock a check.
+        #[n(0)]
+        commitment: Digest,
+        /// What all its ticks pay together.
+        #[n(1)]
+        maximum: Amount,
+        /// The check's expiry.
+        #[n(2)]
+        expiry: Timestamp,
+        /// The check's payee digest.
+        #[n(3)]
+        payee: Digest,
+        /// The check's refund key.
+        #[n(4)]
+        refund: PublicKey,
     },
 }
 
@@ -213,7 +284,7 @@ impl Exchange {
     pub fn tokens(&self) -> impl Iterator<Item = &Token> {
         self.inputs.iter().filter_map(|input| match input {
             Input::Token { token, .. } => Some(token),
-            Input::Outside { .. } | Input::Account { .. } => None,
+            _ => None,
         })
     }
 
@@ -225,7 +296,7 @@ impl Exchange {
                 let fits = key.is_none_or(|key| key.nonce() == *token.nonce());
                 Some(fits.then(|| spending_key(token, key.as_ref())))
             }
-            Input::Outside { .. } | Input::Account { .. } => None,
+            _ => None,
         });
         of_tokens.collect()
     }
@@ -234,7 +305,22 @@ impl Exchange {
     pub fn blinded(&self) -> impl Iterator<Item = (&Digest, &BlindedMessage)> {
         self.outputs.iter().filter_map(|output| match output {
             Output::Blinded { brand, message } => Some((brand, message)),
-            Output::Account { .. } => None,
+            Output::Account { .. } | Output::Chain { .. } => None,
+        })
+    }
+
+    /// What the bank certifies once the exchange is done, in the order of the checks that it sets money aside for.
+    pub fn certificates(&self) -> impl Iterator<Item = Certificate> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Chain { commitment, maximum, expiry, payee, .. } => Some(Certificate {
+                bank: self.bank,
+                currency: self.currency.clone(),
+                commitment: *commitment,
+                maximum: *maximum,
+                expiry: *expiry,
+                payee: *payee,
+            }),
+            Output::Account { .. } | Output::Blinded { .. } => None,
         })
     }
 }

@@ -11,7 +11,7 @@ use naulon_statement::{Digest, Duration, Timestamp};
 
 use crate::audit::Audit;
 use crate::instrument::{offer_mark, token_mark};
-use crate::request::{Input, RequestId, output_key};
+use crate::request::{Input, Output, RequestId, output_key};
 use crate::rules::Rules;
 use crate::state::{LedgerAccount, Record, State};
 
@@ -50,7 +50,7 @@ impl Forgotten {
     /// The bank must not be able to accept the request once more: so the time is durable before anything is forgotten, and no
     /// bank on the same books goes back behind it. Requests of accounts and of the operator stay, because nothing but their
     /// marks keeps an order from being used twice, be it for other outputs: a merchant that gives refunds relies on that. So
-    /// do uses of tokens that are spent in parts.
+    /// do uses of tokens that are spent in parts, and all that has to do with a check: its row stands for as long as they do.
     pub fn of(rules: &Rules, record: &Record, retention: &Retention, now: Timestamp) -> Option<Forgotten> {
         if record.state == State::Locked {
             return None;
@@ -63,7 +63,11 @@ impl Forgotten {
             match input {
                 Input::Token { token, part: None, .. } => marks.insert(token_mark(token).key),
                 Input::Token { part: Some(_), .. } | Input::Account { .. } | Input::Outside { .. } => return None,
+                Input::Chain { .. } | Input::Remainder { .. } => return None,
             };
+        }
+        if record.exchange.outputs.iter().any(|output| matches!(output, Output::Chain { .. })) {
+            return None;
         }
         if let Some(condition) = &record.exchange.condition {
             marks.insert(offer_mark(&condition.merchant, &condition.n).key);

@@ -8,6 +8,7 @@ use naulon_blind::KnownBrand;
 use naulon_money::Currency;
 use naulon_statement::{Digest, Duration, PublicKey, Statement, Timestamp};
 
+use crate::chain::ChainLimits;
 use crate::decision::LogIdentity;
 use crate::promise::Header;
 
@@ -27,6 +28,8 @@ pub struct Rules {
     pub logs: BTreeMap<PublicKey, LogIdentity>,
     /// How long a lock may last.
     pub locks: LockLimits,
+    /// How long checks may last.
+    pub chains: ChainLimits,
     /// The merchants to whom the bank carries its promises, because it knows where they are (AAT §3.3, P3).
     pub deliveries: BTreeSet<PublicKey>,
     /// The logs that are not apart from bank and merchants (AAT §7), by statement key.

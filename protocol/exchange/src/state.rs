@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Timestamp, UnverifiedJoint};
 
+use crate::chain::{ChainWrite, LockedChain};
 use crate::decision::{ProvenDecision, UnverifiedDecision};
 use crate::instrument::MAX_PARTS;
 use crate::request::{Exchange, RequestId};
@@ -132,6 +133,8 @@ pub struct Needs {
     pub accounts: BTreeSet<PublicKey>,
     /// Tokens that it spends a part of, each by the key of its mark.
     pub remainders: BTreeSet<Digest>,
+    /// Checks that it sets money aside for, cashes, or takes the remainder of, each by its commitment.
+    pub chains: BTreeSet<Digest>,
 }
 
 /// What is left on a token that is spent in parts (AAT §8.3).
@@ -202,6 +205,8 @@ pub struct View {
     pub balances: BTreeMap<PublicKey, Amount>,
     /// What is left on each token that was opened to be spent in parts.
     pub remainders: BTreeMap<Digest, Remainder>,
+    /// What stands of each check, by its commitment.
+    pub chains: BTreeMap<Digest, LockedChain>,
 }
 
 /// An account of the bank's double-entry ledger.
@@ -215,6 +220,8 @@ pub enum LedgerAccount {
     Tokens(Digest),
     /// What is locked for purchases.
     Locked,
+    /// What is set aside for checks, and neither paid nor returned.
+    Chains,
 }
 
 /// One line of the journal: the amount leaves `from` and comes to `to`.
@@ -266,6 +273,8 @@ pub struct Plan {
     pub freed: Vec<Mark>,
     /// Changes of what is left on tokens that are spent in parts, at most one a token.
     pub draws: Vec<Draw>,
+    /// Changes of what stands of checks, at most one a check. One whose row is not as it must stand loses the whole plan.
+    pub chains: Vec<ChainWrite>,
     /// Conditions that must hold.
     pub guards: Vec<Guard>,
     /// The journal's lines.

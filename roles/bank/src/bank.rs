@@ -374,6 +374,10 @@ impl<S: BankStore> Bank<S> {
         let mut writers = Vec::new();
         let mut refused = Vec::new();
         for (index, view) in open.iter().zip(&views) {
+            if let Task::Challenge = calls[*index].task() {
+                answers[*index] = Some(Ok(Applied(Answer::Challenge(self.desk.challenge(now)))));
+                continue;
+            }
             match decide_task(rules, view, &fates, calls[*index].task(), now) {
                 Ok(Outcome::Answer(answer)) => answers[*index] = Some(Ok(Applied(answer))),
                 Ok(Outcome::Write(plan)) => {
@@ -549,7 +553,7 @@ fn decide_task(
         Task::Describe => Answer::Description,
         Task::IssuerDirectory(brand) => Answer::IssuerDirectory(*brand),
         // Answered before, without a view.
-        Task::Public(_) | Task::Receipt(_) => return Err(Refusal::UnknownPurchase),
+        Task::Public(_) | Task::Receipt(_) | Task::Challenge => return Err(Refusal::UnknownPurchase),
         Task::Balance(account) => {
             Answer::Balance(*view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?)
         }

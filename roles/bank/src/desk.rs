@@ -7,15 +7,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, BrandError, KnownBrand};
 use naulon_exchange::register::{FeeTable, Receipt, RegisterCopy, Side};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Header, Mark, Needs, Record, Refusal, Request, RequestId, Rules, State, TokenQuery,
-    UnverifiedRecord, authenticate, authenticate_account, authenticate_decision, nonce_mark, output_key,
-    seal_signatures,
+    AuthorizationB, BalanceQuery, Challenge, Exchange, Header, Input, Mark, Needs, Record, Refusal, Request, RequestId,
+    Rules, State, TokenQuery, UnverifiedRecord, authenticate, authenticate_account, authenticate_decision, nonce_mark,
+    output_key, seal_signatures,
 };
 use naulon_money::Amount;
-use naulon_statement::{BoxPublicKey, Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified};
+use naulon_statement::{
+    BoxPublicKey, Digest, Duration, PublicKey, SecretKey, Signed, Timestamp, Unverified, derive_secret,
+};
 use naulon_wire::{
     BankCall, BankDescription, BankReply, ExchangeReply, IssuerDirectory, OutputFate, Problem, PublicFile,
 };
+use zeroize::Zeroizing;
 
 use crate::register::Shown;
 use crate::signatory::{Signatory, SignatoryError};
@@ -31,6 +34,8 @@ pub struct Desk {
 
 struct Shared {
     bank: SecretKey,
+    /// Makes and recognises challenges. It comes from the bank's key, so all processes of a bank have the same.
+    challenges: Zeroizing<[u8; 32]>,
     signatory: Arc<dyn Signatory>,
     rulebook: RwLock<Arc<Rulebook>>,
     register: RwLock<Arc<RegisterCopy>>,
@@ -49,6 +54,7 @@ pub struct Authenticated(Task);
 #[derive(Debug)]
 pub(crate) enum Task {
     Describe,
+    Challenge,
     Request(Box<Request>),
     Balance(PublicKey),
     Status(RequestId),
@@ -88,6 +94,7 @@ pub struct Applied(pub(crate) Answer);
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     Description,
+    Challenge(Challenge),
     Opened,
     Balance(Amount),
     /// For whoever knows the id.
@@ -127,7 +134,12 @@ impl Desk {
         let nothing =
             RegisterCopy { checkpoint: String::new(), entries: Vec::new(), brands: Vec::new(), fees: Vec::new() };
         let register = RwLock::new(Arc::new(nothing));
-        Desk { shared: Arc::new(Shared { bank, signatory, rulebook, register, clock: AtomicU64::new(time.0) }) }
+        let mut challenges = Zeroizing::new([0; 32]);
+        // No statement of the bank has such a message, and the signature is shown to nobody.
+        derive_secret(&bank.sign(b"naulon/challenges/1"), &[b"naulon/challenges/1"], challenges.as_mut_slice());
+        Desk {
+            shared: Arc::new(Shared { bank, challenges, signatory, rulebook, register, clock: AtomicU64::new(time.0) }),
+        }
     }
 
     /// The rules now in force.
@@ -147,6 +159,7 @@ impl Desk {
         let rules = &rulebook.rules;
         let request = match call {
             BankCall::Describe => return Ok(Authenticated(Task::Describe)),
+            BankCall::Challenge => return Ok(Authenticated(Task::Challenge)),
             BankCall::Status(id) => return Ok(Authenticated(Task::Status(id))),
             BankCall::Receipt { request, side, item } => {
                 return Ok(Authenticated(Task::Receipt(Item { request, side, item })));
@@ -168,9 +181,15 @@ impl Desk {
                 return Ok(Authenticated(Task::Token(mark)));
             }
             BankCall::OpenAccount(open) => authenticate_account(rules, open)?,
-            BankCall::Exchange(exchange) => authenticate(rules, exchange)?,
+            BankCall::Exchange(exchange) => {
+                self.check_challenges(exchange.claimed_body())?;
+                authenticate(rules, exchange)?
+            }
             // The same exchange; `as_issued` takes what the client wants out of the reply.
-            BankCall::Issue(order) => authenticate(rules, order.into_exchange())?,
+            BankCall::Issue(order) => {
+                self.check_challenges(order.exchange().claimed_body())?;
+                authenticate(rules, order.into_exchange())?
+            }
             BankCall::IssuerDirectory(brand) => return Ok(Authenticated(Task::IssuerDirectory(brand))),
             BankCall::Settle(decision) => authenticate_decision(rules, decision)?,
         };
@@ -181,6 +200,7 @@ impl Desk {
     pub fn complete(&self, applied: Applied) -> Result<BankReply, Problem> {
         match applied.0 {
             Answer::Description => Ok(BankReply::Description(self.describe())),
+            Answer::Challenge(challenge) => Ok(BankReply::Challenge(challenge)),
             Answer::Opened => Ok(BankReply::Opened),
             Answer::IssuerDirectory(brand) => Ok(BankReply::IssuerDirectory(Box::new(self.issuer_directory(&brand)?))),
             Answer::Balance(balance) => Ok(BankReply::Balance(balance)),
@@ -208,6 +228,7 @@ impl Desk {
             register: RegisterCopy::clone(&self.register()),
             logs: rules.logs.keys().copied().collect(),
             locks: rules.locks,
+            chains: rules.chains,
             deliveries: rules.deliveries.iter().copied().collect(),
             keepers: rules.keepers.clone(),
         }
@@ -290,6 +311,7 @@ impl Desk {
             sealed,
             header: None,
             authorization_b: None,
+            certificates: Vec::new(),
             decision: record.decision.as_ref().map(Into::into),
         })
     }
@@ -308,12 +330,31 @@ impl Desk {
         })
     }
 
-    /// The reply with the bank's header and promise, for whoever has sent the signed exchange itself.
+    /// A question to a payee, of this moment.
+    pub(crate) fn challenge(&self, now: Timestamp) -> Challenge {
+        Challenge::new(&self.shared.challenges, now)
+    }
+
+    /// Whether all ticks are cashed with challenges of this bank. How old they are is looked at by the books, so that what
+    /// was accepted is answered again later.
+    fn check_challenges(&self, exchange: &Exchange) -> Result<(), Refusal> {
+        let is_ours = |input: &Input| match input {
+            Input::Chain { challenge, .. } => challenge.is_by(&self.shared.challenges),
+            _ => true,
+        };
+        exchange.inputs.iter().all(is_ours).then_some(()).ok_or(Refusal::ChallengeForged)
+    }
+
+    /// The reply with what the bank promises and certifies, for whoever has sent the signed exchange itself.
     fn promise(&self, record: &Record, reply: ExchangeReply) -> ExchangeReply {
         let header = Header::of(&record.exchange, record.id());
         let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
         let authorization_b = promise.map(|promise| self.signed(promise));
-        ExchangeReply { header: header.map(|header| self.signed(header)), authorization_b, ..reply }
+        let certificates = match record.state {
+            State::Done | State::Committed => record.exchange.certificates().map(|it| self.signed(it)).collect(),
+            State::Locked | State::Aborted => Vec::new(),
+        };
+        ExchangeReply { header: header.map(|header| self.signed(header)), authorization_b, certificates, ..reply }
     }
 
     fn blind_signatures(&self, record: &Record) -> Result<Vec<BlindSignature>, Problem> {
@@ -362,7 +403,7 @@ impl Authenticated {
     /// What the call touches.
     pub(crate) fn needs(&self) -> Needs {
         match &self.0 {
-            Task::Describe | Task::IssuerDirectory(_) => Needs::default(),
+            Task::Describe | Task::Challenge | Task::IssuerDirectory(_) => Needs::default(),
             Task::Request(request) => request.needs(),
             Task::Balance(account) => Needs { accounts: [*account].into(), ..Needs::default() },
             Task::Status(id) => Needs { record: Some(*id), ..Needs::default() },

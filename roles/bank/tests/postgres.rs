@@ -339,6 +339,7 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
             marks: vec![],
             freed: vec![],
             draws: vec![],
+            chains: vec![],
             guards: vec![],
             transfers: vec![],
         };

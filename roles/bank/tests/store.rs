@@ -19,12 +19,13 @@ use naulon_durable::fault::{Faults, When};
 use naulon_durable::migration::Rehearsal;
 use naulon_exchange::register::{Day, DayItems, EntryKind, RegisterEntry, Side};
 use naulon_exchange::{
-    Audit, AuditReport, Discrepancy, Draw, DrawChange, Exchange, Forgotten, Guard, Header, Input, LedgerAccount,
-    MAX_PARTS, Mark, MarkKind, Needs, Outcome, Output, Plan, Record, RecordWrite, Remainder, State, Transfer, View,
-    output_key,
+    Audit, AuditReport, ChainWrite, Discrepancy, Draw, DrawChange, Exchange, Forgotten, Guard, Header, Input,
+    LedgerAccount, LockedChain, MAX_PARTS, Mark, MarkKind, Needs, Outcome, Output, Plan, Record, RecordWrite,
+    Remainder, State, Transfer, View, output_key,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Joint, PublicKey, Signed, Timestamp};
+use naulon_tick::{Front, Tick};
 use proptest::prelude::*;
 use world::*;
 
@@ -144,6 +145,7 @@ conformance! {
     what_is_forgotten_is_gone_and_the_books_still_agree,
     freed_marks_are_free_and_others_are_not_touched,
     no_more_is_drawn_from_a_token_than_is_left,
+    a_check_is_written_as_it_was_seen,
     a_record_is_inserted_once,
     outputs_are_found_by_what_was_accepted,
     accounts_open_once_and_keep_their_money,
@@ -193,14 +195,33 @@ fn settled(n: u8, outcome: Outcome) -> Arc<Record> {
 }
 
 fn plan(record: RecordWrite) -> Plan {
-    let (marks, freed, draws, guards, transfers) = Default::default();
-    Plan { record, marks, freed, draws, guards, transfers }
+    let (marks, freed, draws, chains, guards, transfers) = Default::default();
+    Plan { record, marks, freed, draws, chains, guards, transfers }
 }
 
 /// A plan that inserts record n and takes these marks.
 fn taking(n: u8, marks: &[u8]) -> Plan {
     let marks = marks.iter().map(|n| mark(*n)).collect();
     Plan { marks, ..plan(RecordWrite::Insert(record(n, State::Done))) }
+}
+
+/// The write of the row of check n, between two of four ways for it to stand: ticks paid or not, something returned or not.
+fn chain_write(n: u8, before: Option<(u8, u8)>, after: (u8, u8)) -> ChainWrite {
+    let stands = |(paid, returned): (u8, u8)| LockedChain {
+        maximum: micros(10),
+        expiry: Timestamp(1_000),
+        payee: Digest([n; 32]),
+        refund: account(n),
+        front: (paid > 0).then_some(Front { index: u32::from(paid), tick: Tick([paid; 16]) }),
+        paid: micros(u64::from(paid) * 4),
+        returned: micros(u64::from(returned) * 6),
+    };
+    ChainWrite { commitment: Digest([n; 32]), before: before.map(stands), after: stands(after) }
+}
+
+/// A plan that inserts record n and writes the row of check 1.
+fn on_check(n: u8, before: Option<(u8, u8)>, after: (u8, u8)) -> Plan {
+    Plan { chains: vec![chain_write(1, before, after)], ..taking(n, &[]) }
 }
 
 fn transfer(from: LedgerAccount, to: LedgerAccount, amount: u64) -> Transfer {
@@ -247,12 +268,17 @@ fn everything(store: &mut impl BankStore) -> View {
         marks: (0..=255).map(mark).collect(),
         accounts: (0..=255).map(account).collect::<BTreeSet<_>>(),
         remainders: (0..=255).map(|n| Digest([n; 32])).collect(),
+        chains: (0..=255).map(|n| Digest([n; 32])).collect(),
     };
     store.view(&[needs]).expect("views").remove(0)
 }
 
 fn same(a: &View, b: &View) -> bool {
-    a.record == b.record && a.holders == b.holders && a.balances == b.balances && a.remainders == b.remainders
+    a.record == b.record
+        && a.holders == b.holders
+        && a.balances == b.balances
+        && a.remainders == b.remainders
+        && a.chains == b.chains
 }
 
 fn read_books(store: &mut impl BankStore) -> Result<AuditReport, Vec<Discrepancy>> {
@@ -459,6 +485,30 @@ fn freed_marks_are_free_and_others_are_not_touched<D: Disk>() {
     assert_eq!(held, [mark(12), mark(20)], "a mark of another request is not freed");
     assert_eq!(commit(&mut store, &[taking(3, &[10]), taking(4, &[12])]), [Written::Yes, Written::Lost]);
     assert_eq!(everything(&mut store).holders[&mark(10)].id(), record(3, State::Done).id());
+}
+
+fn a_check_is_written_as_it_was_seen<D: Disk>() {
+    let disk = D::default();
+    let mut store = disk.open();
+    let row = |store: &mut D::Store| everything(store).chains.get(&Digest([1; 32])).copied();
+    let after = |(paid, returned)| Some(chain_write(1, None, (paid, returned)).after);
+    assert_eq!(commit(&mut store, &[on_check(1, Some((0, 0)), (1, 0))]), [Written::Lost], "there is no row");
+    let both = [on_check(2, None, (0, 0)), on_check(3, None, (0, 0)), on_check(4, Some((0, 0)), (1, 0))];
+    assert_eq!(commit(&mut store, &both), [Written::Yes, Written::Lost, Written::Yes]);
+    assert_eq!(row(&mut store), after((1, 0)));
+    // Of two who have seen the same row, one is written; also in another batch.
+    let two = [on_check(5, Some((0, 0)), (1, 0)), on_check(6, Some((1, 0)), (1, 1)), on_check(7, Some((1, 0)), (0, 0))];
+    assert_eq!(commit(&mut store, &two), [Written::Lost, Written::Yes, Written::Lost]);
+    assert_eq!(commit(&mut store, &[on_check(8, Some((1, 0)), (1, 1))]), [Written::Lost]);
+    assert_eq!(row(&mut store), after((1, 1)));
+    // Never more than was set aside, and a loser leaves the row as it was.
+    let mut greedy = on_check(9, Some((1, 1)), (1, 1));
+    greedy.chains[0].after.paid = micros(5);
+    let losing = Plan { guards: vec![Guard::Open(account(99))], ..on_check(10, Some((1, 1)), (0, 1)) };
+    let late = Plan { record: RecordWrite::Insert(record(2, State::Done)), ..on_check(11, Some((1, 1)), (0, 1)) };
+    assert_eq!(commit(&mut store, &[greedy, losing, late]), [Written::Lost; 3]);
+    drop(store);
+    assert_eq!(row(&mut disk.open()), after((1, 1)));
 }
 
 fn drawing(n: u8, token: u8, change: DrawChange) -> Plan {
@@ -741,14 +791,18 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         1 => amount().prop_map(|amount| DrawChange::GiveBack { amount }),
     ];
     let draws = prop::collection::btree_map(0u8..3, change, 0..3);
-    let plan_parts = (write, lists, prop::collection::vec(line, 0..3), draws);
-    plan_parts.prop_map(|(record, (marks, freed, guards), transfers, draws)| match record {
+    // Few rows and few ways for each to stand, so that many writes find what they want.
+    let stands = || (0u8..2, 0u8..2);
+    let chains = prop::collection::btree_map(0u8..3, (prop::option::of(stands()), stands()), 0..2);
+    let plan_parts = (write, lists, prop::collection::vec(line, 0..3), draws, chains);
+    plan_parts.prop_map(|(record, (marks, freed, guards), transfers, draws, chains)| match record {
         RecordWrite::Open(_) => plan(record),
         _ => Plan {
             record,
             marks: marks.into_iter().map(mark).collect(),
             freed: freed.into_iter().map(mark).collect(),
             draws: draws.into_iter().map(|(n, change)| Draw { token: Digest([n; 32]), change }).collect(),
+            chains: chains.into_iter().map(|(n, (before, after))| chain_write(n, before, after)).collect(),
             guards,
             transfers,
         },

@@ -10,7 +10,7 @@ use naulon_bank::{Bank, BankKeys};
 use naulon_blind::Brand;
 use naulon_durable::fault::Faults;
 use naulon_exchange::register::{BankIdentity, RegisterCopy};
-use naulon_exchange::{EntryMode, Exchange, Input, LockLimits, LogIdentity, Output, Rules};
+use naulon_exchange::{ChainLimits, EntryMode, Exchange, Input, LockLimits, LogIdentity, Output, Rules};
 use naulon_log::{Log, LogKeys};
 use naulon_money::Amount;
 use naulon_purchase::{LogRules, MerchantRules};
@@ -145,6 +145,7 @@ impl Town {
             brands: keys::brands(bank_key()).into_iter().chain(marked.iter().filter_map(keys::known)).collect(),
             logs: BTreeMap::from([(log.key, log.clone())]),
             locks: LockLimits::default(),
+            chains: ChainLimits::default(),
             deliveries: Default::default(),
             keepers: Default::default(),
         };

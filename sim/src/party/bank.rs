@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use naulon_bank::{Authenticated, Bank, BankKeys, BankStore, LogFault, MemoryStore};
 use naulon_durable::fault::Faults;
 use naulon_exchange::register::BankIdentity;
-use naulon_exchange::{AuditReport, Exchange, Input, LockLimits, LogKeeper, Output, OwnLog, Record, RequestId, Rules};
+use naulon_exchange::{
+    AuditReport, ChainLimits, Exchange, Input, LockLimits, LogKeeper, Output, OwnLog, Record, RequestId, Rules,
+};
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Timestamp};
 use naulon_tlog::CheckpointVerifier;
@@ -63,6 +65,7 @@ impl BankParty {
             brands: keys::brands(number),
             logs: logs.map(|log| (log.key, log)).collect(),
             locks: LockLimits::default(),
+            chains: ChainLimits::default(),
             // It knows where every shop is, and takes its promises there when it is asked to.
             deliveries: (0..run.shops).map(ShopParty::key).collect(),
             keepers: keepers(number, run),

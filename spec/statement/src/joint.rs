@@ -87,6 +87,15 @@ impl<T> Eq for Joint<T> {}
 #[derive(Clone)]
 pub struct UnverifiedJoint<T>(Joint<T>);
 
+/// As with [`Joint`]: the payload and every signature.
+impl<T> PartialEq for UnverifiedJoint<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<T> Eq for UnverifiedJoint<T> {}
+
 impl<T: Statement> UnverifiedJoint<T> {
     /// Parses payload and signatures, both in deterministic form and order. Nothing is verified.
     pub fn parse<S: AsRef<[u8]>>(payload: &[u8], signatures: &[S]) -> Result<Self, StatementError> {

@@ -128,6 +128,15 @@ pub struct Unverified<T> {
     signature: [u8; 64],
 }
 
+/// As with [`Signed`].
+impl<T> PartialEq for Unverified<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl<T> Eq for Unverified<T> {}
+
 impl<T: Statement> Unverified<T> {
     /// Parses a COSE_Sign1 of this kind, in deterministic form. Nothing is verified.
     pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {

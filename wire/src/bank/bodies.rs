@@ -2,9 +2,13 @@
 
 use naulon_blind::BlindSignature;
 use naulon_exchange::register::{REGISTER_ENTRY_LEN, RegisterCopy, RegisterEntry};
-use naulon_exchange::{Exchange, LockLimits, LogKeeper, OwnLog, RequestId, State, UnverifiedDecision};
+use naulon_exchange::{
+    ChainLimits, Challenge, Exchange, LockLimits, LogKeeper, OwnLog, RequestId, State, UnverifiedDecision,
+};
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, Duration, PublicKey, Statement, StatementError, Unverified, UnverifiedJoint, cbor};
+use naulon_statement::{
+    Digest, Duration, PublicKey, Statement, StatementError, Timestamp, Unverified, UnverifiedJoint, cbor,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +34,15 @@ pub(crate) struct JointBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionBody {
     pub(crate) decision: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChallengeBody {
+    /// When the bank made it.
+    pub(super) at_ms: u64,
+    /// By what it knows it again.
+    pub(super) tag: B64,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -68,6 +81,11 @@ pub(super) struct DescriptionBody {
     pub(super) logs: Vec<PublicKey>,
     pub(super) lock_min_ms: u64,
     pub(super) lock_max_ms: u64,
+    /// The shortest and the longest time from the funding of a check to its expiry.
+    pub(super) chain_min_ms: u64,
+    pub(super) chain_max_ms: u64,
+    /// How long after the expiry of a check its payee has to cash.
+    pub(super) chain_grace_ms: u64,
     #[serde(with = "as_texts")]
     #[schemars(with = "Vec<KeyText>")]
     pub(super) deliveries: Vec<PublicKey>,
@@ -106,6 +124,9 @@ pub(super) struct ExchangeReplyBody {
     pub(super) header: Option<B64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) authorization_b: Option<B64>,
+    /// Of checks that money was set aside for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) certificates: Vec<B64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) decision: Option<B64>,
 }
@@ -177,6 +198,19 @@ pub(super) enum StateText {
     Aborted,
 }
 
+impl From<Challenge> for ChallengeBody {
+    fn from(challenge: Challenge) -> Self {
+        ChallengeBody { at_ms: challenge.at.0, tag: B64(challenge.tag.to_vec()) }
+    }
+}
+
+impl ChallengeBody {
+    pub(super) fn read(self) -> Result<Challenge, CallError> {
+        let tag = self.tag.0.as_slice().try_into().map_err(|_| bad_reply("the tag of a challenge has 16 bytes"))?;
+        Ok(Challenge { at: Timestamp(self.at_ms), tag })
+    }
+}
+
 impl From<BankDescription> for DescriptionBody {
     fn from(description: BankDescription) -> Self {
         let own = |(log, keeper): (&PublicKey, &LogKeeper)| (*keeper == LogKeeper::Bank).then_some(*log);
@@ -198,6 +232,9 @@ impl From<BankDescription> for DescriptionBody {
             logs: description.logs,
             lock_min_ms: description.locks.min.0,
             lock_max_ms: description.locks.max.0,
+            chain_min_ms: description.chains.min.0,
+            chain_max_ms: description.chains.max.0,
+            chain_grace_ms: description.chains.grace.0,
             deliveries: description.deliveries,
         }
     }
@@ -230,6 +267,11 @@ impl DescriptionBody {
             register,
             logs: self.logs,
             locks: LockLimits { min: Duration(self.lock_min_ms), max: Duration(self.lock_max_ms) },
+            chains: ChainLimits {
+                min: Duration(self.chain_min_ms),
+                max: Duration(self.chain_max_ms),
+                grace: Duration(self.chain_grace_ms),
+            },
             deliveries: self.deliveries,
         })
     }
@@ -249,6 +291,7 @@ impl From<ExchangeReply> for ExchangeReplyBody {
             sealed: reply.sealed.map(B64),
             header: reply.header.as_ref().map(|header| B64(bytes_of(header))),
             authorization_b: reply.authorization_b.as_ref().map(|promise| B64(bytes_of(promise))),
+            certificates: reply.certificates.iter().map(|certificate| B64(bytes_of(certificate))).collect(),
             decision: reply.decision.as_ref().map(|decision| B64(cbor::to_vec(decision))),
         }
     }
@@ -297,6 +340,12 @@ impl ExchangeReplyBody {
             sealed: self.sealed.map(|B64(bytes)| bytes),
             header: self.header.map(|bytes| Unverified::parse(&bytes.0)).transpose().map_err(bad_reply)?,
             authorization_b: self.authorization_b.map(|b| Unverified::parse(&b.0)).transpose().map_err(bad_reply)?,
+            certificates: self
+                .certificates
+                .iter()
+                .map(|b| Unverified::parse(&b.0))
+                .collect::<Result<_, _>>()
+                .map_err(bad_reply)?,
             decision: self.decision.map(|bytes| cbor::from_slice(&bytes.0)).transpose().map_err(bad_reply)?,
         })
     }

@@ -35,7 +35,7 @@ fn round_trip<C: Call>(samples: Vec<(C, Vec<C::Reply>)>) -> usize {
 
 #[test]
 fn calls_and_replies_are_read_back() {
-    assert_eq!(round_trip(samples::bank()), 12);
+    assert_eq!(round_trip(samples::bank()), 13);
     assert_eq!(round_trip(samples::log()), 7);
     assert_eq!(round_trip(samples::shop()), 9);
     assert_eq!(round_trip(samples::witness()), 1);
@@ -100,7 +100,7 @@ fn an_answer_that_is_no_problem_detail_is_an_internal_one() {
 
 #[test]
 fn amounts_are_strings_of_digits() {
-    let (call, _) = samples::bank().into_iter().nth(2).expect("the balance");
+    let (call, _) = samples::bank().into_iter().nth(3).expect("the balance");
     let parse = |text: &str| {
         let response = HttpResponse::bytes(200, "application/json", format!("{{\"balance\":{text}}}"));
         call.reply_from_http(&response).map(|_| ())

@@ -7,6 +7,7 @@ use naulon_exchange::{DecisionError, Refusal};
 use naulon_money::Amount;
 use naulon_purchase::{LogRefusal, PaymentRefusal};
 use naulon_statement::{SignatureError, StatementError, Timestamp};
+use naulon_tick::TickError;
 use naulon_tlog::WitnessRefusal;
 use naulon_wire::{Problem, codes};
 
@@ -75,6 +76,20 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TooManyParts { left: amount },
         Refusal::NoDelivery,
         Refusal::Lapsed,
+        Refusal::Tick(TickError::Forged),
+        Refusal::UnknownChain,
+        Refusal::ChainTaken,
+        Refusal::ChainMisfit,
+        Refusal::WrongPayee,
+        Refusal::ChainBounds,
+        Refusal::ChainAdvanced { index: 1 },
+        Refusal::ChainExceeded { left: amount },
+        Refusal::ChallengeForged,
+        Refusal::ChallengeStale,
+        Refusal::RemainderEarly { from: Timestamp(1) },
+        Refusal::RemainderMoved { returned: amount },
+        Refusal::WrongRefundKey,
+        Refusal::BadClose,
     ];
     let number = |refusal: &Refusal| match refusal {
         Refusal::Statement(_) => 0,
@@ -117,10 +132,25 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TooManyParts { .. } => 37,
         Refusal::NoDelivery => 38,
         Refusal::Lapsed => 39,
-        Refusal::WrongPurpose => 40,
+        Refusal::Tick(_) => 40,
+        Refusal::UnknownChain => 41,
+        Refusal::ChainTaken => 42,
+        Refusal::ChainMisfit => 43,
+        Refusal::WrongPayee => 44,
+        Refusal::ChainBounds => 45,
+        Refusal::ChainAdvanced { .. } => 46,
+        Refusal::ChainExceeded { .. } => 47,
+        Refusal::ChallengeForged => 48,
+        Refusal::ChallengeStale => 49,
+        Refusal::RemainderEarly { .. } => 50,
+        Refusal::RemainderMoved { .. } => 51,
+        Refusal::WrongRefundKey => 52,
+        Refusal::BadClose => 53,
+        Refusal::WrongPurpose => 54,
     };
     complete(&all, number);
-    all.into_iter().chain(statement_errors().into_iter().map(Refusal::Statement)).collect()
+    let of_form = [Refusal::Tick(TickError::Length)];
+    all.into_iter().chain(of_form).chain(statement_errors().into_iter().map(Refusal::Statement)).collect()
 }
 
 fn log_refusals() -> Vec<LogRefusal> {

@@ -8,9 +8,9 @@ use naulon_exchange::register::{
     Day, DaySummary, EntryKind, FeeTable, ItemPromise, Neighbour, Receipt, RegisterCopy, RegisterEntry, Side,
 };
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, Condition, Entry, EntryMode, Exchange, Header,
-    Input, LockLimits, LogDecision, LogKeeper, LogWord, OpenAccount, Outcome, Output, OwnLog, ProvenDecision, Record,
-    State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, ChainLimits, Challenge, Condition, Entry,
+    EntryMode, Exchange, Header, Input, LockLimits, LogDecision, LogKeeper, LogWord, OpenAccount, Outcome, Output,
+    OwnLog, ProvenDecision, Record, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_onion::{Descriptor, EpochKey, KEM_X25519, Listing, Payee};
@@ -20,6 +20,7 @@ use naulon_purchase::{
 use naulon_statement::{
     BoxPublicKey, Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint,
 };
+use naulon_tick::Certificate;
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
     BankCall, BankDescription, BankReply, DirectoryCall, DirectoryReply, ExchangeReply, IssueOrder, IssuerDirectory,
@@ -172,6 +173,13 @@ pub fn payment(two_sided: bool) -> UnverifiedPayment {
     }
 }
 
+fn certificate() -> Signed<Certificate> {
+    let (bank, commitment, payee) = (key(1).public(), Digest([1; 32]), Digest([2; 32]));
+    let certificate =
+        Certificate { bank, currency: euros(), commitment, maximum: amount(), expiry: Timestamp(9_000), payee };
+    Signed::sign(&key(1), certificate)
+}
+
 fn exchange_reply(state: State, settled: bool) -> BankReply {
     BankReply::Exchange(Box::new(ExchangeReply {
         request: exchange().id(),
@@ -180,6 +188,7 @@ fn exchange_reply(state: State, settled: bool) -> BankReply {
         sealed: Some(vec![5; 304]),
         header: settled.then(|| Unverified::from(&header())),
         authorization_b: settled.then(|| Unverified::from(&promise())),
+        certificates: if settled { vec![Unverified::from(&certificate())] } else { Vec::new() },
         decision: settled.then(|| UnverifiedDecision::from(&decision())),
     }))
 }
@@ -220,11 +229,13 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
         register: register(brands),
         logs: vec![key(3).public(), key(6).public()],
         locks: LockLimits::default(),
+        chains: ChainLimits::default(),
         deliveries: vec![key(2).public()],
         keepers: [(key(3).public(), LogKeeper::Bank), (own_log().log, LogKeeper::Merchant(own_log()))].into(),
     };
     let calls = [
         BankCall::Describe,
+        BankCall::Challenge,
         BankCall::OpenAccount(Unverified::from(&Signed::sign(&key(4), open))),
         BankCall::Balance(Unverified::from(&Signed::sign(&key(4), query))),
         BankCall::Exchange(UnverifiedJoint::from(exchange())),
@@ -252,6 +263,7 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
                 let kind = PublicKind::of(path).expect("a path of a public file");
                 vec![BankReply::Public(PublicFile { kind, bytes: vec![7; 33].into() })]
             }
+            BankCall::Challenge => vec![BankReply::Challenge(Challenge { at: Timestamp(7), tag: [8; 16] })],
             BankCall::OpenAccount(_) => vec![BankReply::Opened],
             BankCall::IssuerDirectory(id) => {
                 let (key, issue_from) = (brand().key, Timestamp(5_000));

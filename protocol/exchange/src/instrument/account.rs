@@ -17,12 +17,13 @@ pub(super) fn given(account: PublicKey, amount: Amount, order: &Order) -> Result
     Ok(Given {
         value: above_zero(amount)?,
         signer: account,
-        mark: order_mark(&account, order),
+        mark: Some(order_mark(&account, order)),
         part_of: None,
         ledger: LedgerAccount::Customer(account),
+        chain: None,
     })
 }
 
 pub(super) fn wanted(account: PublicKey, amount: Amount) -> Result<Wanted, Refusal> {
-    Ok(Wanted { value: above_zero(amount)?, ledger: LedgerAccount::Customer(account) })
+    Ok(Wanted { value: above_zero(amount)?, ledger: LedgerAccount::Customer(account), chain: None })
 }

@@ -1,6 +1,7 @@
 //! The instruments a bank knows, one file each.
 
 mod account;
+pub(crate) mod chain;
 mod outside;
 mod part;
 pub(crate) mod purchase;
@@ -17,8 +18,9 @@ pub(crate) use token::brand_of;
 pub use token::{nonce_mark, token_mark};
 
 use naulon_money::Amount;
-use naulon_statement::PublicKey;
+use naulon_statement::{Digest, PublicKey};
 
+use crate::chain::LockedChain;
 use crate::refusal::Refusal;
 use crate::request::{Exchange, Input, Output};
 use crate::rules::Rules;
@@ -31,12 +33,14 @@ pub(crate) struct Given {
     pub value: Amount,
     /// Whose signature it needs.
     pub signer: PublicKey,
-    /// The mark that makes it spendable once.
-    pub mark: Mark,
+    /// The mark that makes it spendable once; none for what changes a check's row.
+    pub mark: Option<Mark>,
     /// For a token of which only a part is given up (AAT §8.3): what the whole token was worth when it was issued.
     pub part_of: Option<Amount>,
     /// Where its value stands in the ledger.
     pub ledger: LedgerAccount,
+    /// How it changes a check's row.
+    pub chain: Option<chain::ChainUse>,
 }
 
 /// What one output means to a bank.
@@ -46,6 +50,8 @@ pub(crate) struct Wanted {
     pub value: Amount,
     /// Where its value will stand in the ledger.
     pub ledger: LedgerAccount,
+    /// The row of a check that is set aside, and its commitment.
+    pub chain: Option<(Digest, LockedChain)>,
 }
 
 /// What each input means. Tokens are looked up, their signatures are not verified here.
@@ -54,6 +60,10 @@ pub(crate) fn all_given(rules: &Rules, exchange: &Exchange) -> Result<Vec<Given>
         Input::Outside { amount, reference } => outside::given(rules, *amount, reference),
         Input::Account { account, amount, order } => account::given(*account, *amount, order),
         Input::Token { token, key, part } => token::given(rules, token, key.as_ref(), *part),
+        Input::Chain { check, from, to, challenge } => chain::cashed(rules, check, from, to, challenge),
+        Input::Remainder { commitment, refund, returned, amount, early } => {
+            chain::returned(rules, commitment, refund, (*returned, *amount), early.as_ref())
+        }
     };
     exchange.inputs.iter().map(given).collect()
 }
@@ -63,6 +73,10 @@ pub(crate) fn all_wanted(rules: &Rules, exchange: &Exchange) -> Result<Vec<Wante
     let wanted = |output: &Output| match output {
         Output::Account { account, amount } => account::wanted(*account, *amount),
         Output::Blinded { brand, message } => token::wanted(rules, brand, message),
+        Output::Chain { .. } => {
+            let (commitment, chain) = chain::locked(output).ok_or(Refusal::ChainMisfit)?;
+            chain::wanted(commitment, chain)
+        }
     };
     exchange.outputs.iter().map(wanted).collect()
 }

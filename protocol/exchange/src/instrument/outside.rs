@@ -19,8 +19,9 @@ pub(super) fn given(rules: &Rules, amount: Amount, reference: &Order) -> Result<
     Ok(Given {
         value: above_zero(amount)?,
         signer: rules.operator,
-        mark: reference_mark(reference),
+        mark: Some(reference_mark(reference)),
         part_of: None,
         ledger: LedgerAccount::Outside,
+        chain: None,
     })
 }

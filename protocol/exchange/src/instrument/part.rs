@@ -43,11 +43,16 @@ fn part_taken(exchange: &Exchange, token: &Digest) -> Option<Amount> {
 }
 
 /// The marks and the change by which a part of a token is given up, or why it cannot be. `issued` is the token's value.
-pub(crate) fn draw(view: &View, id: &RequestId, given: &Given, issued: Amount) -> Result<(Vec<Mark>, Draw), Refusal> {
-    let token = given.mark.key;
+pub(crate) fn draw(
+    view: &View,
+    id: &RequestId,
+    (given, whole): (&Given, Mark),
+    issued: Amount,
+) -> Result<(Vec<Mark>, Draw), Refusal> {
+    let token = whole.key;
     let Some(remainder) = view.remainders.get(&token) else {
         let left = issued.checked_sub(given.value).ok_or(Refusal::AmountOutOfRange)?;
-        let marks = vec![given.mark, part_mark(&token, preferred(id))];
+        let marks = vec![whole, part_mark(&token, preferred(id))];
         return Ok((marks, Draw { token, change: DrawChange::Open { left } }));
     };
     let uses: Vec<Arc<Record>> = part_marks(&token).filter_map(|mark| view.holders.get(&mark)).cloned().collect();

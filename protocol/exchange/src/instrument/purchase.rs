@@ -25,7 +25,7 @@ pub(crate) fn check_form(exchange: &Exchange, condition: &Condition) -> Result<(
     let only_tokens = exchange.inputs.iter().all(|input| matches!(input, Input::Token { .. }));
     let first = exchange.inputs.first().and_then(|input| match input {
         Input::Token { token, key, .. } => Some((spending_key(token, key.as_ref()), key.is_some())),
-        Input::Outside { .. } | Input::Account { .. } => None,
+        _ => None,
     });
     let q_is_first = condition.q.is_none() || condition.q == first.map(|(q, _)| q);
     if !only_tokens || !q_is_first {
@@ -37,7 +37,8 @@ pub(crate) fn check_form(exchange: &Exchange, condition: &Condition) -> Result<(
         return Err(Refusal::ReusableQ);
     }
     let credits = exchange.outputs.iter().filter(|output| matches!(output, Output::Account { .. })).count();
-    if credits != 1 || exchange.price().is_none() {
+    let has_chain = exchange.outputs.iter().any(|output| matches!(output, Output::Chain { .. }));
+    if credits != 1 || has_chain || exchange.price().is_none() {
         return Err(Refusal::ConditionOutputs);
     }
     Ok(())
@@ -128,6 +129,7 @@ pub(crate) fn settle(
         marks: Vec::new(),
         freed,
         draws,
+        chains: Vec::new(),
         guards: Vec::new(),
         transfers,
     }))
@@ -149,6 +151,7 @@ pub(crate) fn lapse(rules: &Rules, view: &View, now: Timestamp) -> Result<Decide
         marks: Vec::new(),
         freed,
         draws,
+        chains: Vec::new(),
         guards: Vec::new(),
         transfers: unlock_transfers(&given),
     }))
@@ -163,12 +166,12 @@ fn unlock_transfers(given: &[Given]) -> Vec<Transfer> {
 fn unlocked(header: &Header, given: &[Given]) -> (Vec<Mark>, Vec<Draw>) {
     let mut freed = vec![offer_mark(&header.merchant, &header.n)];
     let mut draws = Vec::new();
-    for g in given {
+    for (g, mark) in given.iter().filter_map(|g| Some((g, g.mark?))) {
         match g.part_of {
-            None => freed.push(g.mark),
+            None => freed.push(mark),
             Some(_) => {
-                freed.extend(part_marks(&g.mark.key));
-                draws.push(Draw { token: g.mark.key, change: DrawChange::GiveBack { amount: g.value } });
+                freed.extend(part_marks(&mark.key));
+                draws.push(Draw { token: mark.key, change: DrawChange::GiveBack { amount: g.value } });
             }
         }
     }

@@ -37,6 +37,9 @@ fn check_output(rules: &Rules, output: &Output, is_passage: bool) -> Result<(), 
             // Its key signs in purses alone.
             Purpose::PurseCheck => false,
         },
+        // Passage is what they are for. The payee is paid money, and so is whoever takes the remainder: it could as well have
+        // been its own payee.
+        Output::Chain { .. } => true,
     };
     fits.then_some(()).ok_or(Refusal::WrongPurpose)
 }

@@ -40,9 +40,10 @@ pub(super) fn given(
     Ok(Given {
         value,
         signer: spending_key(token, key),
-        mark: token_mark(token),
+        mark: Some(token_mark(token)),
         part_of: part.map(|_| whole),
         ledger: LedgerAccount::Tokens(Digest(*token.key_id())),
+        chain: None,
     })
 }
 
@@ -52,7 +53,7 @@ pub(super) fn wanted(rules: &Rules, brand: &Digest, message: &BlindedMessage) ->
     if !known.issuer_key().takes(message) {
         return Err(StatementError::Malformed.into());
     }
-    Ok(Wanted { value: known.brand().denomination, ledger: LedgerAccount::Tokens(*brand) })
+    Ok(Wanted { value: known.brand().denomination, ledger: LedgerAccount::Tokens(*brand), chain: None })
 }
 
 /// The brand is looked up by the token's full key id, and only by it.

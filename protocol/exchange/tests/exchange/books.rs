@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use naulon_exchange::{
-    Audit, AuditReport, Discrepancy, DrawChange, Guard, LedgerAccount, Needs, Plan, Record, RecordWrite, Remainder,
-    RequestId, Rules, State, Transfer, View,
+    Audit, AuditReport, Discrepancy, DrawChange, Guard, LedgerAccount, LockedChain, Needs, Plan, Record, RecordWrite,
+    Remainder, RequestId, Rules, State, Transfer, View,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey};
@@ -17,6 +17,7 @@ pub struct Books {
     pub balances: BTreeMap<PublicKey, Amount>,
     pub journal: Vec<Transfer>,
     pub remainders: BTreeMap<Digest, Remainder>,
+    pub chains: BTreeMap<Digest, LockedChain>,
 }
 
 /// Why a plan is not written.
@@ -31,6 +32,7 @@ impl Books {
             holders: needs.marks.iter().filter_map(|mark| holder(&mark.key).map(|holder| (*mark, holder))).collect(),
             balances: needs.accounts.iter().filter_map(|key| Some((*key, *self.balances.get(key)?))).collect(),
             remainders: needs.remainders.iter().filter_map(|key| Some((*key, *self.remainders.get(key)?))).collect(),
+            chains: needs.chains.iter().filter_map(|key| Some((*key, *self.chains.get(key)?))).collect(),
         }
     }
 
@@ -82,6 +84,13 @@ impl Books {
             };
             after.remainders.insert(draw.token, changed.ok_or(Lost)?);
         }
+        for write in &plan.chains {
+            if after.chains.insert(write.commitment, write.after) != write.before {
+                return Err(Lost);
+            }
+            let LockedChain { maximum, paid, returned, .. } = write.after;
+            assert!(paid.micros() + returned.micros() <= maximum.micros(), "more is gone than was set aside");
+        }
         for line in &plan.transfers {
             assert!(!line.amount.is_zero(), "an empty line");
             after.journal.push(*line);
@@ -106,6 +115,7 @@ impl Books {
         self.balances.iter().for_each(|(account, balance)| audit.balance(*account, *balance));
         self.marks.iter().for_each(|(key, holder)| audit.mark(*key, *holder));
         self.remainders.iter().for_each(|(token, remainder)| audit.remainder(*token, *remainder));
+        self.chains.iter().for_each(|(commitment, chain)| audit.chain(*commitment, *chain));
         audit.finish()
     }
 }
@@ -113,6 +123,6 @@ impl Books {
 fn customer(ledger: LedgerAccount) -> Option<PublicKey> {
     match ledger {
         LedgerAccount::Customer(account) => Some(account),
-        LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked => None,
+        LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked | LedgerAccount::Chains => None,
     }
 }

@@ -6,6 +6,7 @@
 
 mod auditor;
 mod books;
+mod chains;
 mod model;
 mod parts;
 mod purposes;

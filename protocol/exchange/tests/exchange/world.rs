@@ -7,8 +7,8 @@ use naulon_blind::{
     reusable_key, serial_number,
 };
 use naulon_exchange::{
-    Carrier, Condition, Entry, Exchange, Header, Input, LockLimits, LogDecision, LogEntry, LogIdentity, LogWord,
-    Outcome, Output, Rules, SaleNumber, UnverifiedDecision, key_commitment, spending_key,
+    Carrier, ChainLimits, Condition, Entry, Exchange, Header, Input, LockLimits, LogDecision, LogEntry, LogIdentity,
+    LogWord, Outcome, Output, Rules, SaleNumber, UnverifiedDecision, key_commitment, spending_key,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, Duration, Joint, PublicKey, SecretKey, Signed, Timestamp};
@@ -38,6 +38,13 @@ pub fn operator() -> SecretKey {
 /// Account keys; the first ones are buyers, the last two sell as well.
 pub fn account(index: usize) -> SecretKey {
     key(10 + index as u8)
+}
+
+/// How many checks there may be, each with a refund key of its own.
+pub const CHECKS: u8 = 4;
+
+pub fn refund_key(check: u8) -> SecretKey {
+    key(60 + check)
 }
 
 pub fn units(count: u64) -> Amount {
@@ -105,6 +112,11 @@ impl World {
             brands: brands.iter().map(|brand| (Digest(*brand.key_id()), brand.clone())).collect(),
             logs: (0..2).map(|log| (log_key(log).public(), log_identity(log))).collect(),
             locks: LockLimits { min: Duration::seconds(60), max: Duration::seconds(1_000) },
+            chains: ChainLimits {
+                min: Duration::seconds(60),
+                max: Duration::seconds(2_000),
+                grace: Duration::seconds(100),
+            },
             deliveries: Default::default(),
             keepers: Default::default(),
         };
@@ -227,13 +239,15 @@ pub fn condition(merchant: usize, n: u8, expiry: Timestamp, log: usize, q: Optio
 pub fn sign(body: Exchange) -> Joint<Exchange> {
     static OTHERS: OnceLock<Vec<(PublicKey, SecretKey)>> = OnceLock::new();
     let others = OTHERS.get_or_init(|| {
-        let keys = (0..ACCOUNTS).map(account).chain([operator()]);
+        let keys = (0..ACCOUNTS).map(account).chain([operator()]).chain((0..CHECKS).map(refund_key));
         keys.map(|key| (key.public(), key)).collect()
     });
     let signer = |input: &Input| match input {
         Input::Outside { .. } => operator().public(),
         Input::Account { account, .. } => *account,
         Input::Token { token, key, .. } => spending_key(token, key.as_ref()),
+        Input::Chain { check, .. } => check.payee,
+        Input::Remainder { refund, .. } => *refund,
     };
     let signers: Vec<PublicKey> = body.inputs.iter().map(signer).collect();
     let of_tokens = world().tokens.iter().map(|coined| (coined.q.public(), &coined.q));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use naulon_exchange::{DrawChange, Guard, LedgerAccount, Plan, Remainder};
+use naulon_exchange::{ChainWrite, DrawChange, Guard, LedgerAccount, LockedChain, Plan, Remainder};
 use naulon_money::Amount;
 use naulon_statement::PublicKey;
 
@@ -73,6 +73,12 @@ pub(super) fn drawn(before: Option<Remainder>, change: &DrawChange) -> Option<Re
         (change, Some(remainder)) => remainder.after(change),
         (_, None) => None,
     }
+}
+
+/// Whether a check's row is as a plan must find it, and what the plan makes of it does not exceed what was set aside.
+pub(super) fn may_change(stored: Option<&LockedChain>, write: &ChainWrite) -> bool {
+    let gone = write.after.paid.checked_add(write.after.returned);
+    stored == write.before.as_ref() && gone.is_some_and(|gone| gone <= write.after.maximum)
 }
 
 /// An amount as a signed database integer. One above `Amount::MAX` is none that was ever accepted.

@@ -9,13 +9,13 @@ use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::fault::Faults;
 use naulon_exchange::{
-    Audit, Draw, Forgotten, LedgerAccount, Needs, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer,
-    View,
+    Audit, Draw, Forgotten, LedgerAccount, LockedChain, Needs, Plan, Record, RecordWrite, Remainder, RequestId, State,
+    Transfer, View,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp};
 
-use super::changes::{balance_changes, drawn};
+use super::changes::{balance_changes, drawn, may_change};
 use super::{BankStore, LogFault, Written, output_keys};
 
 /// Books in memory. Clones share them, as two processes that run one after the other share a disk: after a crash the
@@ -35,6 +35,7 @@ struct Books {
     journal: Vec<Transfer>,
     carried: BTreeMap<LedgerAccount, i64>,
     remainders: BTreeMap<Digest, Remainder>,
+    chains: BTreeMap<Digest, LockedChain>,
     brands: Vec<Signed<Brand>>,
     time: Timestamp,
     log_faults: Vec<LogFault>,
@@ -67,6 +68,7 @@ impl MemoryStore {
             && ours.journal == theirs.journal
             && ours.carried == theirs.carried
             && ours.remainders == theirs.remainders
+            && ours.chains == theirs.chains
             && ours.brands == theirs.brands
     }
 
@@ -170,6 +172,7 @@ impl BankStore for MemoryStore {
             books.balances.iter().for_each(|(account, balance)| audit.balance(*account, *balance));
             books.marks.iter().for_each(|(key, holder)| audit.mark(*key, *holder));
             books.remainders.iter().for_each(|(token, remainder)| audit.remainder(*token, *remainder));
+            books.chains.iter().for_each(|(commitment, chain)| audit.chain(*commitment, *chain));
         })
     }
 }
@@ -182,6 +185,7 @@ impl Books {
             holders: needs.marks.iter().filter_map(|mark| Some((*mark, holder(&mark.key)?))).collect(),
             balances: needs.accounts.iter().filter_map(|a| Some((*a, *self.balances.get(a)?))).collect(),
             remainders: needs.remainders.iter().filter_map(|t| Some((*t, *self.remainders.get(t)?))).collect(),
+            chains: needs.chains.iter().filter_map(|c| Some((*c, *self.chains.get(c)?))).collect(),
         }
     }
 
@@ -221,6 +225,9 @@ impl Books {
     fn write(&mut self, plan: &Plan) -> Written {
         let Some(balances) = self.changed_balances(plan) else { return Written::Lost };
         let Some(remainders) = self.changed_remainders(plan) else { return Written::Lost };
+        if !plan.chains.iter().all(|write| may_change(self.chains.get(&write.commitment), write)) {
+            return Written::Lost;
+        }
         let holder = match &plan.record {
             RecordWrite::Insert(record) => {
                 let id = record.id();
@@ -251,6 +258,7 @@ impl Books {
         }
         self.balances.extend(balances);
         self.remainders.extend(remainders);
+        self.chains.extend(plan.chains.iter().map(|write| (write.commitment, write.after)));
         self.journal.extend(&plan.transfers);
         Written::Yes
     }

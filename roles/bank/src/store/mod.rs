@@ -61,7 +61,7 @@ pub trait BankStore: RegisterStore + Send + 'static {
     ///
     /// A plan is lost if a mark of it is held already (by a stored request or by another plan of this batch), if a
     /// guard does not hold, if a balance would leave 0..=[`Amount::MAX`], if what is left on a token does not allow a draw
-    /// ([`naulon_exchange::Remainder::after`]), if the record it inserts is there, or the one it settles is not locked. In a
+    /// ([`naulon_exchange::Remainder::after`]), if a check's row is not as a [`naulon_exchange::ChainWrite`] must find it, if the record it inserts is there, or the one it settles is not locked. In a
     /// store of many owners it is also lost if its record is accepted or settled before a time that one of them has kept
     /// ([`keep_time`](Self::keep_time)): its bank's clock is behind. Only a plan that inserts a
     /// record takes marks, and one that opens an account does nothing else. Of plans that conflict among themselves at
@@ -120,7 +120,7 @@ pub trait BankStore: RegisterStore + Send + 'static {
     /// All that was kept of that kind.
     fn log_faults(&mut self) -> Result<Vec<LogFault>, StoreError>;
 
-    /// Reads the whole books to an auditor: records, what forgotten ones have carried forward, journal, balances, marks and remainders of one moment. What it leaves out is
+    /// Reads the whole books to an auditor: records, what forgotten ones have carried forward, journal, balances, marks, remainders and checks of one moment. What it leaves out is
     /// found by the auditor as a discrepancy, or, if it is left out everywhere, not at all.
     fn audit(&mut self, audit: &mut Audit<'_>) -> Result<(), StoreError>;
 }

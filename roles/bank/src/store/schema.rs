@@ -6,9 +6,9 @@
 //! and an output are thus 40 bytes in a leaf, and a body is written once and never moved.
 //!
 //! On a database that is spread over machines the shard keys are `mark.key`, `output.key`, `request.id` (which record and
-//! settlement then take for their key, too), `account.key`, `remainder.token`, `journal.debit`, `carried.account`; brands, clock and log faults
+//! settlement then take for their key, too), `account.key`, `remainder.token`, `chain.commitment`, `journal.debit`, `carried.account`; brands, clock and log faults
 //! are copied everywhere.
-//! House accounts (outside, tokens, locked) have no row with a running balance that all writers would queue for.
+//! House accounts (outside, tokens, locked, chains) have no row with a running balance that all writers would queue for.
 
 /// The migrations, from number 1.
 pub(super) const MIGRATIONS: &[&str] = &["
@@ -133,4 +133,21 @@ CREATE TABLE carried (
     account BLOB NOT NULL PRIMARY KEY,
     sum     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+", "
+-- What stands of each check, by its commitment: set aside, paid for its ticks up to that position (at the root without a
+-- tick), returned. Of the payee only a digest.
+CREATE TABLE chain (
+    number     INTEGER PRIMARY KEY,
+    commitment BLOB NOT NULL UNIQUE,
+    maximum    INTEGER NOT NULL CHECK (maximum > 0),
+    expiry     INTEGER NOT NULL,
+    payee      BLOB NOT NULL,
+    refund     BLOB NOT NULL,
+    position   INTEGER NOT NULL CHECK (position >= 0),
+    tick       BLOB,
+    paid       INTEGER NOT NULL CHECK (paid >= 0),
+    returned   INTEGER NOT NULL CHECK (returned >= 0),
+    CHECK ((position = 0) = (tick IS NULL)),
+    CHECK (paid <= maximum - returned)
+) STRICT;
 "];

@@ -1,5 +1,6 @@
 //! The books in a SQLite file.
 
+mod chain;
 mod register;
 
 use std::collections::BTreeMap;
@@ -297,6 +298,9 @@ impl<'c> Writer<'c> {
     fn write(&self, draft: &Draft<'_>) -> Result<bool, StoreError> {
         let plan = draft.plan;
         let Some(changes) = balance_changes(plan) else { return Ok(false) };
+        if !chain::may_all_change(self.connection, &plan.chains)? {
+            return Ok(false);
+        }
         let mut changed = Vec::with_capacity(changes.len());
         for (account, change) in changes {
             if !self.change_balance(&account, &change)? {
@@ -328,6 +332,7 @@ impl<'c> Writer<'c> {
             self.change_back(&changed)?;
             return Ok(false);
         };
+        chain::put(self.connection, &plan.chains)?;
         self.give_back(plan.freed.iter().map(|mark| &mark.key), number)?;
         self.append(number, &plan.transfers)?;
         Ok(true)
@@ -446,7 +451,7 @@ fn brands_of(connection: &Connection) -> Result<Vec<Signed<Brand>>, StoreError> 
     rows.map(|bytes| Ok(parsed(Unverified::parse(&bytes?))?.from_own_store())).collect()
 }
 
-/// Reads all records, journal lines, balances, marks and remainders that this connection's transaction sees.
+/// Reads all records, journal lines, balances, marks, remainders and checks that this connection's transaction sees.
 fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), StoreError> {
     let mut select = connection.prepare(&format!("{SELECT_RECORD} ORDER BY number"))?;
     let mut rows = select.query([])?;
@@ -474,6 +479,7 @@ fn read_books(connection: &Connection, audit: &mut Audit<'_>) -> Result<(), Stor
     while let Some(row) = rows.next()? {
         audit.remainder(Digest(row.get(0)?), Remainder { left: amount(row.get(1)?)?, uses: row.get(2)? });
     }
+    chain::read_all(connection, audit)?;
     // The ids of records are in their table of their own, by id; here they are wanted by record.
     let mut select = connection.prepare("SELECT id, record FROM request")?;
     let mut rows = select.query([])?;
@@ -533,6 +539,11 @@ fn view(connection: &Connection, needs: &Needs) -> Result<View, StoreError> {
     for token in &needs.remainders {
         if let Some(remainder) = remainder_of(connection, token)? {
             view.remainders.insert(*token, remainder);
+        }
+    }
+    for commitment in &needs.chains {
+        if let Some(chain) = chain::chain_of(connection, commitment)? {
+            view.chains.insert(*commitment, chain);
         }
     }
     Ok(view)
@@ -607,6 +618,7 @@ fn ledger_bytes(account: &LedgerAccount) -> Vec<u8> {
         LedgerAccount::Customer(key) => [&[1], &key.0[..]].concat(),
         LedgerAccount::Tokens(brand) => [&[2], &brand.0[..]].concat(),
         LedgerAccount::Locked => vec![3],
+        LedgerAccount::Chains => vec![4],
     }
 }
 
@@ -617,6 +629,7 @@ fn ledger_account(bytes: rusqlite::types::FromSqlResult<&[u8]>) -> Result<Ledger
         [1, bytes @ ..] => Ok(LedgerAccount::Customer(PublicKey(key(bytes)?))),
         [2, bytes @ ..] => Ok(LedgerAccount::Tokens(Digest(key(bytes)?))),
         [3] => Ok(LedgerAccount::Locked),
+        [4] => Ok(LedgerAccount::Chains),
         _ => Err(StoreError::Corrupt),
     }
 }

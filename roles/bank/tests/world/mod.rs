@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use naulon_bank::{Bank, BankKeys, BankStore, KeyRing};
 use naulon_blind::{BlindedMessage, Brand, IssuerSecret, KnownBrand, Method, Purpose, Token, TokenSecrets, Unblinder};
 use naulon_exchange::{
-    Condition, Exchange, Header, Input, LockLimits, LogDecision, LogIdentity, OpenAccount, Outcome, Output,
-    ProvenDecision, Rules, State, UnverifiedDecision, key_commitment,
+    ChainLimits, Condition, Exchange, Header, Input, LockLimits, LogDecision, LogIdentity, OpenAccount, Outcome,
+    Output, ProvenDecision, Rules, State, UnverifiedDecision, key_commitment,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
@@ -90,6 +90,7 @@ pub fn rules() -> Rules {
         brands: brands.collect(),
         logs: BTreeMap::from([(key("log").public(), TestLog::default().identity())]),
         locks: LockLimits::default(),
+        chains: ChainLimits::default(),
         deliveries: Default::default(),
         keepers: Default::default(),
     }

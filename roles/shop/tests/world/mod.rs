@@ -194,6 +194,7 @@ pub fn exchange_reply(request: Digest, state: State) -> ExchangeReply {
         sealed: None,
         header: None,
         authorization_b: None,
+        certificates: Vec::new(),
         decision: None,
     }
 }

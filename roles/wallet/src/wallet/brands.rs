@@ -60,7 +60,7 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
     ) -> Result<Accepted, WalletError> {
         self.check_usable()?;
-        let BankDescription { bank, currency, register, logs, locks, deliveries, keepers } = description;
+        let BankDescription { bank, currency, register, logs, locks, chains: _, deliveries, keepers } = description;
         let pinned = self.peers.banks.get(&bank).ok_or(WalletError::UnknownBank(bank))?;
         if let Some(pinned) = pinned.currency.clone().filter(|pinned| *pinned != currency) {
             return Err(WalletError::WrongCurrency { pinned, found: currency });

@@ -248,7 +248,7 @@ impl<S: WalletStore> Wallet<S> {
     fn signer_of(&self, exchange: &Exchange) -> Option<Planned> {
         let (token, key) = exchange.inputs.iter().find_map(|input| match input {
             Input::Token { token, key, .. } => Some((token, key)),
-            Input::Outside { .. } | Input::Account { .. } => None,
+            _ => None,
         })?;
         let brand = Digest(*token.key_id());
         let bank = self.brands.get(&brand)?.brand().bank;

@@ -319,7 +319,7 @@ impl<S: WalletStore> Wallet<S> {
         // It was opened to be spent in parts, of which this is the first, whatever became of it.
         let in_parts = exchange.inputs.iter().any(|input| match input {
             Input::Token { token: given, part, .. } => *given == token && part.is_some(),
-            Input::Outside { .. } | Input::Account { .. } => false,
+            _ => false,
         });
         if in_parts {
             let is_purchase = matches!(record.state, State::Locked | State::Committed);

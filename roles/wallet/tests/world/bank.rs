@@ -26,6 +26,7 @@ pub struct Bank {
     holders: BTreeMap<Mark, RequestId>,
     balances: BTreeMap<PublicKey, Amount>,
     remainders: BTreeMap<Digest, Remainder>,
+    chains: BTreeMap<Digest, LockedChain>,
     transfers: Vec<Transfer>,
 }
 
@@ -48,6 +49,7 @@ impl Bank {
             brands: BTreeMap::new(),
             logs: BTreeMap::from([(log.key, log)]),
             locks: LockLimits::default(),
+            chains: ChainLimits::default(),
             deliveries: Default::default(),
             keepers: Default::default(),
         };
@@ -61,6 +63,7 @@ impl Bank {
             holders: BTreeMap::new(),
             balances: BTreeMap::new(),
             remainders: BTreeMap::new(),
+            chains: BTreeMap::new(),
             transfers: Vec::new(),
         };
         bank.issue(0, now.minus(naulon_statement::Duration::days(1)));
@@ -137,6 +140,7 @@ impl Bank {
             register: self.register_of(brands),
             logs: self.rules.logs.keys().copied().collect(),
             locks: self.rules.locks,
+            chains: self.rules.chains,
             deliveries: Vec::new(),
             keepers: self.rules.keepers.clone(),
         }
@@ -192,6 +196,7 @@ impl Bank {
 
     pub fn call(&mut self, call: &BankCall, now: Timestamp) -> Result<BankReply, Problem> {
         let request = match call {
+            BankCall::Challenge => return Ok(BankReply::Challenge(Challenge::new(&[1; 32], now))),
             BankCall::Describe => return Ok(BankReply::Description(self.description())),
             BankCall::Balance(query) => {
                 let account = query.claimed_body().account;
@@ -258,6 +263,7 @@ impl Bank {
             holders: needs.marks.iter().filter_map(holder).collect(),
             balances: needs.accounts.iter().filter_map(balance).collect(),
             remainders: needs.remainders.iter().filter_map(|t| Some((*t, *self.remainders.get(t)?))).collect(),
+            chains: needs.chains.iter().filter_map(|c| Some((*c, *self.chains.get(c)?))).collect(),
         }
     }
 
@@ -283,6 +289,10 @@ impl Bank {
                 (before, change) => before.and_then(|before| before.after(&change)).expect("a draw that fits"),
             };
             self.remainders.insert(token, after);
+        }
+        for write in plan.chains {
+            let before = self.chains.insert(write.commitment, write.after);
+            assert_eq!(before, write.before, "a check is written as it was seen");
         }
         for line in &plan.transfers {
             if let LedgerAccount::Customer(account) = line.from {
@@ -312,6 +322,11 @@ impl Bank {
             sealed: sealed.map(|sealed| sealed.expect("sealed")),
             header: header.map(|header| Unverified::from(&Signed::sign(&self.key, header))),
             authorization_b: promise.map(|promise| Unverified::from(&Signed::sign(&self.key, promise))),
+            certificates: record
+                .exchange
+                .certificates()
+                .map(|certificate| Unverified::from(&Signed::sign(&self.key, certificate)))
+                .collect(),
             decision: record.decision.as_ref().map(UnverifiedDecision::from),
         }
     }

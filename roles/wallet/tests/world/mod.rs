@@ -192,6 +192,7 @@ pub fn name(call: &AnyCall) -> &'static str {
     use naulon_wire::{BankCall, LogCall};
     match call {
         AnyCall::Bank(BankCall::Describe) => "describe",
+        AnyCall::Bank(BankCall::Challenge) => "challenge",
         AnyCall::Bank(BankCall::OpenAccount(_)) => "open",
         AnyCall::Bank(BankCall::Balance(_)) => "balance",
         AnyCall::Bank(BankCall::Exchange(request)) if request.claimed_body().condition.is_some() => "lock",

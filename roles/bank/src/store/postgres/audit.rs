@@ -43,7 +43,7 @@ pub fn audit_url(url: &str, rules: &Rules) -> Result<AuditReport, AuditError> {
     books.map_err(AuditError::Books)
 }
 
-/// Reads all records, journal lines, balances, marks and remainders of one moment to an auditor, row by row as they come.
+/// Reads all records, journal lines, balances, marks, remainders and checks of one moment to an auditor, row by row as they come.
 pub(super) async fn snapshot(client: &Client, audit: &mut Audit<'_>) -> Result<(), Failure> {
     client.batch_execute(BEGIN).await?;
     tell(client, audit).await?;
@@ -79,6 +79,13 @@ async fn tell(client: &Client, audit: &mut Audit<'_>) -> Result<(), Failure> {
     each(client, "SELECT token, rest, uses FROM remainder", |row| {
         let (token, remainder) = rows::remainder(row)?;
         audit.remainder(token, remainder);
+        Ok(())
+    })
+    .await?;
+    let chains = "SELECT commitment, maximum, expiry, payee, refund, position, tick, paid, returned FROM chain";
+    each(client, chains, |row| {
+        let (commitment, chain) = rows::chain(row)?;
+        audit.chain(commitment, chain);
         Ok(())
     })
     .await

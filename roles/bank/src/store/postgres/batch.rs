@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naulon_exchange::{Draw, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer};
+use naulon_exchange::{Draw, LockedChain, Plan, Record, RecordWrite, Remainder, RequestId, State, Transfer};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Timestamp};
 
-use super::super::changes::{BalanceChange, balance_changes, drawn, signed};
+use super::super::changes::{BalanceChange, balance_changes, drawn, may_change, signed};
 use super::super::{Written, output_keys};
 
 /// The marks that a batch wants, in the order of their keys, and who has lost by wanting what another one gets.
@@ -71,6 +71,7 @@ pub(super) struct Touched {
     pub(super) records: BTreeSet<RequestId>,
     pub(super) accounts: BTreeSet<PublicKey>,
     pub(super) remainders: BTreeSet<Digest>,
+    pub(super) chains: BTreeSet<Digest>,
 }
 
 impl Touched {
@@ -86,6 +87,7 @@ impl Touched {
                 }
             }
             touched.remainders.extend(plan.draws.iter().map(|draw| draw.token));
+            touched.chains.extend(plan.chains.iter().map(|write| write.commitment));
             touched.accounts.extend(balance_changes(plan).into_iter().flatten().map(|(account, _)| account));
         }
         touched
@@ -100,6 +102,7 @@ pub(super) struct Rows {
     pub(super) states: BTreeMap<RequestId, State>,
     pub(super) balances: BTreeMap<PublicKey, Amount>,
     pub(super) remainders: BTreeMap<Digest, Remainder>,
+    pub(super) chains: BTreeMap<Digest, LockedChain>,
 }
 
 /// What is to be written, and what becomes of each plan if all of it is.
@@ -114,6 +117,8 @@ pub(super) struct Writes<'p> {
     pub(super) balances: BTreeMap<PublicKey, Change>,
     /// What is left on tokens: as it was read, if it was there, and as it is after all plans together.
     pub(super) drawn: BTreeMap<Digest, (Option<Remainder>, Remainder)>,
+    /// Checks: as read, if there was a row, and as it is after all plans together.
+    pub(super) chains: BTreeMap<Digest, (Option<LockedChain>, LockedChain)>,
     pub(super) freed: BTreeSet<(Digest, RequestId)>,
     pub(super) lines: Vec<Line<'p>>,
 }
@@ -157,6 +162,9 @@ impl<'p> Batch<'p> {
     fn write(&mut self, plan: &'p Plan) -> bool {
         let Some(changed) = self.changed_balances(plan) else { return false };
         let Some(remainders) = self.changed_remainders(plan) else { return false };
+        if !plan.chains.iter().all(|write| may_change(self.rows.chains.get(&write.commitment), write)) {
+            return false;
+        }
         let (record, settles) = match &plan.record {
             RecordWrite::Open(account) => {
                 if !self.rows.balances.contains_key(account) {
@@ -188,6 +196,10 @@ impl<'p> Batch<'p> {
         for (token, after) in remainders {
             let before = self.rows.remainders.insert(token, after);
             self.writes.drawn.entry(token).or_insert((before, after)).1 = after;
+        }
+        for write in &plan.chains {
+            let before = self.rows.chains.insert(write.commitment, write.after);
+            self.writes.chains.entry(write.commitment).or_insert((before, write.after)).1 = write.after;
         }
         for (account, change, after) in changed {
             self.rows.balances.insert(account, after);
@@ -253,6 +265,7 @@ mod tests {
             marks: vec![],
             freed: vec![],
             draws: vec![],
+            chains: vec![],
             guards: vec![Guard::Balance { account, at_least: Amount::from_micros(at_least) }],
             transfers: [
                 (LedgerAccount::Customer(account), LedgerAccount::Locked, debit),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use naulon_blind::Brand;
 use naulon_durable::StoreError;
 use naulon_durable::migration::{Migrated, Rehearsal};
-use naulon_exchange::{Audit, Forgotten, Needs, Plan, Record, Remainder, RequestId, State, View};
+use naulon_exchange::{Audit, Forgotten, LockedChain, Needs, Plan, Record, Remainder, RequestId, State, View};
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
 use tokio_postgres::Row;
@@ -239,12 +239,14 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
     let accounts: BTreeSet<&PublicKey> = needs.iter().flat_map(|needs| &needs.accounts).collect();
     let mut ids: BTreeSet<RequestId> = needs.iter().filter_map(|needs| needs.record).collect();
     let tokens: BTreeSet<&Digest> = needs.iter().flat_map(|needs| &needs.remainders).collect();
-    let [_, held, open, left] = session
+    let checks: BTreeSet<&Digest> = needs.iter().flat_map(|needs| &needs.chains).collect();
+    let [_, held, open, left, on_checks] = session
         .flight_of([
             Some(step(Sql::BeginRead, vec![])),
             about(Sql::Holders, marks.into_iter().map(Digest::as_bytes)),
             about(Sql::Balances, accounts.into_iter().map(|account| &account.0)),
             about(Sql::Remainders, tokens.into_iter().map(Digest::as_bytes)),
+            about(Sql::Chains, checks.into_iter().map(Digest::as_bytes)),
         ])
         .await?;
     let mut holders: BTreeMap<Digest, RequestId> = BTreeMap::new();
@@ -261,6 +263,7 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
     }
     let balances = balances(&open)?;
     let remainders = remainders(&left)?;
+    let chains = chains(&on_checks)?;
     if holders.values().any(|id| !records.contains_key(id)) {
         return Err(StoreError::Corrupt.into());
     }
@@ -273,6 +276,7 @@ async fn view(session: &Session, needs: &[Needs]) -> Result<Vec<View>, Failure> 
             .collect(),
         balances: needs.accounts.iter().filter_map(|a| Some((*a, *balances.get(a)?))).collect(),
         remainders: needs.remainders.iter().filter_map(|t| Some((*t, *remainders.get(t)?))).collect(),
+        chains: needs.chains.iter().filter_map(|c| Some((*c, *chains.get(c)?))).collect(),
     };
     Ok(needs.iter().map(view).collect())
 }
@@ -285,6 +289,10 @@ fn remainders(rows: &[Row]) -> Result<BTreeMap<Digest, Remainder>, StoreError> {
     rows.iter().map(rows::remainder).collect()
 }
 
+fn chains(rows: &[Row]) -> Result<BTreeMap<Digest, LockedChain>, StoreError> {
+    rows.iter().map(rows::chain).collect()
+}
+
 /// One attempt to write a batch. Marks are taken first, in the order of their keys. Then the batch is worked out on the
 /// rows as they are, and written under the condition that they still allow it; where they do not, the writes are taken
 /// back, the marks kept, and it is worked out again.
@@ -293,8 +301,8 @@ async fn commit(session: &Session, plans: &[Plan]) -> Result<Vec<Written>, Failu
     let wanted = Wanted::of(plans);
     let (marks, requests): (Vec<Digest>, Vec<RequestId>) = wanted.marks().unzip();
     let taking = vec![keys(marks.iter().map(Digest::as_bytes)), keys(requests.iter().map(Digest::as_bytes))];
-    let [states, balances, left, time] = reading(&touched);
-    let [_, given, _, states, balances, left, time] = session
+    let [states, balances, left, chains, time] = reading(&touched);
+    let [_, given, _, states, balances, left, chains, time] = session
         .flight_of([
             Some(step(Sql::Begin, vec![])),
             (!marks.is_empty()).then(|| step(Sql::TakeMarks, taking)),
@@ -302,43 +310,46 @@ async fn commit(session: &Session, plans: &[Plan]) -> Result<Vec<Written>, Failu
             states,
             balances,
             left,
+            chains,
             time,
         ])
         .await?;
     let given = given.iter().map(|row| rows::digest(row, 0)).collect::<Result<_, _>>()?;
     let taken = wanted.given(&given);
-    let mut read = [states, balances, left, time];
+    let mut read = [states, balances, left, chains, time];
     for _ in 0..MAX_WORK_OUT {
         let writes = work_out(plans, &taken, rows_of(&read)?);
         if write(session, &writes).await? {
             return finish(session, writes.written).await;
         }
-        let [states, balances, left, time] = reading(&touched);
-        let [_, states, balances, left, time] =
-            session.flight_of([Some(step(Sql::ToSavepoint, vec![])), states, balances, left, time]).await?;
-        read = [states, balances, left, time];
+        let [states, balances, left, chains, time] = reading(&touched);
+        let [_, states, balances, left, chains, time] =
+            session.flight_of([Some(step(Sql::ToSavepoint, vec![])), states, balances, left, chains, time]).await?;
+        read = [states, balances, left, chains, time];
     }
     ask(session, Sql::Rollback, vec![]).await?;
     Ok(vec![Written::Lost; plans.len()])
 }
 
 /// What a batch reads before it is worked out.
-fn reading(touched: &Touched) -> [Option<Step<'_>>; 4] {
+fn reading(touched: &Touched) -> [Option<Step<'_>>; 5] {
     [
         about(Sql::States, touched.records.iter().map(Digest::as_bytes)),
         about(Sql::Balances, touched.accounts.iter().map(|account| &account.0)),
         about(Sql::Remainders, touched.remainders.iter().map(Digest::as_bytes)),
+        about(Sql::Chains, touched.chains.iter().map(Digest::as_bytes)),
         Some(step(Sql::Time, vec![])),
     ]
 }
 
-fn rows_of([states, balances_read, left, time]: &[Vec<Row>; 4]) -> Result<Rows, StoreError> {
+fn rows_of([states, balances_read, left, on_checks, time]: &[Vec<Row>; 5]) -> Result<Rows, StoreError> {
     let states = states.iter().map(|row| Ok((rows::digest(row, 0)?, rows::state(row, 1)?)));
     Ok(Rows {
         time: rows::timestamp(time.first().ok_or(StoreError::Corrupt)?, 0)?,
         states: states.collect::<Result<_, StoreError>>()?,
         balances: balances(balances_read)?,
         remainders: remainders(left)?,
+        chains: chains(on_checks)?,
     })
 }
 
@@ -395,6 +406,26 @@ async fn write(session: &Session, writes: &Writes<'_>) -> Result<bool, Failure> 
             add(Sql::Draw, values, Some(1));
         }
     }
+    let locked = || writes.chains.iter().filter(|(_, (before, _))| before.is_none());
+    if locked().next().is_some() {
+        add(Sql::LockChains, chain_columns(writes), Some(locked().count()));
+    }
+    for (commitment, (before, after)) in &writes.chains {
+        if let Some(before) = before {
+            let tick = after.front.as_ref().map(|front| &front.tick.0[..]);
+            let values: Vec<Box<dyn ToSql + Sync>> = vec![
+                Box::new(&commitment.0[..]),
+                Box::new(i64::from(after.index())),
+                Box::new(tick),
+                Box::new(signed(after.paid)),
+                Box::new(signed(after.returned)),
+                Box::new(i64::from(before.index())),
+                Box::new(signed(before.paid)),
+                Box::new(signed(before.returned)),
+            ];
+            add(Sql::ChangeChain, values, Some(1));
+        }
+    }
     if !writes.freed.is_empty() {
         let (marks, holders) = (writes.freed.iter().map(|(key, _)| &key.0), writes.freed.iter().map(|(_, id)| &id.0));
         add(Sql::FreeMarks, vec![keys(marks), keys(holders)], None);
@@ -418,6 +449,29 @@ fn record_columns<'w>(writes: &'w Writes<'_>) -> Vec<Box<dyn ToSql + Sync + 'w>>
         Box::new(records().map(|record| state_number(record.state)).collect::<Vec<_>>()),
         Box::new(records().map(|record| cbor::to_vec(&record.exchange)).collect::<Vec<_>>()),
         Box::new(records().map(decision).collect::<Vec<_>>()),
+    ]
+}
+
+/// The rows of checks that are new.
+fn chain_columns<'w>(writes: &'w Writes<'_>) -> Vec<Box<dyn ToSql + Sync + 'w>> {
+    let new: Vec<(&Digest, &LockedChain)> = writes
+        .chains
+        .iter()
+        .filter(|(_, (before, _))| before.is_none())
+        .map(|(key, (_, after))| (key, after))
+        .collect();
+    let numbers = |of: fn(&LockedChain) -> i64| Box::new(new.iter().map(|(_, chain)| of(chain)).collect::<Vec<_>>());
+    let ticks = new.iter().map(|(_, chain)| chain.front.as_ref().map(|front| &front.tick.0[..]));
+    vec![
+        keys(new.iter().map(|(commitment, _)| commitment.as_bytes())),
+        numbers(|chain| signed(chain.maximum)),
+        numbers(|chain| millis(chain.expiry)),
+        keys(new.iter().map(|(_, chain)| chain.payee.as_bytes())),
+        keys(new.iter().map(|(_, chain)| chain.refund.as_bytes())),
+        numbers(|chain| i64::from(chain.index())),
+        Box::new(ticks.collect::<Vec<_>>()),
+        numbers(|chain| signed(chain.paid)),
+        numbers(|chain| signed(chain.returned)),
     ]
 }
 

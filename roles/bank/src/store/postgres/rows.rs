@@ -3,10 +3,11 @@
 use naulon_blind::{Brand, Purpose};
 use naulon_durable::StoreError;
 use naulon_exchange::{
-    Exchange, LedgerAccount, ProvenDecision, Record, Remainder, State, Transfer, UnverifiedDecision,
+    Exchange, LedgerAccount, LockedChain, ProvenDecision, Record, Remainder, State, Transfer, UnverifiedDecision,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, Unverified, UnverifiedJoint, cbor};
+use naulon_tick::{Front, Tick};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
@@ -31,6 +32,22 @@ pub(super) fn amount(row: &Row, place: usize) -> Result<Amount, StoreError> {
 pub(super) fn remainder(row: &Row) -> Result<(Digest, Remainder), StoreError> {
     let uses = parsed(u8::try_from(column::<i16>(row, 2)?))?;
     Ok((digest(row, 0)?, Remainder { left: amount(row, 1)?, uses }))
+}
+
+/// What stands of a check, and its commitment.
+pub(super) fn chain(row: &Row) -> Result<(Digest, LockedChain), StoreError> {
+    let index = parsed(u32::try_from(column::<i64>(row, 5)?))?;
+    let tick = column::<Option<&[u8]>>(row, 6)?.map(|bytes| parsed(bytes.try_into()).map(Tick)).transpose()?;
+    let chain = LockedChain {
+        maximum: amount(row, 1)?,
+        expiry: timestamp(row, 2)?,
+        payee: digest(row, 3)?,
+        refund: account(row, 4)?,
+        front: tick.map(|tick| Front { index, tick }),
+        paid: amount(row, 7)?,
+        returned: amount(row, 8)?,
+    };
+    Ok((digest(row, 0)?, chain))
 }
 
 pub(super) fn timestamp(row: &Row, place: usize) -> Result<Timestamp, StoreError> {
@@ -88,6 +105,7 @@ pub(super) fn ledger_bytes(account: &LedgerAccount) -> Vec<u8> {
         LedgerAccount::Customer(key) => [&[1], &key.0[..]].concat(),
         LedgerAccount::Tokens(brand) => [&[2], &brand.0[..]].concat(),
         LedgerAccount::Locked => vec![3],
+        LedgerAccount::Chains => vec![4],
     }
 }
 
@@ -102,6 +120,7 @@ pub(super) fn ledger_account(bytes: &[u8]) -> Result<LedgerAccount, StoreError> 
         [1, key @ ..] => Ok(LedgerAccount::Customer(PublicKey(parsed(key.try_into())?))),
         [2, key @ ..] => Ok(LedgerAccount::Tokens(Digest(parsed(key.try_into())?))),
         [3] => Ok(LedgerAccount::Locked),
+        [4] => Ok(LedgerAccount::Chains),
         _ => Err(StoreError::Corrupt),
     }
 }

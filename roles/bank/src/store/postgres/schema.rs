@@ -2,7 +2,7 @@
 //! [`naulon_durable::migration`].
 //!
 //! The rules of a database that is spread over machines (ADR 4) hold from the first day: the shard key is in every
-//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, `remainder.token`, `carried.account`, and
+//! primary key and UNIQUE. Shard keys are `mark.key`, `output.key`, `record.id`, `account.key`, `remainder.token`, `chain.commitment`, `carried.account`, and
 //! `journal.record`, which stands
 //! where its record stands; brand, clock and log_fault are copied everywhere. A journal by account would lay all lines
 //! of the house's own accounts on one machine.
@@ -133,6 +133,22 @@ CREATE TABLE carried (
     account bytea NOT NULL PRIMARY KEY,
     sum     bigint NOT NULL
 );
+", "
+-- What stands of each check, by its commitment: set aside, paid for its ticks up to that position (at the root without a
+-- tick), returned. Of the payee only a digest.
+CREATE TABLE chain (
+    commitment bytea NOT NULL PRIMARY KEY CHECK (length(commitment) = 32),
+    maximum    bigint NOT NULL CHECK (maximum > 0),
+    expiry     bigint NOT NULL,
+    payee      bytea NOT NULL,
+    refund     bytea NOT NULL,
+    position   bigint NOT NULL CHECK (position >= 0),
+    tick       bytea,
+    paid       bigint NOT NULL CHECK (paid >= 0),
+    returned   bigint NOT NULL CHECK (returned >= 0),
+    CHECK ((position = 0) = (tick IS NULL)),
+    CHECK (paid <= maximum - returned)
+);
 "];
 
 /// A statement that every session has prepared.
@@ -166,6 +182,9 @@ pub(super) enum Sql {
     ChangeBalance,
     OpenRemainders,
     Draw,
+    Chains,
+    LockChains,
+    ChangeChain,
     Append,
     AddBrand,
     BrandStatement,
@@ -269,6 +288,24 @@ pub(super) const STATEMENTS: &[(Sql, &str)] = &[
          SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) ON CONFLICT DO NOTHING RETURNING 1",
     ),
     (Sql::Draw, "UPDATE remainder SET rest = $2, uses = $3 WHERE token = $1 AND rest = $4 AND uses = $5 RETURNING 1"),
+    (
+        Sql::Chains,
+        "SELECT commitment, maximum, expiry, payee, refund, position, tick, paid, returned FROM chain
+         WHERE commitment = ANY($1::bytea[])",
+    ),
+    (
+        Sql::LockChains,
+        "INSERT INTO chain (commitment, maximum, expiry, payee, refund, position, tick, paid, returned)
+         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bigint[],
+             $7::bytea[], $8::bigint[], $9::bigint[])
+         ON CONFLICT DO NOTHING RETURNING 1",
+    ),
+    // Maximum, expiry, payee and refund key never change; position and paid change together.
+    (
+        Sql::ChangeChain,
+        "UPDATE chain SET position = $2, tick = $3, paid = $4, returned = $5
+         WHERE commitment = $1 AND position = $6 AND paid = $7 AND returned = $8 RETURNING 1",
+    ),
     (
         Sql::Append,
         "INSERT INTO journal (record, settles, line, debit, credit, amount)
