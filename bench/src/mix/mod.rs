@@ -1,8 +1,11 @@
 //! The area `mix`: what a download through three hops costs, beside Debian's `tor`.
 //!
+//! And what a block costs one mix ([`hop`]), beside the crate `sphinx-packet`.
+//!
 //! `--peers` runs a private network of `tor` on loopback ([`tor`]) and puts it beside ours in the same rounds.
 
 mod download;
+mod hop;
 mod tor;
 
 use anyhow::Result;
@@ -26,6 +29,8 @@ pub struct Wanted {
     megabytes: u64,
     rounds: usize,
     with_peers: bool,
+    /// Nothing is downloaded: only what a block costs one mix.
+    only_hop: bool,
     /// Whether the figures are printed as JSON.
     pub as_json: bool,
 }
@@ -33,12 +38,14 @@ pub struct Wanted {
 impl Wanted {
     /// What these words ask for; nothing if one of them is unknown.
     pub fn of(words: &[&str]) -> Option<Wanted> {
-        let mut wanted = Wanted { megabytes: MEGABYTES, rounds: ROUNDS, with_peers: false, as_json: false };
+        let mut wanted =
+            Wanted { megabytes: MEGABYTES, rounds: ROUNDS, with_peers: false, only_hop: false, as_json: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--json" => wanted.as_json = true,
                 "--peers" => wanted.with_peers = true,
+                "--hop" => wanted.only_hop = true,
                 "--megabytes" => wanted.megabytes = words.next()?.parse().ok().filter(|size| *size > 0)?,
                 "--rounds" => wanted.rounds = words.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
                 _ => return None,
@@ -60,13 +67,26 @@ trait Network {
 
 /// Measures what is asked for.
 pub fn run(wanted: &Wanted) -> Result<Vec<Figure>> {
+    let mut samples = Samples::default();
+    let mut hop = hop::Hop::prepare(wanted.with_peers)?;
+    for _ in 0..wanted.rounds {
+        hop.measure(&mut samples)?;
+    }
+    let mut figures = hop.figures(&samples);
+    drop(hop);
+    if !wanted.only_hop {
+        figures.extend(downloads(wanted, &mut samples)?);
+    }
+    Ok(figures)
+}
+
+fn downloads(wanted: &Wanted, samples: &mut Samples) -> Result<Vec<Figure>> {
     let source = Source::start(wanted.megabytes * 1_000_000)?;
     let mut networks: Vec<Box<dyn Network>> = Vec::new();
     if wanted.with_peers {
         eprintln!("starting a private network of {}", tor::NAME);
         networks.push(Box::new(tor::Tor::start(source.address())?));
     }
-    let mut samples = Samples::default();
     // The first download builds circuits and fills windows.
     for network in &networks {
         download::through(&source, network.as_ref())?;
@@ -96,9 +116,9 @@ mod tests {
 
     #[test]
     fn the_command_line() {
-        let usual = Wanted { megabytes: MEGABYTES, rounds: ROUNDS, with_peers: false, as_json: false };
+        let usual = Wanted { megabytes: MEGABYTES, rounds: ROUNDS, with_peers: false, only_hop: false, as_json: false };
         assert_eq!(Wanted::of(&[]), Some(usual));
-        let told = Wanted { megabytes: 5, rounds: 1, with_peers: true, as_json: true };
+        let told = Wanted { megabytes: 5, rounds: 1, with_peers: true, only_hop: false, as_json: true };
         assert_eq!(Wanted::of(&["--peers", "--json", "--megabytes", "5", "--rounds", "1"]), Some(told));
         for bad in [&["--megabytes", "0"][..], &["--rounds"], &["--postgres"]] {
             assert_eq!(Wanted::of(bad), None, "{bad:?}");
