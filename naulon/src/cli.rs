@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::audit::Audit;
 use crate::demo::Demo;
 use crate::inspect::Inspect;
-use crate::parties::{BankCommand, DirectoryCommand, LogCommand, ShopCommand, WalletCommand};
+use crate::parties::{BankCommand, DirectoryCommand, LogCommand, MixCommand, ShopCommand, WalletCommand};
 use crate::passphrase::PassphraseFrom;
 use crate::verify::Verify;
 
@@ -58,6 +58,9 @@ pub enum Command {
     /// A wallet: tokens, purchases, and what was bought
     #[command(subcommand)]
     Wallet(WalletCommand),
+    /// A mix: forwards blocks, and is paid for each
+    #[command(subcommand)]
+    Mix(MixCommand),
     /// A directory: one signed list of mixes, banks and logs
     #[command(subcommand)]
     Directory(DirectoryCommand),

@@ -72,6 +72,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Log(command) => command.run(cli.passphrase, output),
         Command::Shop(command) => command.run(cli.passphrase, output),
         Command::Wallet(command) => command.run(cli.passphrase, output),
+        Command::Mix(command) => command.run(cli.passphrase, output),
         Command::Directory(command) => command.run(cli.passphrase, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Inspect(inspect) => inspect::run(&inspect, output),

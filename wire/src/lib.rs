@@ -21,6 +21,7 @@ mod issuance;
 pub mod link;
 pub mod log;
 mod log_evidence;
+mod mix;
 pub mod openapi;
 pub mod payment;
 mod problem;
@@ -46,6 +47,7 @@ pub use issuance::{
 };
 pub use log::{LogCall, LogDescription, LogReply, PublicFile, PublicKind};
 pub use log_evidence::LogEvidenceFile;
+pub use mix::{MixCall, MixReply};
 pub use problem::Problem;
 pub use proxy::{Proxy, ProxyError};
 pub use register_evidence::RegisterEvidenceFile;

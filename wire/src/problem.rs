@@ -33,7 +33,7 @@ pub struct Problem {
     /// After how many seconds a repetition may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// For `range`: the size in bytes of what a range was asked of.
+    /// For `range`: the size in bytes of what a range was asked of. For `chain_advanced`: how many ticks are paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// What must be paid: the `WWW-Authenticate` header of a 402 ([`Challenge`](crate::payment::Challenge)).
@@ -102,7 +102,11 @@ impl From<Refusal> for Problem {
             Refusal::Contradiction(decision) => Some(decision.to_bytes()),
             _ => None,
         };
-        Problem { evidence: evidence.map(B64), ..Problem::new(refusal.code(), refusal) }
+        let size = match &refusal {
+            Refusal::ChainAdvanced { index } => Some(u64::from(*index)),
+            _ => None,
+        };
+        Problem { evidence: evidence.map(B64), size, ..Problem::new(refusal.code(), refusal) }
     }
 }
 

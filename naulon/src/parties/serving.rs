@@ -150,6 +150,11 @@ impl Doors {
         Ok(doors)
     }
 
+    /// A party that everybody reaches otherwise than by HTTP: there.
+    pub fn with_public(self, address: SocketAddr) -> Self {
+        Doors { public: Bind::Tcp(address), ..self }
+    }
+
     /// The identity under which the party is reached now: a setting may have moved it.
     fn here(&self, identity: &Identity) -> Identity {
         let url = |listener| match self.plain.get(&listener) {

@@ -40,6 +40,7 @@ fn calls_and_replies_are_read_back() {
     assert_eq!(round_trip(samples::shop()), 9);
     assert_eq!(round_trip(samples::witness()), 1);
     assert_eq!(round_trip(samples::directory()), 2);
+    assert_eq!(round_trip(samples::mix()), 1);
 }
 
 /// No two calls share method and path, and a party takes no other party's calls for its own.
@@ -52,6 +53,7 @@ fn paths_are_distinct() {
         .chain(samples::shop().iter().map(|(call, _)| call.to_http()))
         .chain(samples::witness().iter().map(|(call, _)| call.to_http()))
         .chain(samples::directory().iter().map(|(call, _)| call.to_http()))
+        .chain(samples::mix().iter().map(|(call, _)| call.to_http()))
         .collect();
     let fixed: BTreeSet<_> = requests.iter().map(|request| format!("{:?} {}", request.method, request.path)).collect();
     assert_eq!(fixed.len(), requests.len() - 3, "only two payments, two refunds, and two orders are one path");
@@ -62,6 +64,7 @@ fn paths_are_distinct() {
             naulon_wire::ShopCall::from_http(request).is_ok(),
             naulon_wire::WitnessCall::from_http(request).is_ok(),
             naulon_wire::DirectoryCall::from_http(request).is_ok(),
+            naulon_wire::MixCall::from_http(request).is_ok(),
         ];
         assert_eq!(taken.iter().filter(|taken| **taken).count(), 1, "{} {taken:?}", request.path);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use naulon_wire::{
-    BankCall, Call, DirectoryCall, HttpResponse, LogCall, Method, ShopCall, WitnessCall, codes, openapi, route,
+    BankCall, Call, DirectoryCall, HttpResponse, LogCall, Method, MixCall, ShopCall, WitnessCall, codes, openapi, route,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ fn the_documents_are_kept() {
         ("shop", openapi::document::<ShopCall>()),
         ("witness", openapi::document::<WitnessCall>()),
         ("directory", openapi::document::<DirectoryCall>()),
+        ("mix", openapi::document::<MixCall>()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/api/{name}.json"));
         if std::env::var_os("NAULON_TEST_WRITE_API").is_some() {
@@ -90,6 +91,7 @@ fn bodies_fit_their_schemas() {
     walk(samples::shop());
     walk(samples::witness());
     walk(samples::directory());
+    walk(samples::mix());
 }
 
 /// Every code is one by which some call may be refused, and problems fit their schema.

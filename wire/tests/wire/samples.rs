@@ -24,8 +24,8 @@ use naulon_tick::Certificate;
 use naulon_tlog::{AddCheckpoint, InclusionProof};
 use naulon_wire::{
     BankCall, BankDescription, BankReply, DirectoryCall, DirectoryReply, ExchangeReply, IssueOrder, IssuerDirectory,
-    Item, LogCall, LogDescription, LogReply, OutputFate, Piece, PublicFile, PublicKind, Range, Refund, ShopCall,
-    ShopDescription, ShopReply, WitnessCall, WitnessReply,
+    Item, LogCall, LogDescription, LogReply, MixCall, MixReply, OutputFate, Piece, PublicFile, PublicKind, Range,
+    Refund, ShopCall, ShopDescription, ShopReply, WitnessCall, WitnessReply,
 };
 
 pub fn key(seed: u8) -> SecretKey {
@@ -407,7 +407,7 @@ pub fn witness() -> Vec<(WitnessCall, Vec<WitnessReply>)> {
     vec![(call, vec![WitnessReply::Cosigned(lines), WitnessReply::Known(0), WitnessReply::Known(u64::MAX)])]
 }
 
-pub fn directory() -> Vec<(DirectoryCall, Vec<DirectoryReply>)> {
+fn descriptor() -> Unverified<Descriptor> {
     let (from, until) = (Timestamp(1), Timestamp(2));
     let mix = Descriptor {
         mix: key(1).public(),
@@ -426,7 +426,16 @@ pub fn directory() -> Vec<(DirectoryCall, Vec<DirectoryReply>)> {
         from,
         until,
     };
-    let mix = Unverified::from(&Signed::sign(&key(1), mix));
+    Unverified::from(&Signed::sign(&key(1), mix))
+}
+
+pub fn mix() -> Vec<(MixCall, Vec<MixReply>)> {
+    vec![(MixCall::Describe, vec![MixReply::Descriptor(Box::new(descriptor()))])]
+}
+
+pub fn directory() -> Vec<(DirectoryCall, Vec<DirectoryReply>)> {
+    let (from, until) = (Timestamp(1), Timestamp(2));
+    let mix = descriptor();
     let parties = vec!["naulon:bank:x@http://127.0.0.1:1#y".to_owned()];
     let list = Listing { directory: key(6).public(), from, until, mixes: vec![mix.clone()], parties };
     let list = Unverified::from(&Signed::sign(&key(6), list));

@@ -1,0 +1,137 @@
+//! Cashing at the bank (MixPay §5.3): in the background, delayed at random, several checks at a time.
+
+use std::collections::BTreeMap;
+
+use naulon_exchange::{Challenge, Exchange, Input, OpenAccount, Output};
+use naulon_money::Amount;
+use naulon_onion::Contract;
+use naulon_statement::{Joint, PublicKey, SecretKey, Signed};
+use naulon_wire::{BankCall, BankReply, CallError, Client, Problem};
+
+use crate::books::{Cashing, Due};
+
+/// The most checks that one exchange cashes.
+pub const MAX_CASHED_TOGETHER: usize = 16;
+
+/// Where the banks are.
+pub type Banks = BTreeMap<PublicKey, Client>;
+
+/// The exchange that cashes these ticks. In case a every member of the chain gets its share; what does not divide stays with
+/// the mix that is paid.
+pub fn exchange(due: &[Due], challenge: Challenge, payee: &PublicKey, contract: Option<&Contract>) -> Option<Exchange> {
+    let first = due.first()?;
+    let worth = |due: &Due| due.check.worth(due.to.index - due.from.index);
+    let total = Amount::checked_sum(due.iter().map(worth).collect::<Option<Vec<_>>>()?)?;
+    let inputs = due.iter().map(|due| Input::Chain { check: due.check.clone(), from: due.from, to: due.to, challenge });
+    Some(Exchange {
+        bank: first.check.bank,
+        currency: first.check.currency.clone(),
+        inputs: inputs.collect(),
+        outputs: outputs(total, payee, contract),
+        condition: None,
+        seal_to: None,
+    })
+}
+
+fn outputs(total: Amount, payee: &PublicKey, contract: Option<&Contract>) -> Vec<Output> {
+    let mut left = total;
+    let mut credits: BTreeMap<PublicKey, Amount> = BTreeMap::new();
+    let members = contract.map_or(&[][..], |contract| &contract.members);
+    for member in members {
+        let amount = match contract {
+            Some(contract) if member.mix != contract.paying => share(total, contract, member.share),
+            _ => continue,
+        };
+        if let Some(rest) = left.checked_sub(amount).filter(|_| !amount.is_zero()) {
+            left = rest;
+            let credit = credits.entry(member.account).or_insert(Amount::ZERO);
+            *credit = credit.checked_add(amount).unwrap_or(*credit);
+        }
+    }
+    let own = credits.entry(*payee).or_insert(Amount::ZERO);
+    *own = own.checked_add(left).unwrap_or(*own);
+    let credits = credits.into_iter().filter(|(_, amount)| !amount.is_zero());
+    credits.map(|(account, amount)| Output::Account { account, amount }).collect()
+}
+
+/// A member's part of this amount, rounded down.
+fn share(total: Amount, contract: &Contract, share: u32) -> Amount {
+    let sum: u64 = contract.members.iter().map(|member| u64::from(member.share)).sum();
+    let part = u128::from(total.micros()) * u128::from(share) / u128::from(sum.max(1));
+    u64::try_from(part).map_or(Amount::ZERO, Amount::from_micros)
+}
+
+/// What of this amount stays with the mix that is paid.
+pub fn own_part(total: Amount, contract: Option<&Contract>) -> Amount {
+    let Some(contract) = contract else { return total };
+    let others = contract.members.iter().filter(|member| member.mix != contract.paying);
+    others.fold(total, |left, member| left.checked_sub(share(total, contract, member.share)).unwrap_or(left))
+}
+
+/// Cashes these ticks, which are all of one bank. If the bank refuses several together, each is cashed alone, so that one
+/// bad check costs no other its money.
+pub async fn cash(bank: &Client, due: Vec<Due>, payee: &SecretKey, contract: Option<&Contract>) -> Vec<(Due, Cashing)> {
+    match attempt(bank, &due, payee, contract).await {
+        Ok(()) => due.into_iter().map(|due| (due, Cashing::Paid)).collect(),
+        Err(problem) if due.len() > 1 && problem.as_ref().is_some_and(is_about_a_check) => {
+            let mut outcomes = Vec::new();
+            for one in due {
+                let outcome = match attempt(bank, std::slice::from_ref(&one), payee, contract).await {
+                    Ok(()) => Cashing::Paid,
+                    Err(problem) => outcome_of(problem.as_ref()),
+                };
+                outcomes.push((one, outcome));
+            }
+            outcomes
+        }
+        Err(problem) => due.into_iter().map(|due| (due, outcome_of(problem.as_ref()))).collect(),
+    }
+}
+
+/// None when the bank was not reached.
+async fn attempt(
+    bank: &Client,
+    due: &[Due],
+    payee: &SecretKey,
+    contract: Option<&Contract>,
+) -> Result<(), Option<Problem>> {
+    let problem = |error| match error {
+        CallError::Problem(problem) => Some(problem),
+        CallError::Unreachable(..) | CallError::BadReply(_) => None,
+    };
+    let asked = bank.call(&BankCall::Challenge).await.map_err(problem)?;
+    let BankReply::Challenge(challenge) = asked else { return Err(None) };
+    let Some(exchange) = exchange(due, challenge, &payee.public(), contract) else { return Err(None) };
+    let joint = Joint::sign(exchange, [payee]);
+    match bank.call(&BankCall::Exchange(joint.into())).await.map_err(problem) {
+        Ok(_) => Ok(()),
+        Err(Some(problem)) if problem.code == "unknown_account" => {
+            open_account(bank, payee, &due[0].check.bank).await;
+            Err(None)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Opens the mix's account at a bank; to open it again changes nothing.
+pub async fn open_account(bank: &Client, payee: &SecretKey, name: &PublicKey) {
+    let open = Signed::sign(payee, OpenAccount { account: payee.public(), bank: *name });
+    // If it fails, the cashing that needs the account opens it.
+    let _ = bank.call(&BankCall::OpenAccount((&open).into())).await;
+}
+
+fn is_about_a_check(problem: &Problem) -> bool {
+    problem.is_final() || matches!(problem.code.as_str(), "chain_advanced" | "unknown_chain" | "chain_exceeded")
+}
+
+fn outcome_of(problem: Option<&Problem>) -> Cashing {
+    match problem {
+        Some(problem) if problem.code == "chain_advanced" => {
+            let index = problem.size.and_then(|index| u32::try_from(index).ok());
+            index.map_or(Cashing::Later, Cashing::Stands)
+        }
+        Some(problem) if matches!(problem.code.as_str(), "unknown_chain" | "chain_exceeded") => Cashing::Lost,
+        Some(problem) if problem.is_final() => Cashing::Lost,
+        Some(_) | None => Cashing::Later,
+    }
+}

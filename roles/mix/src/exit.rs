@@ -1,0 +1,442 @@
+//! The exit: connects to the Internet for sessions whose last mix this is, under a policy.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use naulon_onion::{ExitPolicy, Kind, Shape};
+use naulon_stream::{End, Event, Host, Limits, Reason, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::outbox::{Leaving, SessionKey};
+use crate::server::MixHandle;
+
+/// How long a host has to answer.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a name may take to be looked up.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+/// How many bytes are moved at once.
+const PIECE: usize = 64 * 1024;
+/// How many replies are made at once.
+const BATCH: usize = 16;
+
+/// What stands behind the last mix. It is told what leaves, in order, and answers through the handle.
+pub trait Exit: Send + Sync + 'static {
+    /// Something leaves the mixes here.
+    fn leaving(&self, event: Leaving, mix: &MixHandle);
+}
+
+impl Exit for Box<dyn Exit> {
+    fn leaving(&self, event: Leaving, mix: &MixHandle) {
+        (**self).leaving(event, mix);
+    }
+}
+
+/// No exit: this mix is never the last.
+pub struct NoExit;
+
+impl Exit for NoExit {
+    fn leaving(&self, _: Leaving, _: &MixHandle) {}
+}
+
+/// Connects to hosts of the Internet.
+pub struct InternetExit {
+    policy: Arc<ExitPolicy>,
+    shape: Shape,
+    sessions: Mutex<HashMap<SessionKey, Arc<Inside>>>,
+}
+
+/// The streams of one session.
+struct Inside {
+    key: SessionKey,
+    mix: MixHandle,
+    policy: Arc<ExitPolicy>,
+    streams: Mutex<Streams>,
+    /// Rung when there may be something to reply, or it may be replied.
+    out: Notify,
+}
+
+struct Streams {
+    end: End,
+    bells: HashMap<u32, Arc<Bell>>,
+    is_over: bool,
+}
+
+#[derive(Default)]
+struct Bell {
+    readable: Notify,
+    writable: Notify,
+}
+
+impl InternetExit {
+    /// An exit with this policy.
+    pub fn new(policy: ExitPolicy, shape: Shape) -> Self {
+        InternetExit { policy: Arc::new(policy), shape, sessions: Mutex::default() }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionKey, Arc<Inside>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Exit for InternetExit {
+    fn leaving(&self, event: Leaving, mix: &MixHandle) {
+        match event {
+            Leaving::Begun(key) => {
+                let streams = Streams { end: End::exit(Limits::EXIT), bells: HashMap::new(), is_over: false };
+                let (mix, policy) = (mix.clone(), Arc::clone(&self.policy));
+                let inside = Arc::new(Inside { key, mix, policy, streams: Mutex::new(streams), out: Notify::new() });
+                self.sessions().insert(key, Arc::clone(&inside));
+                tokio::spawn(answer(inside, self.shape.payload(Kind::Reply)));
+            }
+            Leaving::Payload { session, payload, is_ask: false, .. } => {
+                let inside = self.sessions().get(&session).cloned();
+                if let Some(inside) = inside {
+                    inside.take(&payload);
+                }
+            }
+            Leaving::Payload { is_ask: true, .. } => {}
+            Leaving::MayReply(key) => {
+                if let Some(inside) = self.sessions().get(&key) {
+                    inside.out.notify_one();
+                }
+            }
+            Leaving::Ended(key) => {
+                let inside = self.sessions().remove(&key);
+                if let Some(inside) = inside {
+                    inside.over();
+                }
+            }
+        }
+    }
+}
+
+impl Inside {
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn over(&self) {
+        let mut streams = self.streams();
+        streams.is_over = true;
+        for bell in streams.bells.values() {
+            bell.readable.notify_one();
+            bell.writable.notify_one();
+        }
+        drop(streams);
+        self.out.notify_one();
+    }
+
+    /// A payload of the client.
+    fn take(self: &Arc<Self>, payload: &[u8]) {
+        let mut streams = self.streams();
+        if streams.end.take(payload).is_err() {
+            drop(streams);
+            self.mix.end(self.key);
+            return self.over();
+        }
+        while let Some(event) = streams.end.next_event() {
+            match event {
+                Event::Open { stream, target } => {
+                    let bell = Arc::new(Bell::default());
+                    streams.bells.insert(stream, Arc::clone(&bell));
+                    tokio::spawn(serve(Arc::clone(self), bell, stream, target));
+                }
+                Event::Readable { stream } => ring(&streams, stream, |bell| &bell.readable),
+                Event::Writable { stream } => ring(&streams, stream, |bell| &bell.writable),
+                Event::Reset { stream, .. } => {
+                    ring(&streams, stream, |bell| &bell.readable);
+                    ring(&streams, stream, |bell| &bell.writable);
+                }
+                Event::Opened { .. } | Event::Refused { .. } | Event::Received { .. } => {}
+            }
+        }
+        let speaks = streams.end.has_something_to_say();
+        drop(streams);
+        if speaks {
+            self.out.notify_one();
+        }
+    }
+}
+
+fn ring(streams: &Streams, stream: u32, which: impl Fn(&Bell) -> &Notify) {
+    if let Some(bell) = streams.bells.get(&stream) {
+        which(bell).notify_one();
+    }
+}
+
+/// Sends replies as they come up, as far as they are paid and the link takes them.
+async fn answer(inside: Arc<Inside>, room: usize) {
+    loop {
+        inside.out.notified().await;
+        loop {
+            inside.mix.room_to_reply(inside.key).await;
+            let mut payloads = Vec::new();
+            {
+                let mut streams = inside.streams();
+                if streams.is_over {
+                    return;
+                }
+                if !streams.end.has_something_to_say() {
+                    break;
+                }
+                let allowed = inside.mix.replies_allowed(inside.key);
+                let most = usize::try_from(allowed).unwrap_or(BATCH).min(BATCH);
+                while payloads.len() < most {
+                    let mut payload = vec![0; room];
+                    match streams.end.fill(&mut payload) {
+                        Ok(true) => payloads.push(payload),
+                        Ok(false) => break,
+                        Err(_) => {
+                            drop(streams);
+                            inside.mix.end(inside.key);
+                            return inside.over();
+                        }
+                    }
+                }
+                while let Some(event) = streams.end.next_event() {
+                    if let Event::Writable { stream } = event {
+                        ring(&streams, stream, |bell| &bell.writable);
+                    }
+                }
+            }
+            if payloads.is_empty() {
+                // Not paid yet: the mix says when.
+                break;
+            }
+            if !inside.mix.reply(inside.key, &payloads) {
+                return inside.over();
+            }
+        }
+    }
+}
+
+/// One stream: connects, and moves bytes until both sides have ended.
+async fn serve(inside: Arc<Inside>, bell: Arc<Bell>, stream: u32, target: Target) {
+    match connect(&inside.policy, &target).await {
+        Ok(socket) => {
+            inside.streams().end.accept(stream);
+            inside.out.notify_one();
+            carry(&inside, &bell, stream, socket).await;
+        }
+        Err(reason) => inside.streams().end.refuse(stream, reason),
+    }
+    let mut streams = inside.streams();
+    streams.bells.remove(&stream);
+    drop(streams);
+    inside.out.notify_one();
+}
+
+/// Looks the target up and connects, if the policy allows.
+async fn connect(policy: &ExitPolicy, target: &Target) -> Result<TcpStream, Reason> {
+    if !policy.takes_port(target.port) {
+        return Err(Reason::Policy);
+    }
+    let addresses: Vec<SocketAddr> = match &target.host {
+        Host::Address(address) => vec![SocketAddr::new(*address, target.port)],
+        Host::Name(name) => {
+            let looking = tokio::net::lookup_host((name.as_str(), target.port));
+            let found = timeout(LOOKUP_TIMEOUT, looking).await.map_err(|_| Reason::TimedOut)?;
+            found.map_err(|_| Reason::HostUnreachable)?.take(MAX_ADDRESSES).collect()
+        }
+    };
+    let allowed: Vec<SocketAddr> =
+        addresses.iter().filter(|address| policy.is_private || is_public(address.ip())).copied().collect();
+    if allowed.is_empty() {
+        return Err(if addresses.is_empty() { Reason::HostUnreachable } else { Reason::Policy });
+    }
+    let mut last = Reason::HostUnreachable;
+    for address in allowed {
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Err(_) => last = Reason::TimedOut,
+            Ok(Err(error)) => last = reason_of(&error),
+            Ok(Ok(socket)) => {
+                // Whether small pieces are sent at once changes nothing but the delay.
+                let _ = socket.set_nodelay(true);
+                return Ok(socket);
+            }
+        }
+    }
+    Err(last)
+}
+
+fn reason_of(error: &std::io::Error) -> Reason {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => Reason::Refused,
+        std::io::ErrorKind::NetworkUnreachable => Reason::NetworkUnreachable,
+        std::io::ErrorKind::HostUnreachable => Reason::HostUnreachable,
+        std::io::ErrorKind::TimedOut => Reason::TimedOut,
+        _ => Reason::Failed,
+    }
+}
+
+/// Whether an address is one of the public Internet: nobody reaches through an exit what only its operator should.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let is_shared = a == 100 && (64..128).contains(&b);
+            let is_reserved = a == 0 || a >= 240 || (a == 192 && b == 0) || (a == 198 && (18..20).contains(&b));
+            let is_local = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
+            !(is_shared || is_reserved || is_local || v4.is_multicast() || v4.is_broadcast() || v4.is_documentation())
+        }
+        IpAddr::V6(v6) => match embedded(v6) {
+            Some(v4) => is_public(IpAddr::V4(v4)),
+            None => {
+                let is_local = v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local();
+                // Global unicast is 2000::/3; in it, 2001:db8::/32 is for documents.
+                let is_global = v6.segments()[0] & 0xe000 == 0x2000;
+                let is_document = v6.segments()[0] == 0x2001 && v6.segments()[1] == 0xdb8;
+                is_global && !is_document && !is_local
+            }
+        },
+    }
+}
+
+/// The IPv4 address inside, by which a host behind a translator is reached all the same.
+fn embedded(v6: Ipv6Addr) -> Option<std::net::Ipv4Addr> {
+    let segments = v6.segments();
+    let [.., a, b, c, d] = v6.octets();
+    let is_nat64 = segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
+    let is_6to4 = segments[0] == 0x2002;
+    if is_6to4 {
+        let [_, _, a, b, c, d, ..] = v6.octets();
+        return Some(std::net::Ipv4Addr::new(a, b, c, d));
+    }
+    v6.to_ipv4_mapped().or_else(|| is_nat64.then(|| std::net::Ipv4Addr::new(a, b, c, d)))
+}
+
+async fn carry(inside: &Arc<Inside>, bell: &Bell, stream: u32, mut socket: TcpStream) {
+    let (mut from_host, mut to_host) = socket.split();
+    let downwards = async {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let room = room(inside, bell, stream).await;
+            if room == 0 {
+                return;
+            }
+            match from_host.read(&mut piece[..room.min(PIECE)]).await {
+                Ok(0) => {
+                    inside.streams().end.finish(stream);
+                    inside.out.notify_one();
+                    return;
+                }
+                Ok(len) => {
+                    // There was room, and nobody else writes: it takes all.
+                    inside.streams().end.write(stream, &piece[..len]);
+                    inside.out.notify_one();
+                }
+                Err(_) => {
+                    inside.streams().end.reset(stream, Reason::Gone);
+                    inside.out.notify_one();
+                    bell.readable.notify_one();
+                    return;
+                }
+            }
+        }
+    };
+    let upwards = async {
+        let mut piece = Vec::with_capacity(PIECE);
+        loop {
+            received(inside, bell, stream, &mut piece).await;
+            if piece.is_empty() {
+                // The host may not care; then there is nobody to tell.
+                let _ = to_host.shutdown().await;
+                return;
+            }
+            if to_host.write_all(&piece).await.is_err() {
+                inside.streams().end.reset(stream, Reason::Gone);
+                inside.out.notify_one();
+                bell.writable.notify_one();
+                return;
+            }
+        }
+    };
+    tokio::join!(downwards, upwards);
+}
+
+/// How many bytes can be written towards the client; waits for some. 0 means that the stream is over.
+async fn room(inside: &Inside, bell: &Bell, stream: u32) -> usize {
+    loop {
+        let rung = bell.writable.notified();
+        {
+            let mut streams = inside.streams();
+            if streams.is_over || !streams.end.is_alive(stream) {
+                return 0;
+            }
+            let room = streams.end.room_or_wait(stream);
+            if room > 0 {
+                return room;
+            }
+        }
+        rung.await;
+    }
+}
+
+/// Waits for bytes of the client, and moves them to `piece`; none at the end.
+async fn received(inside: &Inside, bell: &Bell, stream: u32, piece: &mut Vec<u8>) {
+    piece.clear();
+    loop {
+        let rung = bell.readable.notified();
+        {
+            let mut streams = inside.streams();
+            while piece.len() < PIECE {
+                let received = streams.end.received(stream);
+                if received.is_empty() {
+                    break;
+                }
+                let len = received.len().min(PIECE - piece.len());
+                piece.extend_from_slice(&received[..len]);
+                streams.end.consume(stream, len);
+            }
+            if !piece.is_empty() || streams.end.is_ended(stream) || streams.is_over {
+                break;
+            }
+        }
+        rung.await;
+    }
+    inside.out.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for public in ["8.8.8.8", "1.1.1.1", "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
+            assert!(is_public(public.parse().expect("an address")), "{public}");
+        }
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "169.254.1.1",
+            "0.0.0.0",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.2.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "2001:db8::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "::127.0.0.1",
+        ] {
+            assert!(!is_public(private.parse().expect("an address")), "{private}");
+        }
+    }
+}

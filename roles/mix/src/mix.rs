@@ -1,0 +1,681 @@
+//! The engine: blocks in, blocks out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use naulon_exchange::{BankTerms, VerifiedFunding, verify_funding};
+use naulon_meter::{Chain, Decision, Expected, Meter, Released, Replies, Terms};
+use naulon_onion::{Begun, Header, HopKeys, Kind, Next, Pay, Route, SessionId, Traffic};
+use naulon_statement::{PublicKey, Timestamp, cbor};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::batch::{MAX_WAITING, Pool};
+use crate::books::Books;
+use crate::fare::Fare;
+use crate::outbox::{Leaving, LinkId, Outbox, Posting, SessionKey};
+use crate::refusal::MixRefusal;
+use crate::rules::{CHECK_MARGIN, MAX_SESSIONS, MAX_SESSIONS_A_LINK, MixRules, SESSION_IDLE};
+use crate::session::{HeldBlock, Session, Waiting};
+use crate::store::KeptCheck;
+
+/// How often sessions in which nothing moves are looked for.
+const SWEEP_EVERY: u64 = 10_000;
+
+/// A mix. It holds no socket, no clock and no file: whoever drives it carries what [`Outbox`] says.
+pub struct Mix {
+    pub(crate) rules: MixRules,
+    pub(crate) keys: HopKeys,
+    pub(crate) books: Books,
+    pub(crate) sessions: HashMap<SessionKey, Session>,
+    incoming: HashMap<(LinkId, SessionId), SessionKey>,
+    outgoing: HashMap<(LinkId, SessionId), SessionKey>,
+    links: HashMap<LinkId, LinkState>,
+    to_mixes: HashMap<PublicKey, LinkId>,
+    /// The mixes by their link keys.
+    known: BTreeMap<PublicKey, PublicKey>,
+    pool: Pool<(Destination, Vec<u8>)>,
+    pub(crate) rng: ChaCha20Rng,
+    next_link: u64,
+    next_session: u64,
+    swept: Timestamp,
+    passed: u64,
+}
+
+/// What is known of a link.
+struct LinkState {
+    /// The link key that its other end has shown, or the mix that this one connects to.
+    peer: PublicKey,
+    /// Whether this mix made it: blocks go out on it, and replies come in.
+    is_ours: bool,
+    sessions: usize,
+}
+
+/// Where a block goes that leaves the mix.
+#[derive(Clone, Copy)]
+pub(crate) enum Destination {
+    Link(LinkId),
+    Exit { session: SessionKey, number: u32, is_ask: bool },
+}
+
+impl Mix {
+    /// A mix with these rules, with what its store has kept. The seed is for everything that is left to chance.
+    pub fn new(rules: MixRules, kept: Vec<KeptCheck>, seed: &[u8; 32], now: Timestamp) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(*seed);
+        let books = Books::open(kept, &rules, now, &mut rng);
+        Mix {
+            pool: Pool::new(rules.batching),
+            rules,
+            keys: HopKeys::new(),
+            books,
+            sessions: HashMap::new(),
+            incoming: HashMap::new(),
+            outgoing: HashMap::new(),
+            links: HashMap::new(),
+            to_mixes: HashMap::new(),
+            known: BTreeMap::new(),
+            rng,
+            next_link: 1,
+            next_session: 1,
+            swept: now,
+            passed: 0,
+        }
+    }
+
+    /// Takes up the hop key of an epoch; what was opened by older ones is forgotten together with them.
+    pub fn begin_epoch(&mut self, epoch: u32, seed: &[u8; 32]) -> naulon_onion::HopPublic {
+        self.keys.begin(epoch, seed)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many blocks have passed, forward and back.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Whether so much waits that no link should be read until some of it has left.
+    pub fn is_full(&self) -> bool {
+        self.pool.len() >= MAX_WAITING
+    }
+
+    /// Which mixes there are, each with its key by its link key. Whoever shows another key is a stranger.
+    pub fn know(&mut self, mixes: BTreeMap<PublicKey, PublicKey>) {
+        self.known = mixes;
+    }
+
+    /// A link has come in, from whoever shows this key.
+    pub fn link_from(&mut self, key: PublicKey) -> LinkId {
+        self.new_link(key, false)
+    }
+
+    fn new_link(&mut self, peer: PublicKey, is_ours: bool) -> LinkId {
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(link, LinkState { peer, is_ours, sessions: 0 });
+        link
+    }
+
+    /// Whether nobody knows who is at the other end.
+    pub fn is_strangers(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_none_or(|state| !state.is_ours && !self.known.contains_key(&state.peer))
+    }
+
+    /// A link has ended, or could not be made. Its sessions are over: blocks that were on their way are lost, ticks are not.
+    pub fn link_ended(&mut self, link: LinkId, now: Timestamp, out: &mut Outbox) {
+        let Some(state) = self.links.remove(&link) else { return };
+        if state.is_ours {
+            self.to_mixes.remove(&state.peer);
+        }
+        let over: Vec<SessionKey> =
+            self.sessions.iter().filter(|(_, s)| s.from.0 == link || s.to == Some(link)).map(|(key, _)| *key).collect();
+        for session in over {
+            self.close(session, Some(MixRefusal::LinkEnded), now, out);
+        }
+    }
+
+    /// Takes a block that came over a link. It is changed in its place.
+    pub fn take(&mut self, link: LinkId, block: &mut [u8], now: Timestamp, out: &mut Outbox) {
+        let taken = self.sorted(link, block, now, out);
+        if let Err(refusal) = taken {
+            out.refused.push(refusal.code());
+        }
+    }
+
+    fn sorted(&mut self, link: LinkId, block: &mut [u8], now: Timestamp, out: &mut Outbox) -> Result<(), MixRefusal> {
+        let header = Header::read(self.rules.shape, block)?;
+        let is_ours = self.links.get(&link).ok_or(MixRefusal::UnknownSession)?.is_ours;
+        let is_backward = matches!(header.kind, Kind::Reply | Kind::Return);
+        if is_backward != is_ours {
+            return Err(MixRefusal::WrongWay);
+        }
+        if header.kind == Kind::SetUp {
+            return self.set_up(link, header.session, block, now, out);
+        }
+        let sessions = if is_backward { &self.outgoing } else { &self.incoming };
+        let key = *sessions.get(&(link, header.session)).ok_or(MixRefusal::UnknownSession)?;
+        let done = match header.kind {
+            Kind::Data | Kind::Fare => self.forward(key, header, block, now, out),
+            Kind::Reply => self.backward(key, block, now, out),
+            Kind::Return => self.returned(key, header.counter, block, now, out),
+            Kind::SetUp | Kind::Packet => Err(MixRefusal::Traffic),
+        };
+        if let Err(refusal) = done {
+            if ends_session(&refusal) {
+                self.close(key, Some(refusal), now, out);
+                return Ok(());
+            }
+            return Err(refusal);
+        }
+        Ok(())
+    }
+
+    fn set_up(
+        &mut self,
+        link: LinkId,
+        name: SessionId,
+        block: &mut [u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let state = self.links.get(&link).ok_or(MixRefusal::UnknownSession)?;
+        let peer = self.known.get(&state.peer).copied();
+        if self.sessions.len() >= MAX_SESSIONS || (peer.is_none() && state.sessions >= MAX_SESSIONS_A_LINK) {
+            return Err(MixRefusal::TooManySessions);
+        }
+        if self.incoming.contains_key(&(link, name)) {
+            return Err(MixRefusal::SessionTaken);
+        }
+        let begun = self.keys.open_set_up(self.rules.shape, self.rules.window, block, &mut self.rng);
+        let Begun { route, session: hop, .. } = begun?;
+        if route.next == Next::Exit && !self.rules.is_exit {
+            return Err(MixRefusal::NotAnExit);
+        }
+        let replies = match route.traffic {
+            Traffic::Stream => Replies::Billed,
+            Traffic::Cohort => Replies::Included(self.rules.replies),
+            Traffic::Packet => return Err(MixRefusal::Traffic),
+        };
+        let terms = Terms { protocol: route.protocol, window: self.rules.window, replies };
+        let key = SessionKey(self.next_session);
+        let (meter, checks, posting) = self.paid_by(key, &route, peer, terms, now)?;
+        self.next_session += 1;
+        let mut session = Session {
+            hop,
+            meter,
+            traffic: route.traffic,
+            from: (link, name),
+            to: None,
+            checks,
+            held: Default::default(),
+            held_replies: Default::default(),
+            waiting: None,
+            is_starved: false,
+            is_dirty: false,
+            touched: now,
+        };
+        if let Some(posting) = posting {
+            session.waiting = Some(Waiting { set_up: block.to_vec(), blocks: Vec::new(), next: route.next });
+            out.posts.push(posting);
+        }
+        let is_waiting = session.waiting.is_some();
+        self.sessions.insert(key, session);
+        self.incoming.insert((link, name), key);
+        if let Some(state) = self.links.get_mut(&link) {
+            state.sessions += 1;
+        }
+        if !is_waiting {
+            self.send_on(key, route.next, block, now, out);
+        }
+        Ok(())
+    }
+
+    /// What pays a session: a check of this mix's own, or a contract with the mix that sends it on.
+    #[allow(clippy::type_complexity)] // It is taken apart at once.
+    fn paid_by(
+        &mut self,
+        key: SessionKey,
+        route: &Route,
+        peer: Option<PublicKey>,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<(Meter, Vec<(naulon_tick::ChainId, naulon_statement::Digest)>, Option<Posting>), MixRefusal> {
+        if route.fare.is_empty() {
+            let before = self.rules.contract_peer().ok_or(MixRefusal::NoFare)?;
+            if before.is_some() && before != peer {
+                return Err(MixRefusal::NoFare);
+            }
+            return Ok((Meter::contract(terms), Vec::new(), None));
+        }
+        let (chain, commitment, posting) = self.take_fare(key, &route.fare, now)?;
+        let mut meter = Meter::new(terms, self.rules.price);
+        let id = chain.id();
+        if let Err(refusal) = meter.add(0, chain) {
+            self.books.drop_unused(&commitment);
+            return Err(refusal.into());
+        }
+        Ok((meter, vec![(id, commitment)], posting))
+    }
+
+    /// Reads and verifies a check with its funding, and takes it into the books.
+    fn take_fare(
+        &mut self,
+        key: SessionKey,
+        fare: &[u8],
+        now: Timestamp,
+    ) -> Result<(Chain, naulon_statement::Digest, Option<Posting>), MixRefusal> {
+        let fare: Fare = cbor::from_slice(fare).map_err(|_| MixRefusal::FareMalformed)?;
+        let check = &fare.check;
+        let payee = self.rules.banks.get(&check.bank).ok_or(naulon_meter::Refusal::WrongBank)?.public();
+        let expected = Expected {
+            payee: &payee,
+            bank: &check.bank,
+            currency: &self.rules.currency,
+            usable_until: now.plus(CHECK_MARGIN),
+        };
+        let chain = Chain::of(check, &expected)?;
+        let commitment = check.commitment();
+        if self.books.has(&commitment) {
+            return Err(naulon_meter::Refusal::CheckInUse.into());
+        }
+        let terms = BankTerms { bank: check.bank, currency: check.currency.clone() };
+        let posting = match verify_funding(check, &fare.funding, &terms, now)? {
+            VerifiedFunding::Locked => None,
+            VerifiedFunding::Post(exchange) => Some(Posting { session: key, bank: check.bank, exchange }),
+        };
+        self.books.take(commitment, fare)?;
+        Ok((chain, commitment, posting))
+    }
+
+    /// The bank has answered the posting of a session's funding.
+    pub fn funded(&mut self, key: SessionKey, is_set_aside: bool, now: Timestamp, out: &mut Outbox) {
+        let Some(waiting) = self.sessions.get_mut(&key).and_then(|session| session.waiting.take()) else { return };
+        if !is_set_aside {
+            let checks = self.sessions.get(&key).map(|session| session.checks.clone()).unwrap_or_default();
+            checks.iter().for_each(|(_, commitment)| self.books.drop_unused(commitment));
+            return self.close(key, Some(MixRefusal::NotSetAside), now, out);
+        }
+        let Some(from) = self.sessions.get(&key).map(|session| session.from.0) else { return };
+        self.send_on(key, waiting.next, &waiting.set_up, now, out);
+        for mut block in waiting.blocks {
+            self.take(from, &mut block, now, out);
+        }
+    }
+
+    /// Sends a set-up block on, and notes where the session goes.
+    fn send_on(&mut self, key: SessionKey, next: Next, block: &[u8], now: Timestamp, out: &mut Outbox) {
+        let link = match next {
+            Next::Exit => {
+                out.leaving.push(Leaving::Begun(key));
+                return;
+            }
+            Next::Mix(mix) => match self.to_mixes.get(&mix) {
+                Some(link) => *link,
+                None => {
+                    let link = self.new_link(mix, true);
+                    self.to_mixes.insert(mix, link);
+                    out.dials.push((link, mix));
+                    link
+                }
+            },
+        };
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.to = Some(link);
+        self.outgoing.insert((link, session.hop.next()), key);
+        self.put(Destination::Link(link), block, now, out);
+    }
+
+    fn forward(
+        &mut self,
+        key: SessionKey,
+        header: Header,
+        block: &mut [u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let window = self.rules.window as usize;
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        session.touched = now;
+        if let Some(waiting) = &mut session.waiting {
+            if waiting.blocks.len() >= window {
+                return Err(MixRefusal::TooEarly);
+            }
+            waiting.blocks.push(block.to_vec());
+            return Ok(());
+        }
+        let number = header.counter;
+        let (pay, decision) = if header.kind == Kind::Data {
+            let pay = session.hop.open(block, &mut self.rng)?;
+            (pay, session.meter.forward(number, &pay)?)
+        } else {
+            let (pay, fare) = session.hop.open_fare(block, &mut self.rng)?;
+            (pay, self.further_fare(key, number, &pay, &fare, now)?)
+        };
+        self.mark(key);
+        match decision {
+            Decision::Pass => self.pass(key, number, header.kind, &pay, block, now, out),
+            Decision::Hold => {
+                if let Some(session) = self.sessions.get_mut(&key) {
+                    session.held.push_back(HeldBlock { number, is_last: pay.is_last, block: block.to_vec() });
+                }
+            }
+            Decision::Drop => out.refused.push("dropped"),
+        }
+        self.release(key, now, out);
+        Ok(())
+    }
+
+    /// A fare block: for this mix it brings a further check, or it is for another mix of the path.
+    fn further_fare(
+        &mut self,
+        key: SessionKey,
+        number: u32,
+        pay: &Pay,
+        fare: &[u8],
+        now: Timestamp,
+    ) -> Result<Decision, MixRefusal> {
+        let chain = match fare {
+            [] => None,
+            fare => Some(self.take_fare(key, fare, now)?),
+        };
+        // A check that is not set aside yet cannot follow: the session would have to stop in its midst.
+        if let Some((_, commitment, Some(_))) = &chain {
+            self.books.drop_unused(commitment);
+            return Err(naulon_meter::Refusal::Uncertified.into());
+        }
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        let Some((chain, commitment, _)) = chain else { return Ok(session.meter.fare(number, pay, None)?) };
+        for claim in session.meter.retire() {
+            let Some(at) = session.checks.iter().position(|(id, _)| *id == claim.id) else { continue };
+            let (_, commitment) = session.checks.swap_remove(at);
+            self.books.earned(&commitment, &claim);
+            self.books.over(&commitment, now, &self.rules, &mut self.rng);
+        }
+        let id = chain.id();
+        match session.meter.fare(number, pay, Some(chain)) {
+            Ok(decision) => {
+                session.checks.push((id, commitment));
+                Ok(decision)
+            }
+            Err(refusal) => {
+                self.books.drop_unused(&commitment);
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// A block goes on. What only pays has no payload for anybody.
+    #[allow(clippy::too_many_arguments)] // What a block says is in three places.
+    fn pass(
+        &mut self,
+        key: SessionKey,
+        number: u32,
+        kind: Kind,
+        pay: &Pay,
+        block: &[u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        match session.to {
+            Some(link) => self.put(Destination::Link(link), block, now, out),
+            None if kind == Kind::Data && !pay.is_settlement && session.is_exit() => {
+                let to = Destination::Exit { session: key, number, is_ask: pay.is_ask };
+                self.put(to, &block[self.rules.shape.payload_range(Kind::Data)], now, out);
+            }
+            None => {}
+        }
+        if pay.is_last {
+            self.close(key, None, now, out);
+        }
+    }
+
+    /// Lets go what is paid now, oldest first.
+    fn release(&mut self, key: SessionKey, now: Timestamp, out: &mut Outbox) {
+        loop {
+            let Some(session) = self.sessions.get_mut(&key) else { return };
+            match session.meter.release() {
+                None => break,
+                Some(Released::Forward) => {
+                    let Some(held) = session.held.pop_front() else { break };
+                    let pay = Pay { is_last: held.is_last, ..Pay::default() };
+                    self.pass(key, held.number, Kind::Data, &pay, &held.block, now, out);
+                }
+                Some(Released::Reply) => {
+                    let Some(block) = session.held_replies.pop_front() else { break };
+                    let link = session.from.0;
+                    self.put(Destination::Link(link), &block, now, out);
+                }
+            }
+            self.mark(key);
+        }
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        if session.is_starved && session.meter.replies_allowed() > 0 {
+            session.is_starved = false;
+            out.leaving.push(Leaving::MayReply(key));
+        }
+    }
+
+    /// A reply from the next mix.
+    fn backward(
+        &mut self,
+        key: SessionKey,
+        block: &mut [u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        session.touched = now;
+        session.hop.pass_back(block, &mut self.rng)?;
+        self.send_back(key, block, now, out)
+    }
+
+    fn send_back(&mut self, key: SessionKey, block: &[u8], now: Timestamp, out: &mut Outbox) -> Result<(), MixRefusal> {
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        let link = session.from.0;
+        match session.meter.reply()? {
+            Decision::Pass => self.put(Destination::Link(link), block, now, out),
+            Decision::Hold => session.held_replies.push_back(block.to_vec()),
+            Decision::Drop => out.refused.push("dropped"),
+        }
+        self.mark(key);
+        Ok(())
+    }
+
+    /// A tick that the recipient let go, from the next mix.
+    fn returned(
+        &mut self,
+        key: SessionKey,
+        _number: u32,
+        block: &mut [u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        session.touched = now;
+        let pay = session.hop.open_return(block, &mut self.rng)?;
+        self.tick_came_back(key, &pay, block, now, out)
+    }
+
+    fn tick_came_back(
+        &mut self,
+        key: SessionKey,
+        pay: &Pay,
+        block: &[u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        session.meter.returned(pay)?;
+        // The first mix is the last whom a return concerns.
+        if session.hop.position() > 1 {
+            let link = session.from.0;
+            self.put(Destination::Link(link), block, now, out);
+        }
+        self.mark(key);
+        self.release(key, now, out);
+        Ok(())
+    }
+
+    /// (Exit) How many replies could go back now. If none, [`Leaving::MayReply`] says when some may.
+    pub fn replies_allowed(&mut self, key: SessionKey) -> u64 {
+        let Some(session) = self.sessions.get_mut(&key) else { return 0 };
+        let allowed = session.meter.replies_allowed();
+        session.is_starved = allowed == 0;
+        allowed
+    }
+
+    /// (Exit) Sends a payload back. It waits if it is not paid yet, and so many at most.
+    ///
+    /// # Errors
+    /// When the session is over: also because too many replies wait.
+    pub fn reply(
+        &mut self,
+        key: SessionKey,
+        payload: &[u8],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let mut block = vec![0; self.rules.shape.block()];
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        session.touched = now;
+        session.hop.reply(payload, &mut block, &mut self.rng)?;
+        let sent = self.send_back(key, &block, now, out);
+        if let Err(refusal) = sent {
+            self.close(key, Some(refusal), now, out);
+        }
+        sent
+    }
+
+    /// (Exit) The recipient lets the ticks go that came sealed with the block of this number.
+    ///
+    /// # Errors
+    /// When they are none, or the session is over.
+    pub fn let_go(
+        &mut self,
+        key: SessionKey,
+        number: u32,
+        onion: &[u8; naulon_onion::RETURN_LEN],
+        now: Timestamp,
+        out: &mut Outbox,
+    ) -> Result<(), MixRefusal> {
+        let mut block = vec![0; self.rules.shape.block()];
+        let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
+        session.touched = now;
+        let pay = session.hop.let_go(number, onion, &mut block, &mut self.rng)?;
+        self.tick_came_back(key, &pay, &block, now, out)
+    }
+
+    /// The link that a session's replies go to.
+    pub fn back_link(&self, key: SessionKey) -> Option<LinkId> {
+        self.sessions.get(&key).map(|session| session.from.0)
+    }
+
+    /// The key by which the mix is known at a bank.
+    pub fn payee(&self, bank: &PublicKey) -> Option<std::sync::Arc<naulon_statement::SecretKey>> {
+        self.rules.banks.get(bank).cloned()
+    }
+
+    /// (Exit) Ends a session, because its client did something that no exit takes.
+    pub fn end(&mut self, key: SessionKey, now: Timestamp, out: &mut Outbox) {
+        self.close(key, Some(MixRefusal::Overloaded), now, out);
+    }
+
+    /// Lets go what has waited for its batch, and closes what has been still for too long. To be called when
+    /// [`Mix::next_batch`] says, and every second.
+    pub fn turn(&mut self, now: Timestamp, out: &mut Outbox) {
+        for (to, block) in self.pool.leaving(now, &mut self.rng) {
+            self.leave(to, &block, out);
+        }
+        if now.since(self.swept).0 < SWEEP_EVERY {
+            return;
+        }
+        self.swept = now;
+        let idle = self.sessions.iter().filter(|(_, session)| now.since(session.touched) >= SESSION_IDLE);
+        let idle: Vec<SessionKey> = idle.map(|(key, _)| *key).collect();
+        for key in idle {
+            self.close(key, Some(MixRefusal::Idle), now, out);
+        }
+    }
+
+    /// When the next batch is due, if something waits.
+    pub fn next_batch(&self) -> Option<Timestamp> {
+        self.pool.next()
+    }
+
+    fn put(&mut self, to: Destination, block: &[u8], now: Timestamp, out: &mut Outbox) {
+        if self.pool.is_immediate() {
+            return self.leave(to, block, out);
+        }
+        self.pool.put((to, block.to_vec()), now);
+        for (to, block) in self.pool.leaving(now, &mut self.rng) {
+            self.leave(to, &block, out);
+        }
+    }
+
+    fn leave(&mut self, to: Destination, block: &[u8], out: &mut Outbox) {
+        self.passed += 1;
+        match to {
+            Destination::Link(link) => out.send(link, block),
+            Destination::Exit { session, number, is_ask } => {
+                out.leaving.push(Leaving::Payload { session, number, is_ask, payload: block.to_vec() });
+            }
+        }
+    }
+
+    /// The session's ticks have moved.
+    fn mark(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key).filter(|session| !session.is_dirty) else { return };
+        session.is_dirty = true;
+        self.books.moved.push(key);
+    }
+
+    /// Notes what stands of a session's chains.
+    pub(crate) fn note(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.is_dirty = false;
+        for claim in session.meter.claims() {
+            if let Some((_, commitment)) = session.checks.iter().find(|(id, _)| *id == claim.id) {
+                self.books.earned(commitment, &claim);
+            }
+        }
+    }
+
+    /// Ends a session: with its last block, or for a reason.
+    pub(crate) fn close(&mut self, key: SessionKey, why: Option<MixRefusal>, now: Timestamp, out: &mut Outbox) {
+        self.note(key);
+        let Some(session) = self.sessions.remove(&key) else { return };
+        if let Some(why) = &why {
+            out.refused.push(why.code());
+        }
+        for (_, commitment) in &session.checks {
+            self.books.over(commitment, now, &self.rules, &mut self.rng);
+        }
+        self.incoming.remove(&session.from);
+        if let Some(link) = session.to {
+            self.outgoing.remove(&(link, session.hop.next()));
+        }
+        if session.is_exit() {
+            out.leaving.push(Leaving::Ended(key));
+        }
+        let is_strangers = self.is_strangers(session.from.0);
+        let Some(state) = self.links.get_mut(&session.from.0) else { return };
+        state.sessions = state.sessions.saturating_sub(1);
+        if state.sessions == 0 && is_strangers && why.is_some() {
+            // A stranger whose last session has failed learns it by the end of the link.
+            out.hang_ups.push(session.from.0);
+        }
+    }
+}
+
+/// Whether nothing that comes after it can be right. A block that does not open is dropped alone: anybody on the path before
+/// may have made it up, and must not end somebody else's session by it.
+fn ends_session(refusal: &MixRefusal) -> bool {
+    match refusal {
+        MixRefusal::Block(error) => error.ends_session(),
+        MixRefusal::Meter(_) | MixRefusal::Funding(_) | MixRefusal::FareMalformed | MixRefusal::TooEarly => true,
+        _ => false,
+    }
+}

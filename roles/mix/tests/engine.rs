@@ -1,0 +1,281 @@
+//! Three engines that hand each other blocks.
+
+mod world;
+
+use naulon_mix::{Batching, Leaving};
+use naulon_money::Amount;
+use naulon_onion::{Contract, Member, Pay, Protocol, Traffic};
+use naulon_statement::{Duration, Timestamp, cbor};
+use naulon_tick::Front;
+use world::{NOW, Sender, WINDOW, World, fare, key, payee, price, rules};
+
+fn text(payload: &[u8]) -> String {
+    String::from_utf8(payload.iter().take_while(|byte| **byte != 0).copied().collect()).expect("text")
+}
+
+#[test]
+fn blocks_pass_and_each_mix_earns_a_tick_for_each() {
+    let mut world = World::new();
+    let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    assert!(matches!(world.leaving[..], [Leaving::Begun(_)]));
+    for number in 0..5 {
+        let block = sender.data(format!("block {number}").as_bytes());
+        world.send(&block);
+    }
+    let payloads = world.payloads();
+    let texts: Vec<String> = payloads.iter().map(|(_, payload)| text(payload)).collect();
+    assert_eq!(texts, ["block 0", "block 1", "block 2", "block 3", "block 4"]);
+    assert_eq!((world.earned(), world.refused.len()), ([5; 3], 0));
+    // Replies are paid, too: the first waits until there is a tick for it.
+    let session = payloads[0].0;
+    assert_eq!(world.nodes[2].mix.replies_allowed(session), 0);
+    world.at(2, |mix, now, out| mix.reply(session, b"answer", now, out)).expect("replies");
+    assert!(world.replies.is_empty());
+    let mut pays = [Pay::default(); 3];
+    for (pay, payer) in pays.iter_mut().zip(&mut sender.payers) {
+        payer.received();
+        *pay = payer.data().expect("pays");
+    }
+    let block = sender.with(pays, b"more");
+    world.send(&block);
+    assert_eq!(sender.reply(&mut world).map(|reply| text(&reply)), Some("answer".to_owned()));
+    assert_eq!(world.earned(), [7; 3]);
+}
+
+#[test]
+fn the_last_block_ends_the_session_everywhere() {
+    let mut world = World::new();
+    let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    let mut pays = [Pay::default(); 3];
+    for (pay, payer) in pays.iter_mut().zip(&mut sender.payers) {
+        *pay = Pay { is_last: true, ..payer.data().expect("pays") };
+    }
+    let last = sender.with(pays, b"bye");
+    world.send(&last);
+    assert!(matches!(world.leaving[..], [Leaving::Begun(_), Leaving::Payload { .. }, Leaving::Ended(_)]));
+    assert!(world.nodes.iter().all(|node| node.mix.sessions() == 0));
+    assert!(!world.hung_up, "who ends as agreed is not hung up on");
+    let late = sender.data(b"late");
+    world.send(&late);
+    assert_eq!(world.refused, [(0, "unknown_session")]);
+}
+
+/// What a sender or somebody on a link does wrong, and by which name it ends: each costs nobody more than the window.
+#[test]
+fn each_fault_has_its_name() {
+    type Fault = fn(&mut World, &mut Sender);
+    let faults: [(&str, Fault); 7] = [
+        ("unpaid", |world, sender| {
+            for _ in 0..=WINDOW {
+                let block = sender.with([Pay::default(); 3], b"free");
+                world.send(&block);
+            }
+        }),
+        ("block_replayed", |world, sender| {
+            let block = sender.data(b"once");
+            world.send(&block);
+            world.send(&block);
+        }),
+        ("tick_forged", |world, sender| {
+            let made_up = Pay::tick(Front { index: 1, tick: naulon_tick::Tick([9; 16]) });
+            let block = sender.with([made_up; 3], b"forged");
+            world.send(&block);
+        }),
+        ("tick_too_far", |world, sender| {
+            let far = Pay::tick(Front { index: WINDOW + 50, tick: naulon_tick::Tick([9; 16]) });
+            let block = sender.with([far; 3], b"far");
+            world.send(&block);
+        }),
+        ("block_gap", |world, sender| {
+            for _ in 0..=WINDOW + 1 {
+                sender.data(b"lost");
+            }
+            let block = sender.data(b"found");
+            world.send(&block);
+        }),
+        ("block_altered", |world, sender| {
+            let mut block = sender.data(b"whole");
+            block[300] ^= 1;
+            world.send(&block);
+        }),
+        ("no_such_share", |world, sender| {
+            let pay = Pay { slot: 5, ..sender.payers[0].data().expect("pays") };
+            let block = sender.with([pay; 3], b"slot");
+            world.send(&block);
+        }),
+    ];
+    for (code, fault) in faults {
+        let mut world = World::new();
+        let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+        fault(&mut world, &mut sender);
+        assert!(world.refused.iter().any(|(at, named)| (*at, *named) == (0, code)), "{code}: {:?}", world.refused);
+        assert!(world.earned().iter().all(|earned| *earned <= 1), "{code}");
+    }
+}
+
+#[test]
+fn each_wrong_fare_has_its_name() {
+    let good = || fare(payee(1).public(), 100, price(), 1).0;
+    let mut other_bank = good();
+    other_bank.check.bank = key(201).public();
+    let mut uncertified = good();
+    uncertified.check.length = 1_000;
+    let mut expired = good();
+    expired.check.expiry = NOW;
+    for (code, first) in [
+        ("no_fare", Vec::new()),
+        ("fare_malformed", b"rubbish".to_vec()),
+        ("wrong_payee", cbor::to_vec(&fare(payee(2).public(), 100, price(), 1).0)),
+        ("bank_not_accepted", cbor::to_vec(&other_bank)),
+        ("uncertified", cbor::to_vec(&uncertified)),
+        ("check_expired", cbor::to_vec(&expired)),
+        ("wrong_price", cbor::to_vec(&fare(payee(1).public(), 100, Amount::from_micros(11), 1).0)),
+    ] {
+        let mut world = World::new();
+        Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, [first, Vec::new(), Vec::new()]);
+        assert_eq!(world.refused, [(0, code)]);
+        assert_eq!((world.nodes[0].mix.sessions(), world.nodes[0].mix.checks()), (0, 0), "{code}");
+    }
+    // A second session on a check that pays one, and one on a check whose session is over.
+    let mut world = World::new();
+    let fares = || [1, 2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
+    Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, fares());
+    let path = world.path();
+    let begin = |path, seed| {
+        use rand_chacha::rand_core::SeedableRng;
+        let mut rng = rand_chacha::ChaCha20Rng::from_seed([seed; 32]);
+        let plan =
+            naulon_onion::Plan { path, protocol: Protocol::BEFORE_SENDER, traffic: Traffic::Stream, fares: fares() };
+        let mut block = vec![0; world::SHAPE.block()];
+        naulon_onion::Session::begin(world::SHAPE, &plan, &mut block, &mut rng).expect("a session");
+        block
+    };
+    world.send(&begin(path, 5));
+    assert_eq!(world.refused, [(0, "check_in_use")]);
+    world.earned();
+    world.restart(0);
+    world.client = world.nodes[0].mix.link_from(key(98).public());
+    let path = world.path();
+    world.send(&begin(path, 6));
+    assert_eq!(world.refused[1..], [(0, "check_in_use")]);
+}
+
+#[test]
+fn under_contract_one_mix_is_paid_and_the_others_forward_for_it_alone() {
+    let member =
+        |number| Member { mix: key(number).public(), account: payee(number).public(), share: u32::from(number) };
+    let contract = Contract {
+        provider: key(90).public(),
+        paying: key(1).public(),
+        members: vec![member(1), member(2), member(3)],
+    };
+    let mut world = World::with(|number| rules(number, Batching::Stream, Some(contract.clone())));
+    let (first, walker) = fare(payee(1).public(), 100, price(), 1);
+    let fares = [cbor::to_vec(&first), Vec::new(), Vec::new()];
+    let mut sender = Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, fares.clone());
+    sender.payers[0].add(0, walker).expect("a chain");
+    for _ in 0..4 {
+        let pay = sender.payers[0].data().expect("pays");
+        let block = sender.with([pay, Pay::default(), Pay::default()], b"contract");
+        world.send(&block);
+    }
+    assert_eq!((world.payloads().len(), world.earned()), (4, [4, 0, 0]));
+    // A stranger who brings the second mix no fare has no contract with it.
+    let mut world = World::with(|number| rules(number, Batching::Stream, Some(contract.clone())));
+    world.client = world.nodes[1].mix.link_from(key(99).public());
+    let mut rng = <rand_chacha::ChaCha20Rng as rand_chacha::rand_core::SeedableRng>::from_seed([1; 32]);
+    let path = [world.path()[1], world.path()[2], world.path()[0]];
+    let plan = naulon_onion::Plan {
+        path,
+        protocol: Protocol::BEFORE_SENDER,
+        traffic: Traffic::Stream,
+        fares: [Vec::new(), Vec::new(), Vec::new()],
+    };
+    let mut block = vec![0; world::SHAPE.block()];
+    naulon_onion::Session::begin(world::SHAPE, &plan, &mut block, &mut rng).expect("a session");
+    world.arrive(1, world.client, &block);
+    assert_eq!(world.refused, [(1, "no_fare")]);
+}
+
+#[test]
+fn what_was_earned_survives_a_crash_and_is_due_exactly() {
+    let mut world = World::new();
+    let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    for _ in 0..9 {
+        let block = sender.data(b"paid");
+        world.send(&block);
+    }
+    assert_eq!(world.earned(), [9; 3]);
+    world.restart(1);
+    assert_eq!(world.nodes[1].mix.uncashed(), 9);
+    let due = world.nodes[1].mix.due(NOW, 16, true);
+    assert_eq!((due.len(), due[0].from.index, due[0].to.index), (1, 0, 9));
+    assert_eq!(
+        due[0].to,
+        due[0].check.front().clone().advance(&due[0].check.id, &due[0].to, 100).map(|_| due[0].to).expect("a tick")
+    );
+    // Under way it is not due a second time; when the bank has it already, it is counted once.
+    assert!(world.nodes[1].mix.due(NOW, 16, true).is_empty());
+    world.nodes[1].mix.cashed(&due[0], naulon_mix::Cashing::Stands(9), |amount| amount, NOW);
+    world.earned();
+    use naulon_mix::TickStore;
+    let earnings = world.nodes[1].store.earnings().expect("reads");
+    assert_eq!((earnings[0].ticks, earnings[0].cashed), (9, Amount::from_micros(90)));
+    assert_eq!(world.nodes[1].mix.uncashed(), 0);
+}
+
+#[test]
+fn cashing_waits_for_a_moment_of_chance_within_its_bounds() {
+    let mut moments = std::collections::BTreeSet::new();
+    for seed in 0..8 {
+        let mut world = World::new();
+        world.nodes[0].mix = naulon_mix::Mix::new(rules(1, Batching::Stream, None), Vec::new(), &[seed; 32], NOW);
+        world.nodes[0].key = world.nodes[0].mix.begin_epoch(7, &[seed; 32]);
+        world.client = world.nodes[0].mix.link_from(key(99).public());
+        let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+        let block = sender.data(b"paid");
+        world.send(&block);
+        let client = world.client;
+        world.at(0, |mix, now, out| mix.link_ended(client, now, out));
+        world.earned();
+        let mix = &mut world.nodes[0].mix;
+        let first = (0..=10_000).step_by(500).find(|wait| {
+            let due = mix.due(Timestamp(NOW.0 + wait), 1, false);
+            !due.is_empty()
+        });
+        moments.insert(first.expect("within the ten seconds of the rules"));
+    }
+    assert!(moments.len() > 2, "{moments:?}");
+}
+
+#[test]
+fn batches_leave_shuffled_and_late() {
+    let pool = Batching::Threshold { count: 8, wait: Duration(50) };
+    let mut world = World::with(|number| rules(number, if number == 1 { pool } else { Batching::Stream }, None));
+    let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    world.now = Timestamp(NOW.0 + 50);
+    world.at(0, |mix, now, out| mix.turn(now, out));
+    let blocks: Vec<Vec<u8>> = (0..7).map(|number| sender.data(format!("{number}").as_bytes())).collect();
+    blocks.iter().for_each(|block| world.send(block));
+    assert!(world.payloads().is_empty());
+    assert_eq!(world.nodes[0].mix.next_batch(), Some(Timestamp(NOW.0 + 100)));
+    let last = sender.data(b"7");
+    world.send(&last);
+    let texts: Vec<String> = world.payloads().iter().map(|(_, payload)| text(payload)).collect();
+    let mut sorted = texts.clone();
+    sorted.sort();
+    assert_eq!(sorted, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    assert_ne!(texts, sorted, "one order in 40,320 is the one they came in");
+}
+
+#[test]
+fn a_mix_that_ends_takes_its_sessions_with_it_and_the_sender_learns_it() {
+    let mut world = World::new();
+    Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    // The first mix's link to the second ends.
+    let link = naulon_mix::LinkId(2);
+    world.at(0, |mix, now, out| mix.link_ended(link, now, out));
+    assert_eq!(world.refused, [(0, "link_ended")]);
+    assert!(world.hung_up);
+    assert_eq!(world.nodes[0].mix.sessions(), 0);
+}
