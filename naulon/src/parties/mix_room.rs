@@ -15,7 +15,6 @@ use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use super::folder::{PartyFolder, random};
-use super::serving;
 use crate::clock::now;
 use crate::config::MixSettings;
 use crate::identity::{self, Identity, Role};
@@ -255,7 +254,11 @@ impl Room {
                     }
                 }
                 match list(client, name).await {
-                    Ok(listed) => listed.into_iter().for_each(|mix| drop(mixes.entry(mix.mix).or_insert(mix))),
+                    Ok(listed) => {
+                        for mix in listed {
+                            mixes.entry(mix.mix).or_insert(mix);
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "a directory's list is not taken"),
                 }
             }

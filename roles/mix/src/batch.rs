@@ -284,7 +284,9 @@ mod tests {
         let mut kept = std::collections::BTreeSet::new();
         for round in 0..50 {
             let mut pool = Pool::new(Batching::Pool { keep: 1, wait: Duration(10) });
-            (0..4).for_each(|n| drop(pool.put(n, Timestamp(round))));
+            for n in 0..4 {
+                pool.put(n, Timestamp(round));
+            }
             assert_eq!(pool.leaving(Timestamp(round + 1_000), &mut rng).len(), 3);
             kept.extend(pool.waiting);
         }
@@ -297,7 +299,9 @@ mod tests {
         let mut rng = rng();
         let mut pool = Pool::new(Batching::Poisson { mean: Duration(100) });
         let count = 4_000u64;
-        (0..count).for_each(|n| drop(pool.put(n, Timestamp(0))));
+        for n in 0..count {
+            pool.put(n, Timestamp(0));
+        }
         let (mut sum, mut half, mut left) = (0, 0, 0);
         for now in (STEP.0..10_000).step_by(STEP.0 as usize) {
             let leaving = pool.leaving(Timestamp(now), &mut rng).len() as u64;

@@ -205,7 +205,6 @@ impl Mix {
         let mut session = Session {
             hop,
             meter,
-            traffic: route.traffic,
             from: (link, name),
             to: None,
             checks,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use naulon_meter::Meter;
-use naulon_onion::{HopSession, SessionId, Traffic};
+use naulon_onion::{HopSession, SessionId};
 use naulon_statement::{Digest, Timestamp};
 use naulon_tick::ChainId;
 
@@ -20,7 +20,6 @@ pub(crate) struct HeldBlock {
 pub(crate) struct Session {
     pub hop: HopSession,
     pub meter: Meter,
-    pub traffic: Traffic,
     /// The link that its blocks come from, and its name there.
     pub from: (LinkId, SessionId),
     /// The link that its blocks go to; none at the exit.
