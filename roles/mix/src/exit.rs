@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use naulon_onion::{ExitPolicy, Kind, Shape};
+use naulon_meter::Releaser;
+use naulon_onion::{ExitPolicy, Kind, Protocol, RETURN_LEN, Shape, Trigger};
 use naulon_stream::{End, Event, Host, Limits, Reason, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -64,6 +65,8 @@ struct Inside {
 
 struct Streams {
     end: End,
+    /// Where the recipient triggers payment, this exit is the recipient: it lets ticks go.
+    releaser: Option<Releaser>,
     bells: HashMap<u32, Arc<Bell>>,
     is_over: bool,
 }
@@ -88,20 +91,24 @@ impl InternetExit {
 impl Exit for InternetExit {
     fn leaving(&self, event: Leaving, mix: &MixHandle) {
         match event {
-            Leaving::Begun(key) => {
-                let streams = Streams { end: End::exit(Limits::EXIT), bells: HashMap::new(), is_over: false };
+            Leaving::Begun { session: key, terms } => {
+                let mut end = End::exit(Limits::EXIT);
+                if terms.protocol != Protocol::BEFORE_SENDER {
+                    end.confirm_every(terms.window / 8);
+                }
+                let releaser = (terms.protocol.trigger == Trigger::Recipient).then(|| Releaser::new(terms));
+                let streams = Streams { end, releaser, bells: HashMap::new(), is_over: false };
                 let (mix, policy) = (mix.clone(), Arc::clone(&self.policy));
                 let inside = Arc::new(Inside { key, mix, policy, streams: Mutex::new(streams), out: Notify::new() });
                 self.sessions().insert(key, Arc::clone(&inside));
                 tokio::spawn(answer(inside, self.shape.payload(Kind::Reply)));
             }
-            Leaving::Payload { session, payload, is_ask: false, .. } => {
+            Leaving::Payload { session, payload, is_ask, number } => {
                 let inside = self.sessions().get(&session).cloned();
                 if let Some(inside) = inside {
-                    inside.take(&payload);
+                    inside.arrived(number, is_ask, &payload);
                 }
             }
-            Leaving::Payload { is_ask: true, .. } => {}
             Leaving::MayReply(key) => {
                 if let Some(inside) = self.sessions().get(&key) {
                     inside.out.notify_one();
@@ -131,6 +138,24 @@ impl Inside {
         }
         drop(streams);
         self.out.notify_one();
+    }
+
+    /// A block has arrived. Where the recipient triggers payment, the ticks that it is to let go stand in front.
+    fn arrived(self: &Arc<Self>, number: u32, is_ask: bool, payload: &[u8]) {
+        let lets_go = match &mut self.streams().releaser {
+            None if is_ask => return,
+            None => None,
+            Some(releaser) if is_ask => Some(releaser.asked()),
+            Some(releaser) => Some(releaser.arrived()),
+        };
+        let Some(lets_go) = lets_go else { return self.take(payload) };
+        let Some((onion, rest)) = payload.split_first_chunk::<RETURN_LEN>() else { return };
+        if lets_go {
+            self.mix.let_go(self.key, number, onion);
+        }
+        if !is_ask {
+            self.take(rest);
+        }
     }
 
     /// A payload of the client.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use naulon_exchange::{BankTerms, VerifiedFunding, verify_funding};
 use naulon_meter::{Chain, Decision, Expected, Meter, Released, Replies, Terms};
-use naulon_onion::{Begun, Header, HopKeys, Kind, Next, Pay, Route, SessionId, Traffic};
+use naulon_onion::{
+    Begun, Header, HopKeys, Kind, Next, Pay, Protocol, Route, SessionId, Traffic, Trigger, When,
+};
 use naulon_statement::{PublicKey, Timestamp, cbor};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -20,6 +22,10 @@ use crate::store::KeptCheck;
 
 /// How often sessions in which nothing moves are looked for.
 const SWEEP_EVERY: u64 = 10_000;
+
+/// How long the tick of the last block may take, where the recipient lets it go.
+const LAST_TICK: naulon_statement::Duration = naulon_statement::Duration::seconds(10);
+const AFTER_RECIPIENT: Protocol = Protocol { when: When::After, trigger: Trigger::Recipient };
 
 /// A mix. It holds no socket, no clock and no file: whoever drives it carries what [`Outbox`] says.
 pub struct Mix {
@@ -211,6 +217,7 @@ impl Mix {
             held: Default::default(),
             held_replies: Default::default(),
             waiting: None,
+            last: None,
             is_starved: false,
             is_dirty: false,
             touched: now,
@@ -307,7 +314,8 @@ impl Mix {
     fn send_on(&mut self, key: SessionKey, next: Next, block: &[u8], now: Timestamp, out: &mut Outbox) {
         let link = match next {
             Next::Exit => {
-                out.leaving.push(Leaving::Begun(key));
+                let Some(session) = self.sessions.get(&key) else { return };
+                out.leaving.push(Leaving::Begun { session: key, terms: *session.meter.terms() });
                 return;
             }
             Next::Mix(mix) => match self.to_mixes.get(&mix) {
@@ -357,10 +365,11 @@ impl Mix {
             Decision::Pass => self.pass(key, number, header.kind, &pay, block, now, out),
             Decision::Hold => {
                 if let Some(session) = self.sessions.get_mut(&key) {
-                    session.held.push_back(HeldBlock { number, is_last: pay.is_last, block: block.to_vec() });
+                    session.held.push_back(HeldBlock { number, kind: header.kind, pay, block: block.to_vec() });
                 }
             }
-            Decision::Drop => out.refused.push("dropped"),
+            Decision::Drop if pay.is_last => self.close(key, None, now, out),
+            Decision::Drop => {}
         }
         self.release(key, now, out);
         Ok(())
@@ -427,7 +436,15 @@ impl Mix {
             None => {}
         }
         if pay.is_last {
-            self.close(key, None, now, out);
+            self.last_passed(key, number, now, out);
+        }
+    }
+
+    /// The last block has passed. Where its tick is let go by the recipient afterwards, the session stays until that has come.
+    fn last_passed(&mut self, key: SessionKey, number: u32, now: Timestamp, out: &mut Outbox) {
+        match self.sessions.get_mut(&key) {
+            Some(session) if session.meter.terms().protocol == AFTER_RECIPIENT => session.last = Some(number),
+            _ => self.close(key, None, now, out),
         }
     }
 
@@ -439,8 +456,7 @@ impl Mix {
                 None => break,
                 Some(Released::Forward) => {
                     let Some(held) = session.held.pop_front() else { break };
-                    let pay = Pay { is_last: held.is_last, ..Pay::default() };
-                    self.pass(key, held.number, Kind::Data, &pay, &held.block, now, out);
+                    self.pass(key, held.number, held.kind, &held.pay, &held.block, now, out);
                 }
                 Some(Released::Reply) => {
                     let Some(block) = session.held_replies.pop_front() else { break };
@@ -477,7 +493,7 @@ impl Mix {
         match session.meter.reply()? {
             Decision::Pass => self.put(Destination::Link(link), block, now, out),
             Decision::Hold => session.held_replies.push_back(block.to_vec()),
-            Decision::Drop => out.refused.push("dropped"),
+            Decision::Drop => {}
         }
         self.mark(key);
         Ok(())
@@ -487,7 +503,7 @@ impl Mix {
     fn returned(
         &mut self,
         key: SessionKey,
-        _number: u32,
+        number: u32,
         block: &mut [u8],
         now: Timestamp,
         out: &mut Outbox,
@@ -495,12 +511,13 @@ impl Mix {
         let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
         session.touched = now;
         let pay = session.hop.open_return(block, &mut self.rng)?;
-        self.tick_came_back(key, &pay, block, now, out)
+        self.tick_came_back(key, number, &pay, block, now, out)
     }
 
     fn tick_came_back(
         &mut self,
         key: SessionKey,
+        number: u32,
         pay: &Pay,
         block: &[u8],
         now: Timestamp,
@@ -509,12 +526,17 @@ impl Mix {
         let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
         session.meter.returned(pay)?;
         // The first mix is the last whom a return concerns.
-        if session.hop.position() > 1 {
-            let link = session.from.0;
+        let is_first = session.hop.position() == 1;
+        let link = session.from.0;
+        let is_over = session.last == Some(number);
+        if !is_first {
             self.put(Destination::Link(link), block, now, out);
         }
         self.mark(key);
         self.release(key, now, out);
+        if is_over {
+            self.close(key, None, now, out);
+        }
         Ok(())
     }
 
@@ -564,7 +586,7 @@ impl Mix {
         let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
         session.touched = now;
         let pay = session.hop.let_go(number, onion, &mut block, &mut self.rng)?;
-        self.tick_came_back(key, &pay, &block, now, out)
+        self.tick_came_back(key, number, &pay, &block, now, out)
     }
 
     /// The link that a session's replies go to.
@@ -592,7 +614,8 @@ impl Mix {
             return;
         }
         self.swept = now;
-        let idle = self.sessions.iter().filter(|(_, session)| now.since(session.touched) >= SESSION_IDLE);
+        let limit = |session: &Session| if session.last.is_some() { LAST_TICK } else { SESSION_IDLE };
+        let idle = self.sessions.iter().filter(|(_, session)| now.since(session.touched) >= limit(session));
         let idle: Vec<SessionKey> = idle.map(|(key, _)| *key).collect();
         for key in idle {
             self.close(key, Some(MixRefusal::Idle), now, out);

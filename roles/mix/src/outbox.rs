@@ -1,6 +1,7 @@
 //! What a mix wants done once it has looked at some blocks.
 
 use naulon_exchange::Exchange;
+use naulon_meter::Terms;
 use naulon_statement::{PublicKey, UnverifiedJoint};
 
 /// A link of this mix, by a number of its own.
@@ -22,7 +23,12 @@ impl std::fmt::Debug for SessionKey {
 #[derive(Debug)]
 pub enum Leaving {
     /// A session whose last mix this is has begun.
-    Begun(SessionKey),
+    Begun {
+        /// The session.
+        session: SessionKey,
+        /// What it agrees on: who pays when decides what the recipient says.
+        terms: Terms,
+    },
     /// A block of it has arrived.
     Payload {
         /// The session.

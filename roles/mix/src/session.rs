@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use naulon_meter::Meter;
-use naulon_onion::{HopSession, SessionId};
+use naulon_onion::{HopSession, Kind, Pay, SessionId};
 use naulon_statement::{Digest, Timestamp};
 use naulon_tick::ChainId;
 
@@ -12,7 +12,8 @@ use crate::outbox::LinkId;
 /// A block that waits until it is paid.
 pub(crate) struct HeldBlock {
     pub number: u32,
-    pub is_last: bool,
+    pub kind: Kind,
+    pub pay: Pay,
     pub block: Vec<u8>,
 }
 
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     pub held_replies: VecDeque<Vec<u8>>,
     /// Set while the bank is asked about the first check: the blocks that came meanwhile.
     pub waiting: Option<Waiting>,
+    /// The last block came, and its tick is yet to be let go (after/recipient): its number.
+    pub last: Option<u32>,
     /// Replies had to wait: the exit is told when they may go.
     pub is_starved: bool,
     /// Its ticks have moved since they were written down last.

@@ -17,7 +17,7 @@ fn text(payload: &[u8]) -> String {
 fn blocks_pass_and_each_mix_earns_a_tick_for_each() {
     let mut world = World::new();
     let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
-    assert!(matches!(world.leaving[..], [Leaving::Begun(_)]));
+    assert!(matches!(world.leaving[..], [Leaving::Begun { .. }]));
     for number in 0..5 {
         let block = sender.data(format!("block {number}").as_bytes());
         world.send(&block);
@@ -52,7 +52,7 @@ fn the_last_block_ends_the_session_everywhere() {
     }
     let last = sender.with(pays, b"bye");
     world.send(&last);
-    assert!(matches!(world.leaving[..], [Leaving::Begun(_), Leaving::Payload { .. }, Leaving::Ended(_)]));
+    assert!(matches!(world.leaving[..], [Leaving::Begun { .. }, Leaving::Payload { .. }, Leaving::Ended(_)]));
     assert!(world.nodes.iter().all(|node| node.mix.sessions() == 0));
     assert!(!world.hung_up, "who ends as agreed is not hung up on");
     let late = sender.data(b"late");
