@@ -58,6 +58,13 @@ fn describe() {
     );
     describe_gauge!("naulon_log_decided_timestamp_seconds", "When the log decided last (Unix time)");
     describe_gauge!("naulon_log_entries", "Entries of the log");
+    describe_gauge!("naulon_mix_links", "Links that are open");
+    describe_counter!("naulon_mix_links_refused_total", "Links that were turned away for want of room");
+    describe_counter!("naulon_mix_links_failed_total", "Links that did not come about");
+    describe_counter!("naulon_mix_refused_total", "Blocks that were dropped and sessions that were closed, by why");
+    describe_counter!("naulon_mix_cashings_total", "Checks that were handed in at banks, by what came of it");
+    describe_gauge!("naulon_mix_uncashed_ticks", "Ticks that are earned and not yet cashed");
+    describe_counter!("naulon_mix_writes_failed_total", "Times that ticks could not be written down");
     // What is rare is there from the beginning, so that an alert can tell none from unknown.
     metrics::counter!("naulon_tls_handshakes_failed_total").increment(0);
     metrics::gauge!("naulon_connections").increment(0);

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The parts of docs/stores.md and where their tables are made.
-const STORES: [(&str, &str); 6] = [
+const STORES: [(&str, &str); 8] = [
     ("## Bank", "roles/bank/src/store/schema.rs"),
     ("## Purse", "roles/purse/src/sqlite.rs"),
     ("## Log", "roles/log/src/sqlite.rs"),
     ("## Shop", "roles/shop/src/sqlite.rs"),
     ("## Wallet", "roles/wallet/src/store/sealed.rs"),
     ("## Witness", "roles/witness/src/sqlite.rs"),
+    ("## Mix", "roles/mix/src/sqlite.rs"),
+    ("## Directory", "roles/directory/src/sqlite.rs"),
 ];
 
 fn read(path: &str) -> String {

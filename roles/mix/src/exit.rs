@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use naulon_meter::Releaser;
+use naulon_meter::{Releaser, Replies};
 use naulon_onion::{ExitPolicy, Kind, Protocol, RETURN_LEN, Shape, Trigger};
-use naulon_stream::{End, Event, Host, Limits, Reason, Target};
+use naulon_stream::{End, Event, Host, Limits, Reason, StreamError, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -67,6 +67,9 @@ struct Streams {
     end: End,
     /// Where the recipient triggers payment, this exit is the recipient: it lets ticks go.
     releaser: Option<Releaser>,
+    /// In a cohort every block has so many replies, no more and no fewer; and how many are due.
+    a_block: Option<u32>,
+    owed: u64,
     bells: HashMap<u32, Arc<Bell>>,
     is_over: bool,
 }
@@ -97,7 +100,11 @@ impl Exit for InternetExit {
                     end.confirm_every(terms.window / 8);
                 }
                 let releaser = (terms.protocol.trigger == Trigger::Recipient).then(|| Releaser::new(terms));
-                let streams = Streams { end, releaser, bells: HashMap::new(), is_over: false };
+                let a_block = match terms.replies {
+                    Replies::Included(a_block) => Some(a_block),
+                    Replies::Billed => None,
+                };
+                let streams = Streams { end, releaser, a_block, owed: 0, bells: HashMap::new(), is_over: false };
                 let (mix, policy) = (mix.clone(), Arc::clone(&self.policy));
                 let inside = Arc::new(Inside { key, mix, policy, streams: Mutex::new(streams), out: Notify::new() });
                 self.sessions().insert(key, Arc::clone(&inside));
@@ -161,6 +168,7 @@ impl Inside {
     /// A payload of the client.
     fn take(self: &Arc<Self>, payload: &[u8]) {
         let mut streams = self.streams();
+        streams.owed += u64::from(streams.a_block.unwrap_or(0));
         if streams.end.take(payload).is_err() {
             drop(streams);
             self.mix.end(self.key);
@@ -182,11 +190,36 @@ impl Inside {
                 Event::Opened { .. } | Event::Refused { .. } | Event::Received { .. } => {}
             }
         }
-        let speaks = streams.end.has_something_to_say();
+        let speaks = streams.speaks();
         drop(streams);
         if speaks {
             self.out.notify_one();
         }
+    }
+}
+
+impl Streams {
+    /// Whether a reply is to be made now.
+    fn speaks(&self) -> bool {
+        match self.a_block {
+            Some(_) => self.owed > 0,
+            None => self.end.has_something_to_say(),
+        }
+    }
+
+    /// Fills a reply; in a cohort also one that says nothing.
+    fn fill(&mut self, payload: &mut [u8]) -> Result<bool, StreamError> {
+        if !self.speaks() {
+            return Ok(false);
+        }
+        let is_filled = self.end.fill(payload)?;
+        if self.a_block.is_some() {
+            self.owed -= 1;
+            if !is_filled {
+                self.end.fill_dummy(payload)?;
+            }
+        }
+        Ok(is_filled || self.a_block.is_some())
     }
 }
 
@@ -208,14 +241,14 @@ async fn answer(inside: Arc<Inside>, room: usize) {
                 if streams.is_over {
                     return;
                 }
-                if !streams.end.has_something_to_say() {
+                if !streams.speaks() {
                     break;
                 }
                 let allowed = inside.mix.replies_allowed(inside.key);
                 let most = usize::try_from(allowed).unwrap_or(BATCH).min(BATCH);
                 while payloads.len() < most {
                     let mut payload = vec![0; room];
-                    match streams.end.fill(&mut payload) {
+                    match streams.fill(&mut payload) {
                         Ok(true) => payloads.push(payload),
                         Ok(false) => break,
                         Err(_) => {

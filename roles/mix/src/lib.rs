@@ -26,6 +26,7 @@
 mod batch;
 mod books;
 mod cashier;
+mod cohort;
 mod exit;
 mod fare;
 mod memory;
@@ -41,6 +42,7 @@ mod store;
 pub use batch::{Batching, BatchingError, MAX_WAITING};
 pub use books::{Cashing, Due};
 pub use cashier::{Banks, MAX_CASHED_TOGETHER, open_account};
+pub use cohort::COHORT_STALL;
 pub use exit::{CONNECT_TIMEOUT, Exit, InternetExit, LOOKUP_TIMEOUT, NoExit, is_public};
 pub use fare::Fare;
 pub use memory::MemoryStore;

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use naulon_exchange::{BankTerms, VerifiedFunding, verify_funding};
 use naulon_meter::{Chain, Decision, Expected, Meter, Released, Replies, Terms};
-use naulon_onion::{
-    Begun, Header, HopKeys, Kind, Next, Pay, Protocol, Route, SessionId, Traffic, Trigger, When,
-};
+use naulon_onion::{Begun, Header, HopKeys, Kind, Next, Pay, Protocol, Route, SessionId, Traffic, Trigger, When};
 use naulon_statement::{PublicKey, Timestamp, cbor};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::batch::{MAX_WAITING, Pool};
+use crate::batch::{Batching, MAX_WAITING, Pool};
 use crate::books::Books;
+use crate::cohort::{COHORT_STALL, Cohort};
 use crate::fare::Fare;
 use crate::outbox::{Leaving, LinkId, Outbox, Posting, SessionKey};
 use crate::refusal::MixRefusal;
@@ -41,6 +40,10 @@ pub struct Mix {
     known: BTreeMap<PublicKey, PublicKey>,
     pool: Pool<(Destination, Vec<u8>)>,
     pub(crate) rng: ChaCha20Rng,
+    pub(crate) cohorts: BTreeMap<u64, Cohort>,
+    /// The cohort that takes sessions in.
+    pub(crate) gathering: Option<u64>,
+    pub(crate) next_cohort: u64,
     next_link: u64,
     next_session: u64,
     swept: Timestamp,
@@ -80,6 +83,9 @@ impl Mix {
             to_mixes: HashMap::new(),
             known: BTreeMap::new(),
             rng,
+            cohorts: BTreeMap::new(),
+            gathering: None,
+            next_cohort: 0,
             next_link: 1,
             next_session: 1,
             swept: now,
@@ -201,8 +207,10 @@ impl Mix {
         }
         let replies = match route.traffic {
             Traffic::Stream => Replies::Billed,
-            Traffic::Cohort => Replies::Included(self.rules.replies),
-            Traffic::Packet => return Err(MixRefusal::Traffic),
+            Traffic::Cohort if matches!(self.rules.batching, Batching::Cohort { .. }) => {
+                Replies::Included(self.rules.replies)
+            }
+            Traffic::Cohort | Traffic::Packet => return Err(MixRefusal::Traffic),
         };
         let terms = Terms { protocol: route.protocol, window: self.rules.window, replies };
         let key = SessionKey(self.next_session);
@@ -217,6 +225,7 @@ impl Mix {
             held: Default::default(),
             held_replies: Default::default(),
             waiting: None,
+            place: None,
             last: None,
             is_starved: false,
             is_dirty: false,
@@ -233,9 +242,18 @@ impl Mix {
             state.sessions += 1;
         }
         if !is_waiting {
-            self.send_on(key, route.next, block, now, out);
+            self.begin(key, route.next, block, now, out);
         }
         Ok(())
+    }
+
+    /// A session is paid for: its set-up block goes on, at once or with its cohort.
+    fn begin(&mut self, key: SessionKey, next: Next, block: &[u8], now: Timestamp, out: &mut Outbox) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        match session.meter.terms().replies {
+            Replies::Included(_) => self.join_cohort(key, next, block, now, out),
+            Replies::Billed => self.send_on(key, next, block, now, out),
+        }
     }
 
     /// What pays a session: a check of this mix's own, or a contract with the mix that sends it on.
@@ -304,14 +322,14 @@ impl Mix {
             return self.close(key, Some(MixRefusal::NotSetAside), now, out);
         }
         let Some(from) = self.sessions.get(&key).map(|session| session.from.0) else { return };
-        self.send_on(key, waiting.next, &waiting.set_up, now, out);
+        self.begin(key, waiting.next, &waiting.set_up, now, out);
         for mut block in waiting.blocks {
             self.take(from, &mut block, now, out);
         }
     }
 
     /// Sends a set-up block on, and notes where the session goes.
-    fn send_on(&mut self, key: SessionKey, next: Next, block: &[u8], now: Timestamp, out: &mut Outbox) {
+    pub(crate) fn send_on(&mut self, key: SessionKey, next: Next, block: &[u8], now: Timestamp, out: &mut Outbox) {
         let link = match next {
             Next::Exit => {
                 let Some(session) = self.sessions.get(&key) else { return };
@@ -428,10 +446,10 @@ impl Mix {
     ) {
         let Some(session) = self.sessions.get(&key) else { return };
         match session.to {
-            Some(link) => self.put(Destination::Link(link), block, now, out),
+            Some(link) => self.put_forward(key, Destination::Link(link), block, now, out),
             None if kind == Kind::Data && !pay.is_settlement && session.is_exit() => {
                 let to = Destination::Exit { session: key, number, is_ask: pay.is_ask };
-                self.put(to, &block[self.rules.shape.payload_range(Kind::Data)], now, out);
+                self.put_forward(key, to, &block[self.rules.shape.payload_range(Kind::Data)], now, out);
             }
             None => {}
         }
@@ -443,6 +461,8 @@ impl Mix {
     /// The last block has passed. Where its tick is let go by the recipient afterwards, the session stays until that has come.
     fn last_passed(&mut self, key: SessionKey, number: u32, now: Timestamp, out: &mut Outbox) {
         match self.sessions.get_mut(&key) {
+            // A cohort ends when its batches are over, all of it at once.
+            Some(session) if session.place.is_some() => {}
             Some(session) if session.meter.terms().protocol == AFTER_RECIPIENT => session.last = Some(number),
             _ => self.close(key, None, now, out),
         }
@@ -461,7 +481,7 @@ impl Mix {
                 Some(Released::Reply) => {
                     let Some(block) = session.held_replies.pop_front() else { break };
                     let link = session.from.0;
-                    self.put(Destination::Link(link), &block, now, out);
+                    self.put_back(key, Destination::Link(link), &block, now, out);
                 }
             }
             self.mark(key);
@@ -491,7 +511,7 @@ impl Mix {
         let session = self.sessions.get_mut(&key).ok_or(MixRefusal::UnknownSession)?;
         let link = session.from.0;
         match session.meter.reply()? {
-            Decision::Pass => self.put(Destination::Link(link), block, now, out),
+            Decision::Pass => self.put_back(key, Destination::Link(link), block, now, out),
             Decision::Hold => session.held_replies.push_back(block.to_vec()),
             Decision::Drop => {}
         }
@@ -614,7 +634,11 @@ impl Mix {
             return;
         }
         self.swept = now;
-        let limit = |session: &Session| if session.last.is_some() { LAST_TICK } else { SESSION_IDLE };
+        let limit = |session: &Session| match (&session.place, session.last) {
+            (Some(_), _) => COHORT_STALL,
+            (None, Some(_)) => LAST_TICK,
+            (None, None) => SESSION_IDLE,
+        };
         let idle = self.sessions.iter().filter(|(_, session)| now.since(session.touched) >= limit(session));
         let idle: Vec<SessionKey> = idle.map(|(key, _)| *key).collect();
         for key in idle {
@@ -627,6 +651,20 @@ impl Mix {
         self.pool.next()
     }
 
+    fn put_forward(&mut self, key: SessionKey, to: Destination, block: &[u8], now: Timestamp, out: &mut Outbox) {
+        match self.sessions.get(&key).is_some_and(|session| session.place.is_some()) {
+            true => self.put_in_cohort(key, to, false, block, now, out),
+            false => self.put(to, block, now, out),
+        }
+    }
+
+    fn put_back(&mut self, key: SessionKey, to: Destination, block: &[u8], now: Timestamp, out: &mut Outbox) {
+        match self.sessions.get(&key).is_some_and(|session| session.place.is_some()) {
+            true => self.put_in_cohort(key, to, true, block, now, out),
+            false => self.put(to, block, now, out),
+        }
+    }
+
     fn put(&mut self, to: Destination, block: &[u8], now: Timestamp, out: &mut Outbox) {
         if self.pool.is_immediate() {
             return self.leave(to, block, out);
@@ -637,7 +675,7 @@ impl Mix {
         }
     }
 
-    fn leave(&mut self, to: Destination, block: &[u8], out: &mut Outbox) {
+    pub(crate) fn leave(&mut self, to: Destination, block: &[u8], out: &mut Outbox) {
         self.passed += 1;
         match to {
             Destination::Link(link) => out.send(link, block),
@@ -681,6 +719,9 @@ impl Mix {
         }
         if session.is_exit() {
             out.leaving.push(Leaving::Ended(key));
+        }
+        if let Some(place) = &session.place {
+            self.cohort_failed(place.cohort, now, out);
         }
         let is_strangers = self.is_strangers(session.from.0);
         let Some(state) = self.links.get_mut(&session.from.0) else { return };

@@ -7,6 +7,7 @@ use naulon_onion::{HopSession, Kind, Pay, SessionId};
 use naulon_statement::{Digest, Timestamp};
 use naulon_tick::ChainId;
 
+use crate::cohort::Place;
 use crate::outbox::LinkId;
 
 /// A block that waits until it is paid.
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pub held_replies: VecDeque<Vec<u8>>,
     /// Set while the bank is asked about the first check: the blocks that came meanwhile.
     pub waiting: Option<Waiting>,
+    /// Its place in a cohort.
+    pub place: Option<Place>,
     /// The last block came, and its tick is yet to be let go (after/recipient): its number.
     pub last: Option<u32>,
     /// Replies had to wait: the exit is told when they may go.

@@ -8,7 +8,7 @@ use naulon_durable::sqlite::{self, ApplicationId, Database};
 use naulon_money::Amount;
 use naulon_statement::{PublicKey, cbor};
 use naulon_tick::{Front, Tick};
-use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use crate::store::{Change, Earnings, KeptCheck, TickStore};
 
@@ -179,9 +179,11 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
             earn(transaction, &body, to.index.saturating_sub(*from), *amount)
         }
         Change::Forgotten(commitment) => {
-            let number = "SELECT number FROM fare_id WHERE commitment = ?1";
-            transaction.execute(&format!("DELETE FROM fare WHERE number = ({number})"), [commitment.0])?;
-            transaction.execute("DELETE FROM fare_id WHERE commitment = ?1", [commitment.0]).map(drop)
+            // The name goes first: it refers to the row.
+            let mut sql = transaction.prepare_cached("DELETE FROM fare_id WHERE commitment = ?1 RETURNING number")?;
+            let number: Option<i64> = sql.query_row([commitment.0], |row| row.get(0)).optional()?;
+            let Some(number) = number else { return Ok(()) };
+            transaction.execute("DELETE FROM fare WHERE number = ?1", [number]).map(drop)
         }
     }
 }

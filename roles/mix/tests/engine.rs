@@ -279,3 +279,70 @@ fn a_mix_that_ends_takes_its_sessions_with_it_and_the_sender_learns_it() {
     assert!(world.hung_up);
     assert_eq!(world.nodes[0].mix.sessions(), 0);
 }
+
+/// Three sessions on one path, in cohorts of three that last two batches.
+#[test]
+fn a_cohort_begins_goes_and_ends_together() {
+    let (mut world, mut senders) = cohort();
+    assert_eq!(world.leaving.len(), 3, "all have begun at the exit");
+    assert!(world.nodes.iter().all(|node| node.mix.sessions() == 3));
+    let mut sessions = Vec::new();
+    for batch in 0..2 {
+        // Two of three: nothing leaves. A block ahead of its batch waits.
+        for sender in [0, 1] {
+            let block = senders[sender].data(format!("{batch}{sender}").as_bytes());
+            world.send(&block);
+        }
+        assert!(world.payloads().is_empty());
+        let block = senders[2].data(format!("{batch}2").as_bytes());
+        world.send(&block);
+        let payloads = world.payloads();
+        let mut texts: Vec<String> = payloads.iter().map(|(_, payload)| text(payload)).collect();
+        texts.sort();
+        assert_eq!(texts, [format!("{batch}0"), format!("{batch}1"), format!("{batch}2")]);
+        sessions = payloads.into_iter().map(|(session, _)| session).collect();
+        // Two replies a block, of each session one in a batch.
+        for _ in 0..2 {
+            for (at, session) in sessions.iter().enumerate() {
+                assert_eq!(world.replies.len() % 3, 0);
+                world.at(2, |mix, now, out| mix.reply(*session, b"so", now, out)).expect("replies");
+                assert_eq!(world.replies.len() % 3, 0, "{at}");
+            }
+        }
+    }
+    assert_eq!(world.replies.len(), 12);
+    assert!(world.nodes.iter().all(|node| node.mix.sessions() == 0), "all end together");
+    assert_eq!((world.earned(), sessions.len(), world.refused.len()), ([6; 3], 3, 0));
+}
+
+#[test]
+fn one_that_fails_ends_its_cohort() {
+    let (mut world, mut senders) = cohort();
+    let block = senders[0].with([Pay::tick(Front { index: 1, tick: naulon_tick::Tick([9; 16]) }); 3], b"forged");
+    world.send(&block);
+    assert_eq!(world.nodes[0].mix.sessions(), 0);
+    let mut codes: Vec<&str> = world.refused.iter().map(|(_, code)| *code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["cohort_failed", "cohort_failed", "tick_forged"]);
+    // Where there are no cohorts, that kind of traffic is not forwarded.
+    let mut world = World::new();
+    let shown = [1, 2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
+    Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Cohort, shown);
+    assert_eq!(world.refused, [(0, "wrong_traffic")]);
+}
+
+fn cohort() -> (World, Vec<Sender>) {
+    let batching = Batching::Cohort { count: 3, length: 2 };
+    let mut world = World::with(|number| rules(number, batching, None));
+    let mut senders = Vec::new();
+    for sender in 0..3 {
+        let fares = [1, 2, 3].map(|number| fare(payee(number).public(), 100, price(), 10 * sender + number));
+        let shown = fares.each_ref().map(|(fare, _)| cbor::to_vec(fare));
+        let mut sender = Sender::show_by(&mut world, Protocol::BEFORE_SENDER, Traffic::Cohort, shown, sender);
+        for (payer, (_, walker)) in sender.payers.iter_mut().zip(fares) {
+            payer.add(0, walker).expect("a chain");
+        }
+        senders.push(sender);
+    }
+    (world, senders)
+}

@@ -256,12 +256,18 @@ impl Sender {
 
     /// Begins a session with these fares.
     pub fn show(world: &mut World, protocol: Protocol, traffic: Traffic, fares: [Vec<u8>; 3]) -> Sender {
-        let mut rng = ChaCha20Rng::from_seed([77; 32]);
+        Sender::show_by(world, protocol, traffic, fares, 77)
+    }
+
+    /// The same, by a sender with this seed.
+    pub fn show_by(world: &mut World, protocol: Protocol, traffic: Traffic, fares: [Vec<u8>; 3], seed: u8) -> Sender {
+        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
         let plan = Plan { path: world.path(), protocol, traffic, fares };
         let mut block = vec![0; SHAPE.block()];
         let session = Session::begin(SHAPE, &plan, &mut block, &mut rng).expect("a session");
         world.send(&block);
-        let payers = (0..3).map(|_| Payer::new(terms(protocol), 0)).collect();
+        let replies = if traffic == Traffic::Cohort { Replies::Included(2) } else { Replies::Billed };
+        let payers = (0..3).map(|_| Payer::new(Terms { replies, ..terms(protocol) }, 0)).collect();
         Sender { session, payers, protocol }
     }
 
