@@ -97,6 +97,9 @@ pub struct Node {
     number: u8,
 }
 
+/// Changes a block that a mix sends, or keeps it back by saying no.
+pub type Meddle = Box<dyn FnMut(usize, &mut Vec<u8>) -> bool>;
+
 /// Three mixes, and the links between them and to the sender.
 pub struct World {
     pub nodes: Vec<Node>,
@@ -112,7 +115,7 @@ pub struct World {
     /// The other end of each link: which mix, and its number there.
     ends: HashMap<(usize, LinkId), (usize, LinkId)>,
     /// What an adversary on the links does with a block.
-    pub meddle: Option<Box<dyn FnMut(usize, &mut Vec<u8>) -> bool>>,
+    pub meddle: Option<Meddle>,
 }
 
 impl World {
