@@ -41,7 +41,7 @@ areas: exchange, or one of its kinds of calls: exchange.1to1, exchange.8to8, exc
 exchange.lock, exchange.settle, log.decision
 purchase: how long a purchase takes in which nothing fails
 scale [--spent N] [--exchanges N]: a bank that knows N spent tokens, and its memory over N exchanges
-mix [--megabytes N]: a download through three hops; --peers puts a private network of Debian's tor beside it
+mix [--megabytes N]: ticks, and a download through three hops; --peers puts a private network of Debian's tor beside it
 mix --hop: only what a block costs one mix; --peers builds sphinx-packet once and puts it beside";
 
 fn main() -> ExitCode {

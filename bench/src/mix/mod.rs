@@ -1,4 +1,4 @@
-//! The area `mix`: what a download through three hops costs, beside Debian's `tor`.
+//! The area `mix`: what a tick costs, and what a download through three hops costs, beside Debian's `tor`.
 //!
 //! And what a block costs one mix ([`hop`]), beside the crate `sphinx-packet`.
 //!
@@ -7,6 +7,7 @@
 mod download;
 mod hop;
 mod tor;
+mod walk;
 
 use anyhow::Result;
 
@@ -73,6 +74,7 @@ pub fn run(wanted: &Wanted) -> Result<Vec<Figure>> {
         hop.measure(&mut samples)?;
     }
     let mut figures = hop.figures(&samples);
+    figures.extend(walk::run(wanted.rounds)?);
     drop(hop);
     if !wanted.only_hop {
         figures.extend(downloads(wanted, &mut samples)?);

@@ -86,6 +86,11 @@ impl Walker {
         self.position
     }
 
+    /// How many values are kept: never more than log₂ of the length, rounded up.
+    pub fn kept(&self) -> usize {
+        self.pebbles.len()
+    }
+
     /// How many ticks are left.
     pub fn left(&self) -> u32 {
         self.length - self.position
