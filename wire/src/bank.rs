@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use naulon_blind::{BlindSignature, BlindedMessage};
 use naulon_exchange::register::{Receipt, RegisterCopy, Side};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, ChainLimits, Challenge, Exchange, Header, Input, LockLimits, LogKeeper, OpenAccount,
-    RequestId, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, ChainLimits, Challenge, Exchange, Header, Input, Loaded, LockLimits, LogKeeper,
+    OpenAccount, RequestId, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Unverified, UnverifiedJoint, cbor};
@@ -153,6 +153,8 @@ pub struct ExchangeReply {
     pub authorization_b: Option<Unverified<AuthorizationB>>,
     /// For each check that money was set aside for, in order: the bank's certificate, if the signed exchange itself was sent.
     pub certificates: Vec<Unverified<Certificate>>,
+    /// For each load of a purse, in order: the bank's word, if the signed exchange itself was sent.
+    pub loads: Vec<Unverified<Loaded>>,
     /// For a settled purchase: the log's decision.
     pub decision: Option<UnverifiedDecision>,
 }
@@ -183,6 +185,12 @@ const OF_EXCHANGES: &[&str] = &[
     "reusable_q",
     "wrong_serial",
     "wrong_purpose",
+    "purse_brand",
+    "purse_value",
+    "purse_dates",
+    "purse_signature",
+    "purse_overdrawn",
+    "purse_stopped",
     "in_parts",
     "too_many_parts",
     "condition_outputs",

@@ -277,6 +277,7 @@ fn input_words(input: &Input, exchange: &Exchange) -> String {
             let early = if early.is_some() { ", by its payee's word" } else { "" };
             format!("{amount} {} left of check {commitment}{early}", exchange.currency)
         }
+        Input::Purse { check, .. } => format!("a purse's signature on check {}", check.commitment()),
     }
 }
 
@@ -284,6 +285,9 @@ fn output_words(output: &Output, exchange: &Exchange) -> String {
     match output {
         Output::Account { account, amount } => format!("{amount} {} to account {account}", exchange.currency),
         Output::Blinded { brand, .. } => format!("a token of brand {brand}"),
+        Output::Load { brand, amount, .. } => {
+            format!("{amount} {} loaded for purse checks of brand {brand}", exchange.currency)
+        }
         Output::Chain { commitment, maximum, expiry, .. } => {
             format!("{maximum} {} set aside for check {commitment} until {}", exchange.currency, utc(*expiry))
         }

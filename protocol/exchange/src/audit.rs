@@ -11,7 +11,7 @@ use naulon_statement::{Digest, PublicKey};
 
 use crate::chain::LockedChain;
 use crate::decision::Outcome;
-use crate::instrument::{MAX_PARTS, offer_mark, order_mark, part_mark, reference_mark, token_mark};
+use crate::instrument::{MAX_PARTS, offer_mark, order_mark, part_mark, purse_account, reference_mark, token_mark};
 use crate::promise::Header;
 use crate::request::{Input, Output, RequestId, key_commitment};
 use crate::rules::Rules;
@@ -305,6 +305,11 @@ impl<'r> Audit<'r> {
                 *self.expected.entry(LedgerAccount::Chains).or_default() -= returned;
                 return returned;
             }
+            Input::Purse { token, .. } => {
+                let brand = Digest(*token.key_id());
+                let account = LedgerAccount::Customer(purse_account(&brand));
+                (self.denomination(id, &brand), account, token_mark(token))
+            }
         };
         let micros = i128::from(value.micros());
         if state != State::Aborted {
@@ -359,6 +364,7 @@ impl<'r> Audit<'r> {
                 self.on_checks.entry(*commitment).or_default().maximum += i128::from(maximum.micros());
                 (*maximum, LedgerAccount::Chains)
             }
+            Output::Load { brand, amount, .. } => (*amount, LedgerAccount::Customer(purse_account(brand))),
         };
         let micros = i128::from(value.micros());
         if delivered {

@@ -8,7 +8,8 @@ use naulon_statement::{Digest, Joint, PublicKey, Signed, StatementError, Unverif
 
 use crate::decision::{ProvenDecision, UnverifiedDecision};
 use crate::instrument::{
-    Given, Wanted, all_given, all_wanted, brand_of, chain, check_purposes, offer_mark, part_marks, purchase,
+    Given, Wanted, all_given, all_wanted, brand_of, chain, check_purposes, offer_mark, part_marks, purchase, purse,
+    purse_stop,
 };
 use crate::refusal::Refusal;
 use crate::request::{Exchange, MAX_INPUTS, MAX_OUTPUTS, OpenAccount, RequestId};
@@ -66,12 +67,14 @@ pub fn authenticate(rules: &Rules, request: UnverifiedJoint<Exchange>) -> Result
         return Err(StatementError::Malformed.into());
     }
     check_purposes(rules, exchange)?;
+    purse::check_form(exchange)?;
     check_distinct(exchange, &given)?;
     chain::check_distinct(&given, &wanted)?;
     check_balanced(&given, &wanted)?;
     let joint = request.verify()?;
     check_signers(&joint, &given)?;
     chain::verify(&joint)?;
+    purse::verify(rules, &joint)?;
     for token in joint.tokens() {
         brand_of(rules, token)?.verify(token)?;
     }
@@ -144,7 +147,8 @@ impl AuthenticatedExchange {
             LedgerAccount::Outside | LedgerAccount::Tokens(_) | LedgerAccount::Locked | LedgerAccount::Chains => None,
         };
         let ledgers = self.given.iter().map(|g| &g.ledger).chain(self.wanted.iter().map(|w| &w.ledger));
-        let accounts = ledgers.filter_map(customer).collect();
+        let stops = purse::brands(&self.joint).map(|brand| purse_stop(&brand));
+        let accounts = ledgers.filter_map(customer).chain(stops).collect();
         let in_parts = self.given.iter().filter(|g| g.part_of.is_some());
         let remainders: BTreeSet<Digest> = in_parts.filter_map(|g| Some(g.mark?.key)).collect();
         let marks = self.given.iter().filter_map(|g| g.mark).chain(self.offer_mark());

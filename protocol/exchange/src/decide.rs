@@ -7,7 +7,7 @@ use naulon_money::Amount;
 use naulon_statement::{PublicKey, Timestamp};
 
 use crate::authenticate::{AuthenticatedExchange, Request};
-use crate::instrument::{Given, Wanted, brand_of, chain, draw, is_use_of, purchase};
+use crate::instrument::{Given, Wanted, brand_of, chain, draw, is_use_of, purchase, purse};
 use crate::refusal::Refusal;
 use crate::request::Exchange;
 use crate::rules::Rules;
@@ -48,14 +48,16 @@ fn decide_exchange(
     }
     let exchange: &Exchange = &request.joint;
     check_dates(rules, exchange, now)?;
+    purse::check_dates(rules, exchange, now)?;
+    purse::check_stopped(view, exchange)?;
     if let Some(condition) = &exchange.condition {
         purchase::check_time(rules, exchange, condition, now)?;
     }
     let (marks, draws) = taken(view, request)?;
-    let chains = chain::writes(rules, view, (&request.given, &request.wanted), now)?;
+    let chains = chain::writes(rules, view, request, now)?;
     let guards = guards(request)?;
     for guard in &guards {
-        check_guard(view, guard)?;
+        check_guard(view, guard).map_err(|refusal| purse::overdrawn(exchange, guard, refusal))?;
     }
     check_room(view, request)?;
     let (state, transfers) = match exchange.condition {

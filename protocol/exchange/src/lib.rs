@@ -47,7 +47,9 @@ pub use entry::{
     UnknownEntryMode, blind_subject,
 };
 pub use funding::{BankTerms, Funding, FundingError, VerifiedFunding, verify_funding};
-pub use instrument::{MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, reference_mark, token_mark};
+pub use instrument::{
+    MAX_PARTS, nonce_mark, offer_mark, order_mark, part_mark, purse_account, purse_stop, reference_mark, token_mark,
+};
 pub use promise::{AuthorizationB, Header};
 pub use purse::{LoadNumber, Loaded, PurseCheckError, verify_purse_check};
 pub use refusal::Refusal;

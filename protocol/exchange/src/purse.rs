@@ -7,7 +7,7 @@
 use minicbor::{Decode, Encode};
 use naulon_blind::{KnownBrand, Purpose, Token};
 use naulon_money::{Amount, Currency};
-use naulon_statement::{Digest, PublicKey, Statement, Timestamp};
+use naulon_statement::{Digest, PublicKey, Statement};
 use naulon_tick::Check;
 
 /// 128 random bits of a purse that make a load unlike every other: it is credited once.
@@ -49,7 +49,7 @@ pub enum PurseCheckError {
     /// The check is worth another sum than the brand's checks are.
     #[error("the check is not worth what the purse's key signs for")]
     Value,
-    /// The check outlives its brand, or the brand is not in use at this time.
+    /// The check outlives its brand.
     #[error("the purse's brand is not in use so long")]
     Dates,
     /// The token is on another check, or not signed by the brand's key.
@@ -69,25 +69,26 @@ impl PurseCheckError {
     }
 }
 
-/// Verifies that a purse of this brand has made the check out. Payee and bank do the same.
-pub fn verify_purse_check(
-    check: &Check,
-    token: &Token,
-    known: &KnownBrand,
-    now: Timestamp,
-) -> Result<(), PurseCheckError> {
+/// Verifies that a purse of this brand has made the check out. Whether the brand is in use at this time is another question.
+pub fn verify_purse_check(check: &Check, token: &Token, known: &KnownBrand) -> Result<(), PurseCheckError> {
+    check_shape(check, token, known)?;
+    known.verify(token).map_err(|_| PurseCheckError::Signature)
+}
+
+/// All of it but the signature.
+pub(crate) fn check_shape(check: &Check, token: &Token, known: &KnownBrand) -> Result<(), PurseCheckError> {
     let brand = known.brand();
     if brand.purpose != Purpose::PurseCheck || brand.bank != check.bank || brand.currency != check.currency {
         return Err(PurseCheckError::Brand);
     }
-    if check.maximum() != Some(brand.denomination) {
+    if check.check_form() != Ok(brand.denomination) {
         return Err(PurseCheckError::Value);
     }
-    if now < brand.issue_from || now >= brand.redeem_until || check.expiry > brand.spend_until {
+    if check.expiry > brand.spend_until {
         return Err(PurseCheckError::Dates);
     }
     if *token.nonce() != check.commitment().0 {
         return Err(PurseCheckError::Signature);
     }
-    known.verify(token).map_err(|_| PurseCheckError::Signature)
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use naulon_blind::TokenVerifyError;
 use naulon_money::Amount;
-use naulon_statement::{PublicKey, StatementError, Timestamp};
+use naulon_statement::{Digest, PublicKey, StatementError, Timestamp};
 use naulon_tick::TickError;
 
 use crate::decision::{DecisionError, ProvenDecision};
@@ -211,6 +211,15 @@ pub enum Refusal {
     /// What is shown as the payee's word is none on this check.
     #[error("that is not the payee's word on this check")]
     BadClose,
+    /// What is shown as a purse's check is none.
+    #[error("{0}")]
+    PurseCheck(crate::purse::PurseCheckError),
+    /// More checks of this brand were made out than were loaded: a key of it is out. The bank stops it.
+    #[error("more was made out by purses of the brand {0} than was loaded into them")]
+    PurseOverdrawn(Digest),
+    /// The brand was stopped, because more of its checks were made out than were loaded.
+    #[error("the purses of the brand {0} are stopped")]
+    PurseStopped(Digest),
     /// The question was signed too long ago, or in the future.
     #[error("the question is not fresh; check the clock")]
     Stale,
@@ -273,6 +282,9 @@ impl Refusal {
             Refusal::RemainderMoved { .. } => "remainder_moved",
             Refusal::WrongRefundKey => "wrong_refund_key",
             Refusal::BadClose => "bad_close",
+            Refusal::PurseCheck(error) => error.code(),
+            Refusal::PurseOverdrawn(_) => "purse_overdrawn",
+            Refusal::PurseStopped(_) => "purse_stopped",
             Refusal::Stale => "stale",
         }
     }

@@ -8,6 +8,7 @@ use naulon_tick::{Certificate, Check, Front};
 
 use crate::chain::{Challenge, EarlyClose};
 use crate::entry::Entry;
+use crate::purse::{LoadNumber, Loaded};
 
 /// The most inputs one exchange may have.
 pub const MAX_INPUTS: usize = 128;
@@ -133,6 +134,20 @@ pub enum Input {
         #[n(4)]
         early: Option<EarlyClose>,
     },
+    /// A check that a purse has made out (MixPay §5.3): its total is set aside from what is loaded, in the same exchange's
+    /// [`Output::Chain`] of the same check. Payee or maker signs.
+    #[n(5)]
+    Purse {
+        /// The check.
+        #[n(0)]
+        check: Check,
+        /// The purse's signature: a token whose nonce is the check's commitment.
+        #[n(1)]
+        token: Token,
+        /// The check's payee, who is about to cash it, or its refund key.
+        #[n(2)]
+        signer: PublicKey,
+    },
 }
 
 impl Input {
@@ -202,6 +217,20 @@ pub enum Output {
         /// The check's refund key.
         #[n(4)]
         refund: PublicKey,
+    },
+    /// A purse's load (MixPay §5.3): put aside for the checks of its brand. The reply has the bank's word for it.
+    #[n(3)]
+    Load {
+        /// The brand of purse checks.
+        #[n(0)]
+        brand: Digest,
+        /// How much: a multiple of the brand's denomination.
+        #[n(1)]
+        amount: Amount,
+        /// The purse's number.
+        #[n(2)]
+        #[cbor(with = "minicbor::bytes")]
+        number: LoadNumber,
     },
 }
 
@@ -305,7 +334,7 @@ impl Exchange {
     pub fn blinded(&self) -> impl Iterator<Item = (&Digest, &BlindedMessage)> {
         self.outputs.iter().filter_map(|output| match output {
             Output::Blinded { brand, message } => Some((brand, message)),
-            Output::Account { .. } | Output::Chain { .. } => None,
+            Output::Account { .. } | Output::Chain { .. } | Output::Load { .. } => None,
         })
     }
 
@@ -320,7 +349,21 @@ impl Exchange {
                 expiry: *expiry,
                 payee: *payee,
             }),
-            Output::Account { .. } | Output::Blinded { .. } => None,
+            Output::Account { .. } | Output::Blinded { .. } | Output::Load { .. } => None,
+        })
+    }
+
+    /// What the bank states of loads once the exchange is done, in their order.
+    pub fn loads(&self) -> impl Iterator<Item = Loaded> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Load { brand, amount, number } => Some(Loaded {
+                bank: self.bank,
+                currency: self.currency.clone(),
+                brand: *brand,
+                amount: *amount,
+                load: *number,
+            }),
+            _ => None,
         })
     }
 }

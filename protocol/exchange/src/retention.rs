@@ -63,10 +63,10 @@ impl Forgotten {
             match input {
                 Input::Token { token, part: None, .. } => marks.insert(token_mark(token).key),
                 Input::Token { part: Some(_), .. } | Input::Account { .. } | Input::Outside { .. } => return None,
-                Input::Chain { .. } | Input::Remainder { .. } => return None,
+                Input::Chain { .. } | Input::Remainder { .. } | Input::Purse { .. } => return None,
             };
         }
-        if record.exchange.outputs.iter().any(|output| matches!(output, Output::Chain { .. })) {
+        if record.exchange.outputs.iter().any(|output| matches!(output, Output::Chain { .. } | Output::Load { .. })) {
             return None;
         }
         if let Some(condition) = &record.exchange.condition {

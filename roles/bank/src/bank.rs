@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use naulon_blind::{Brand, KnownBrand};
+use naulon_blind::{Brand, KnownBrand, Purpose};
 use naulon_durable::{Retry, StoreError};
 use naulon_exchange::register::{BankIdentity, Day, EntryKind, FeeTable};
 use naulon_exchange::{
     Audit, AuditReport, Decided, Discrepancy, Header, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request,
-    RequestId, Rules, State, View, decide,
+    RequestId, Rules, State, View, decide, purse_account, purse_stop,
 };
-use naulon_statement::{Digest, SecretKey, Signed, Timestamp};
+use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp};
 use naulon_tlog::{CheckpointSigner, Hash, WitnessPolicy};
 use naulon_wire::publish::{PublishError, Publisher};
 use naulon_wire::{BankCall, BankReply, Problem};
@@ -123,7 +123,7 @@ impl<S: BankStore> Bank<S> {
             }
         }
         self.log(&statements)?;
-        Ok(self.take_on(&statements)?)
+        self.take_on(&statements)
     }
 
     /// Takes on the brands that another process on the same books has stated meanwhile. Gives those whose private keys are
@@ -268,9 +268,11 @@ impl<S: BankStore> Bank<S> {
         audit.finish().map_err(AuditError::Books)
     }
 
-    fn take_on(&mut self, statements: &[Signed<Brand>]) -> Result<(), BrandRefusal> {
+    fn take_on(&mut self, statements: &[Signed<Brand>]) -> Result<(), OpenError> {
         let brands: Vec<Arc<KnownBrand>> =
             statements.iter().map(|brand| self.desk.check_brand(brand)).collect::<Result<_, BrandRefusal>>()?;
+        let of_purses = brands.iter().filter(|known| known.brand().purpose == Purpose::PurseCheck);
+        self.open_own(of_purses.map(|known| purse_account(&Digest(*known.key_id()))))?;
         self.desk.take_on(&brands);
         Ok(())
     }
@@ -478,10 +480,33 @@ impl<S: BankStore> Bank<S> {
         if rests_on_clock {
             self.keep_time(now)?;
         }
+        // More was made out than was loaded: from here on nobody can load more of it, nor cash.
+        if let Refusal::PurseOverdrawn(brand) = refusal {
+            tracing::error!("a brand of purse checks is overdrawn and stopped");
+            self.open_own([purse_stop(brand)])?;
+        }
         match breach(refusal, view, task) {
             Some(fault) => self.sound()?.keep_log_fault(&fault),
             None => Ok(()),
         }
+    }
+
+    /// Opens accounts of the bank's own, which no key orders from. Opening an open one changes nothing.
+    fn open_own(&mut self, accounts: impl IntoIterator<Item = PublicKey>) -> Result<(), StoreError> {
+        let plan = |account| Plan {
+            record: RecordWrite::Open(account),
+            marks: Vec::new(),
+            freed: Vec::new(),
+            draws: Vec::new(),
+            chains: Vec::new(),
+            guards: Vec::new(),
+            transfers: Vec::new(),
+        };
+        let plans: Vec<Plan> = accounts.into_iter().map(plan).collect();
+        if !plans.is_empty() {
+            self.sound()?.commit(&plans)?;
+        }
+        Ok(())
     }
 
     /// Makes a time durable that something rests on.

@@ -312,6 +312,7 @@ impl Desk {
             header: None,
             authorization_b: None,
             certificates: Vec::new(),
+            loads: Vec::new(),
             decision: record.decision.as_ref().map(Into::into),
         })
     }
@@ -350,11 +351,12 @@ impl Desk {
         let header = Header::of(&record.exchange, record.id());
         let promise = header.as_ref().and_then(|header| AuthorizationB::of(&record.exchange, header));
         let authorization_b = promise.map(|promise| self.signed(promise));
-        let certificates = match record.state {
-            State::Done | State::Committed => record.exchange.certificates().map(|it| self.signed(it)).collect(),
-            State::Locked | State::Aborted => Vec::new(),
-        };
-        ExchangeReply { header: header.map(|header| self.signed(header)), authorization_b, certificates, ..reply }
+        let is_done = matches!(record.state, State::Done | State::Committed);
+        let done = is_done.then_some(&record.exchange);
+        let certificates = done.into_iter().flat_map(|done| done.certificates()).map(|it| self.signed(it)).collect();
+        let loads = done.into_iter().flat_map(|done| done.loads()).map(|it| self.signed(it)).collect();
+        let header = header.map(|header| self.signed(header));
+        ExchangeReply { header, authorization_b, certificates, loads, ..reply }
     }
 
     fn blind_signatures(&self, record: &Record) -> Result<Vec<BlindSignature>, Problem> {

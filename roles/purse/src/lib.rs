@@ -48,7 +48,7 @@
 //! // Off-line: a check over a thousand ticks of 0.01 to a mix. The mix knows it for a purse's.
 //! let wanted = CheckWanted { wish: [3; 16], payee: PublicKey([5; 32]), value: "0.01".parse()?, length: 1_000 };
 //! let fare = purse.make(&wanted, Timestamp(60_000))?;
-//! verify_purse_check(&fare.check, &fare.token, &brand, Timestamp(60_000))?;
+//! verify_purse_check(&fare.check, &fare.token, &brand)?;
 //! assert_eq!(purse.balance(&Digest(*brand.key_id()))?, "10".parse()?);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -84,7 +84,7 @@ fn a_purse_pays_what_was_loaded_and_no_more() {
     assert_eq!(code(purse.make(&twenty, NOW)), "purse_empty");
     for wish in [1, 2] {
         let fare = purse.make(&wanted(wish), NOW).expect("made");
-        verify_purse_check(&fare.check, &fare.token, &brand(0), NOW).expect("a purse's");
+        verify_purse_check(&fare.check, &fare.token, &brand(0)).expect("a purse's");
         let walker = Walker::new(fare.check.id, fare.secrets.chain(), fare.check.length).expect("a chain");
         assert_eq!(walker.root(), fare.check.root);
         assert_eq!(SecretKey::from_seed(fare.secrets.refund()).public(), fare.check.refund);
@@ -179,22 +179,24 @@ fn a_forged_or_altered_check_is_no_purses() {
     let mut purse = open(1, MemoryStore::new(Faults::none()));
     load(&mut purse, 0, "20", 1);
     let Fare { check, token, .. } = purse.make(&wanted(1), NOW).expect("made");
-    let verify = |check: &_, brand: &KnownBrand, now| verify_purse_check(check, &token, brand, now);
+    let verify = |check: &_, brand: &KnownBrand| verify_purse_check(check, &token, brand);
     let mut other = check.clone();
     other.payee = PublicKey([6; 32]);
-    assert_eq!(verify(&other, &brand(0), NOW), Err(PurseCheckError::Signature), "another payee");
+    assert_eq!(verify(&other, &brand(0)), Err(PurseCheckError::Signature), "another payee");
     other = check.clone();
     (other.value, other.length) = (amount("0.02"), 500);
-    assert_eq!(verify(&other, &brand(0), NOW), Err(PurseCheckError::Signature), "the same total, other ticks");
+    assert_eq!(verify(&other, &brand(0)), Err(PurseCheckError::Signature), "the same total, other ticks");
     other.length = 1_000;
-    assert_eq!(verify(&other, &brand(0), NOW), Err(PurseCheckError::Value));
-    assert_eq!(verify(&check, &brand(1), NOW), Err(PurseCheckError::Value), "another brand");
+    assert_eq!(verify(&other, &brand(0)), Err(PurseCheckError::Value));
+    assert_eq!(verify(&check, &brand(1)), Err(PurseCheckError::Value), "another brand");
     let money = Brand { purpose: Purpose::Money, ..brand(0).brand().clone() };
     let money = KnownBrand::new(money).expect("a sound brand");
-    assert_eq!(verify(&check, &money, NOW), Err(PurseCheckError::Brand), "a key of money signs no checks");
-    assert_eq!(verify(&check, &brand(0), Timestamp(NOW.0 + 60 * DAY)), Err(PurseCheckError::Dates));
+    assert_eq!(verify(&check, &money), Err(PurseCheckError::Brand), "a key of money signs no checks");
+    let short = Brand { spend_until: NOW, withdraw_until: NOW, ..brand(0).brand().clone() };
+    let short = KnownBrand::new(short).expect("a sound brand");
+    assert_eq!(verify(&check, &short), Err(PurseCheckError::Dates), "a check that outlives its brand");
     let second = purse.make(&wanted(2), NOW).expect("made");
-    assert_eq!(verify(&second.check, &brand(0), NOW), Err(PurseCheckError::Signature), "another check's signature");
+    assert_eq!(verify(&second.check, &brand(0)), Err(PurseCheckError::Signature), "another check's signature");
 }
 
 /// What two byte strings have in common, from eight bytes on.

@@ -136,7 +136,7 @@ impl Picture {
         });
         let credited = body.outputs.iter().find_map(|output| match output {
             Output::Account { account, .. } => Some(*account),
-            Output::Blinded { .. } | Output::Chain { .. } => None,
+            Output::Blinded { .. } | Output::Chain { .. } | Output::Load { .. } => None,
         });
         let outputs = body.blinded().map(|(brand, message)| output_key(brand, message));
         let keys = body.inputs.iter().filter_map(|input| match input {

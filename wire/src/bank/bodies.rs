@@ -127,6 +127,9 @@ pub(super) struct ExchangeReplyBody {
     /// Of checks that money was set aside for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) certificates: Vec<B64>,
+    /// Of loads of purses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) loads: Vec<B64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) decision: Option<B64>,
 }
@@ -292,6 +295,7 @@ impl From<ExchangeReply> for ExchangeReplyBody {
             header: reply.header.as_ref().map(|header| B64(bytes_of(header))),
             authorization_b: reply.authorization_b.as_ref().map(|promise| B64(bytes_of(promise))),
             certificates: reply.certificates.iter().map(|certificate| B64(bytes_of(certificate))).collect(),
+            loads: reply.loads.iter().map(|load| B64(bytes_of(load))).collect(),
             decision: reply.decision.as_ref().map(|decision| B64(cbor::to_vec(decision))),
         }
     }
@@ -346,6 +350,7 @@ impl ExchangeReplyBody {
                 .map(|b| Unverified::parse(&b.0))
                 .collect::<Result<_, _>>()
                 .map_err(bad_reply)?,
+            loads: self.loads.iter().map(|b| Unverified::parse(&b.0)).collect::<Result<_, _>>().map_err(bad_reply)?,
             decision: self.decision.map(|bytes| cbor::from_slice(&bytes.0)).transpose().map_err(bad_reply)?,
         })
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use naulon_blind::TokenVerifyError;
-use naulon_exchange::{DecisionError, Refusal};
+use naulon_exchange::{DecisionError, PurseCheckError, Refusal};
 use naulon_money::Amount;
 use naulon_purchase::{LogRefusal, PaymentRefusal};
-use naulon_statement::{SignatureError, StatementError, Timestamp};
+use naulon_statement::{Digest, SignatureError, StatementError, Timestamp};
 use naulon_tick::TickError;
 use naulon_tlog::WitnessRefusal;
 use naulon_wire::{Problem, codes};
@@ -69,7 +69,6 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Stale,
         Refusal::WrongSerial,
         Refusal::ReusableQ,
-        Refusal::WrongPurpose,
         Refusal::InParts(record()),
         Refusal::PartSpent { left: amount, uses: vec![record(), record()] },
         Refusal::PartLocked { left: amount, uses: vec![] },
@@ -90,6 +89,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::RemainderMoved { returned: amount },
         Refusal::WrongRefundKey,
         Refusal::BadClose,
+        Refusal::WrongPurpose,
+        Refusal::PurseCheck(PurseCheckError::Brand),
+        Refusal::PurseOverdrawn(Digest([1; 32])),
+        Refusal::PurseStopped(Digest([1; 32])),
     ];
     let number = |refusal: &Refusal| match refusal {
         Refusal::Statement(_) => 0,
@@ -147,10 +150,15 @@ fn refusals() -> Vec<Refusal> {
         Refusal::WrongRefundKey => 52,
         Refusal::BadClose => 53,
         Refusal::WrongPurpose => 54,
+        Refusal::PurseCheck(_) => 55,
+        Refusal::PurseOverdrawn(_) => 56,
+        Refusal::PurseStopped(_) => 57,
     };
     complete(&all, number);
     let of_form = [Refusal::Tick(TickError::Length)];
-    all.into_iter().chain(of_form).chain(statement_errors().into_iter().map(Refusal::Statement)).collect()
+    let purses = [PurseCheckError::Value, PurseCheckError::Dates, PurseCheckError::Signature];
+    let purses = purses.map(Refusal::PurseCheck);
+    all.into_iter().chain(of_form).chain(purses).chain(statement_errors().into_iter().map(Refusal::Statement)).collect()
 }
 
 fn log_refusals() -> Vec<LogRefusal> {

@@ -188,6 +188,7 @@ fn exchange_reply(state: State, settled: bool) -> BankReply {
         sealed: Some(vec![5; 304]),
         header: settled.then(|| Unverified::from(&header())),
         authorization_b: settled.then(|| Unverified::from(&promise())),
+        loads: Vec::new(),
         certificates: if settled { vec![Unverified::from(&certificate())] } else { Vec::new() },
         decision: settled.then(|| UnverifiedDecision::from(&decision())),
     }))

@@ -9,7 +9,8 @@ use naulon_money::Amount;
 use naulon_statement::{Digest, PublicKey, Timestamp, Unverified};
 use naulon_tick::{Check, Front, TickError};
 
-use super::{Given, Wanted, above_zero};
+use super::{Given, Wanted, above_zero, purse};
+use crate::authenticate::AuthenticatedExchange;
 use crate::chain::{ChainWrite, Challenge, EarlyClose, LockedChain, MAX_CASHED_TICKS};
 use crate::refusal::Refusal;
 use crate::request::{Exchange, Input, Output};
@@ -164,11 +165,11 @@ pub(crate) fn check_distinct(given: &[Given], wanted: &[Wanted]) -> Result<(), R
 pub(crate) fn writes(
     rules: &Rules,
     view: &View,
-    (given, wanted): (&[Given], &[Wanted]),
+    request: &AuthenticatedExchange,
     now: Timestamp,
 ) -> Result<Vec<ChainWrite>, Refusal> {
     let mut writes = Vec::new();
-    for chain in given.iter().filter_map(|g| g.chain.as_ref()) {
+    for chain in request.given.iter().filter_map(|g| g.chain.as_ref()) {
         let commitment = chain.commitment();
         let before = *view.chains.get(&commitment).ok_or(Refusal::UnknownChain)?;
         let after = match chain {
@@ -177,12 +178,12 @@ pub(crate) fn writes(
         };
         writes.push(ChainWrite { commitment, before: Some(before), after });
     }
-    for (commitment, chain) in wanted.iter().filter_map(|w| w.chain) {
+    for (commitment, chain) in request.wanted.iter().filter_map(|w| w.chain) {
         if view.chains.contains_key(&commitment) {
             return Err(Refusal::ChainTaken);
         }
         let (earliest, latest) = (now.plus(rules.chains.min), now.plus(rules.chains.max));
-        if chain.expiry < earliest {
+        if chain.expiry < earliest && !purse::opens(&request.joint, &commitment) {
             return Err(Refusal::ExpiryTooSoon { earliest });
         }
         if chain.expiry > latest {

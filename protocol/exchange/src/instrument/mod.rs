@@ -6,6 +6,7 @@ mod outside;
 mod part;
 pub(crate) mod purchase;
 mod purpose;
+pub(crate) mod purse;
 mod token;
 
 pub use account::order_mark;
@@ -14,6 +15,7 @@ pub use part::{MAX_PARTS, part_mark};
 pub(crate) use part::{draw, is_use_of, part_marks};
 pub use purchase::offer_mark;
 pub(crate) use purpose::check_purposes;
+pub use purse::{purse_account, purse_stop};
 pub(crate) use token::brand_of;
 pub use token::{nonce_mark, token_mark};
 
@@ -64,6 +66,7 @@ pub(crate) fn all_given(rules: &Rules, exchange: &Exchange) -> Result<Vec<Given>
         Input::Remainder { commitment, refund, returned, amount, early } => {
             chain::returned(rules, commitment, refund, (*returned, *amount), early.as_ref())
         }
+        Input::Purse { check, token, signer } => purse::given(rules, check, token, signer),
     };
     exchange.inputs.iter().map(given).collect()
 }
@@ -77,6 +80,7 @@ pub(crate) fn all_wanted(rules: &Rules, exchange: &Exchange) -> Result<Vec<Wante
             let (commitment, chain) = chain::locked(output).ok_or(Refusal::ChainMisfit)?;
             chain::wanted(commitment, chain)
         }
+        Output::Load { brand, amount, .. } => purse::wanted(rules, brand, *amount),
     };
     exchange.outputs.iter().map(wanted).collect()
 }

@@ -30,7 +30,7 @@ pub(crate) fn check_purposes(rules: &Rules, exchange: &Exchange) -> Result<(), R
 
 fn check_output(rules: &Rules, output: &Output, is_passage: bool) -> Result<(), Refusal> {
     let fits = match output {
-        Output::Account { .. } => !is_passage,
+        Output::Account { .. } | Output::Load { .. } => !is_passage,
         Output::Blinded { brand, .. } => match purpose_of(rules, brand)? {
             Purpose::Money => !is_passage,
             Purpose::Passage => is_passage,

@@ -117,7 +117,7 @@ impl Model {
         match output {
             Output::Account { amount, .. } => amount.micros() / UNIT,
             Output::Blinded { brand, .. } => world().rules.brands[brand].brand().denomination.micros() / UNIT,
-            Output::Chain { .. } => panic!("{NO_CHECKS}"),
+            Output::Chain { .. } | Output::Load { .. } => panic!("{NO_CHECKS}"),
         }
     }
 
@@ -158,7 +158,7 @@ impl Model {
                 }
                 Input::Account { account, amount, .. } => *taken.entry(*account).or_default() += amount.micros() / UNIT,
                 Input::Outside { .. } => {}
-                Input::Chain { .. } | Input::Remainder { .. } => panic!("{NO_CHECKS}"),
+                Input::Chain { .. } | Input::Remainder { .. } | Input::Purse { .. } => panic!("{NO_CHECKS}"),
             }
         }
         for output in &exchange.outputs {
@@ -175,7 +175,7 @@ impl Model {
                         reasons.insert("expiry_too_late");
                     }
                 }
-                Output::Chain { .. } => panic!("{NO_CHECKS}"),
+                Output::Chain { .. } | Output::Load { .. } => panic!("{NO_CHECKS}"),
             }
         }
         for (account, taken) in taken {
@@ -228,7 +228,7 @@ impl Model {
                 }
                 Input::Outside { amount, .. } => self.came_in += amount.micros() / UNIT,
                 Input::Token { .. } => {}
-                Input::Chain { .. } | Input::Remainder { .. } => panic!("{NO_CHECKS}"),
+                Input::Chain { .. } | Input::Remainder { .. } | Input::Purse { .. } => panic!("{NO_CHECKS}"),
             }
         }
         let state = if joint.condition.is_some() { State::Locked } else { State::Done };
@@ -248,7 +248,7 @@ impl Model {
                     let of = world().tokens.iter().position(|coined| coined.blinded == *message);
                     self.issued.insert(of.expect("a token of this world"));
                 }
-                Output::Chain { .. } => panic!("{NO_CHECKS}"),
+                Output::Chain { .. } | Output::Load { .. } => panic!("{NO_CHECKS}"),
             }
         }
     }
@@ -289,7 +289,7 @@ impl Model {
                 Input::Account { account, order, .. } => Some(order_mark(account, order)),
                 Input::Token { token, part: None, .. } => Some(token_mark(token)),
                 Input::Token { part: Some(_), .. } => None,
-                Input::Chain { .. } | Input::Remainder { .. } => panic!("{NO_CHECKS}"),
+                Input::Chain { .. } | Input::Remainder { .. } | Input::Purse { .. } => panic!("{NO_CHECKS}"),
             });
             let of_offer = accepted.joint.condition.iter().map(|c| offer_mark(&c.merchant, &c.n));
             for mark in of_inputs.chain(of_offer) {

@@ -248,6 +248,7 @@ pub fn sign(body: Exchange) -> Joint<Exchange> {
         Input::Token { token, key, .. } => spending_key(token, key.as_ref()),
         Input::Chain { check, .. } => check.payee,
         Input::Remainder { refund, .. } => *refund,
+        Input::Purse { signer, .. } => *signer,
     };
     let signers: Vec<PublicKey> = body.inputs.iter().map(signer).collect();
     let of_tokens = world().tokens.iter().map(|coined| (coined.q.public(), &coined.q));

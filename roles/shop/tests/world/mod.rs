@@ -195,6 +195,7 @@ pub fn exchange_reply(request: Digest, state: State) -> ExchangeReply {
         header: None,
         authorization_b: None,
         certificates: Vec::new(),
+        loads: Vec::new(),
         decision: None,
     }
 }

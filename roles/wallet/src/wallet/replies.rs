@@ -40,6 +40,7 @@ const NEVER_LOCKED: &[&str] = &[
     "condition_outputs",
     "wrong_serial",
     "wrong_purpose",
+    "purse_stopped",
     "reusable_q",
     "in_parts",
     "expiry_too_soon",

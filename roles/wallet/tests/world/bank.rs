@@ -322,6 +322,7 @@ impl Bank {
             sealed: sealed.map(|sealed| sealed.expect("sealed")),
             header: header.map(|header| Unverified::from(&Signed::sign(&self.key, header))),
             authorization_b: promise.map(|promise| Unverified::from(&Signed::sign(&self.key, promise))),
+            loads: Vec::new(),
             certificates: record
                 .exchange
                 .certificates()
