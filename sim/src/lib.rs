@@ -25,6 +25,7 @@ mod clock;
 mod fault;
 pub mod game;
 mod keys;
+mod mix;
 mod network;
 mod party;
 mod play;
@@ -33,11 +34,17 @@ mod sabotage;
 mod watch;
 mod world;
 
+/// The bank that its own tests run, with fixed keys.
+#[allow(missing_docs, clippy::panic, reason = "it is the bank's tests' own, and tells in its place what it is")]
+#[path = "../../roles/bank/tests/world/mod.rs"]
+mod bank_world;
+
 pub use campaign::{Campaign, Outcome};
 pub use cheat::Cheat;
 pub use check::{Report, Tally};
 pub use clock::Clock;
 pub use fault::Fault;
+pub use mix::{FOULS, Foul, MixCampaign, Outcome as MixOutcome, Run as MixRun};
 pub use network::Place;
 pub use party::Want;
 pub use run::{Merged, Run};

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use naulon_sim::{Campaign, Outcome, Sabotage};
+use naulon_sim::{Campaign, MixCampaign, Outcome, Sabotage};
 
 /// Plays the world on simulated time, with faults and cheats, and checks every claim at the end of each run.
 #[derive(Parser)]
@@ -35,16 +35,52 @@ struct Arguments {
 enum Story {
     /// Withdraw, buy, refresh, deposit, restore.
     Purchase,
+    /// Blocks through three paid mixes.
+    Mix,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Story::Purchase = arguments.story;
+    if matches!(arguments.story, Story::Mix) {
+        return mixes(&arguments);
+    }
     let campaign = Campaign::new(arguments.seed, arguments.sabotage);
     match arguments.replay {
         Some(number) => replay(&campaign, number),
         None => play(&campaign, &arguments),
     }
+}
+
+fn mixes(arguments: &Arguments) -> ExitCode {
+    let campaign = MixCampaign::new(arguments.seed);
+    if let Some(number) = arguments.replay {
+        println!("run {number}: {:#?}", campaign.run(number));
+        let report = campaign.replay(number);
+        println!("{report:#?}");
+        return if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let outcome = campaign.play(arguments.from..arguments.from + arguments.runs);
+    for (number, run, violations) in &outcome.violations {
+        eprintln!("run {number}: {run:?}");
+        violations.iter().for_each(|violation| eprintln!("  {violation}"));
+        eprintln!("  again: cargo xtask sim mix --seed {} --replay {number}", arguments.seed);
+    }
+    if arguments.json {
+        let line = serde_json::json!({
+            "sim": "mix",
+            "runs": outcome.runs,
+            "seed": arguments.seed,
+            "enumerated": campaign.enumerated(),
+            "violations": outcome.violated,
+            "ok": outcome.violated == 0,
+            "counts": outcome.counts,
+        });
+        println!("{line}");
+    } else {
+        println!("{} runs, {} violations", outcome.runs, outcome.violated);
+        outcome.counts.iter().for_each(|(what, count)| println!("{count:>9}  {what}"));
+    }
+    if outcome.violated == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn play(campaign: &Campaign, arguments: &Arguments) -> ExitCode {

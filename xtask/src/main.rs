@@ -18,7 +18,7 @@ use tally::Tally;
 
 const USAGE: &str = "\
 cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
-cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase
+cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase, mix
 cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal, brand-key, restore (and --json)
 cargo xtask bench [AREA] [--postgres] [--peers] [--json]
                                                   figures as ratios measured in one run: exchange, purchase, scale, mix
@@ -26,6 +26,8 @@ cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser 
 
 /// How many seeded runs of the simulator belong to the test command.
 const SIM_RUNS: &str = "50000";
+/// The same of paid mixes.
+const MIX_RUNS: &str = "600";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -121,6 +123,15 @@ fn test(area: Option<&str>) -> Result<ExitCode> {
     if area.is_none_or(|area| area == "purchase") {
         tally.step("sim purchase", || {
             let arguments = ["purchase", "--runs", SIM_RUNS, "--seed", "1", "--json"];
+            program("naulon-sim", &arguments).and_then(|code| match code {
+                ExitCode::SUCCESS => Ok(()),
+                _ => bail!("the simulator found a violation"),
+            })
+        });
+    }
+    if area.is_none_or(|area| area == "mix") {
+        tally.step("sim mix", || {
+            let arguments = ["mix", "--runs", MIX_RUNS, "--seed", "1", "--json"];
             program("naulon-sim", &arguments).and_then(|code| match code {
                 ExitCode::SUCCESS => Ok(()),
                 _ => bail!("the simulator found a violation"),

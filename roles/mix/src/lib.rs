@@ -41,7 +41,7 @@ mod store;
 
 pub use batch::{Batching, BatchingError, MAX_WAITING};
 pub use books::{Cashing, Due};
-pub use cashier::{Banks, MAX_CASHED_TOGETHER, open_account};
+pub use cashier::{Banks, MAX_CASHED_TOGETHER, exchange as cashing_exchange, open_account, own_part};
 pub use cohort::COHORT_STALL;
 pub use exit::{CONNECT_TIMEOUT, Exit, InternetExit, LOOKUP_TIMEOUT, NoExit, is_public};
 pub use fare::Fare;
