@@ -295,7 +295,7 @@ impl Recipient {
         }
         let Some(reader) = &mut self.reader else { return Done::Refused("block_altered") };
         match reader.open(letter) {
-            Err(error) if error == naulon_onion::OpenError::Replayed => Done::Refused("block_replayed"),
+            Err(naulon_onion::OpenError::Replayed) => Done::Refused("block_replayed"),
             Err(_) => Done::Refused("block_altered"),
             Ok(letter) => {
                 let lets_go = if is_ask { self.releaser.asked() } else { self.releaser.arrived() };
