@@ -135,3 +135,35 @@ fn outcome_of(problem: Option<&Problem>) -> Cashing {
         Some(_) | None => Cashing::Later,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use naulon_onion::Member;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_is_paid_by_its_shares_and_the_paying_mix_keeps_what_does_not_divide() {
+        let key = |seed| SecretKey::from_seed(&[seed; 32]).public();
+        let member = |seed, share| Member { mix: key(seed), account: key(seed + 10), share };
+        let members = vec![member(1, 3), member(2, 2), member(3, 2)];
+        let contract = Contract { provider: key(9), paying: key(1), members };
+        let credits = |total, contract| {
+            let mut credits: Vec<(PublicKey, u64)> = outputs(Amount::from_micros(total), &key(11), contract)
+                .into_iter()
+                .filter_map(|output| match output {
+                    Output::Account { account, amount } => Some((account, amount.micros())),
+                    _ => None,
+                })
+                .collect();
+            credits.sort();
+            credits
+        };
+        let mut expected = vec![(key(11), 44), (key(12), 28), (key(13), 28)];
+        expected.sort();
+        assert_eq!(credits(100, Some(&contract)), expected);
+        assert_eq!(own_part(Amount::from_micros(100), Some(&contract)), Amount::from_micros(44));
+        assert_eq!(credits(1, Some(&contract)), [(key(11), 1)], "nothing is lost by rounding");
+        assert_eq!(credits(100, None), [(key(11), 100)]);
+    }
+}

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::batch::Batching;
 use crate::cashier::{self, Banks, MAX_CASHED_TOGETHER};
 use crate::exit::Exit;
 use crate::mix::Mix;
@@ -69,6 +70,8 @@ struct Inner {
     exit: Box<dyn Exit>,
     banks: Banks,
     clock: Clock,
+    /// Whether blocks ever wait for a batch.
+    is_batching: bool,
     /// Rung when a batch is due at another time than before.
     turn: Notify,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -115,6 +118,7 @@ impl MixHandle {
         clock: Clock,
     ) -> Self {
         let block = mix.rules.shape.block();
+        let is_batching = mix.rules.batching != Batching::Stream;
         let handle = MixHandle(Arc::new(Inner {
             mix: Mutex::new(mix),
             block,
@@ -125,6 +129,7 @@ impl MixHandle {
             exit: Box::new(exit),
             banks,
             clock,
+            is_batching,
             turn: Notify::new(),
             tasks: Mutex::default(),
             is_stopping: false.into(),
@@ -222,6 +227,7 @@ impl MixHandle {
                 std::mem::swap(&mut bytes, &mut queue.bytes);
                 queue.is_closed
             };
+            self.0.queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             if bytes.is_empty() {
                 if is_closed {
                     return writer.close().await;
@@ -230,7 +236,6 @@ impl MixHandle {
                 continue;
             }
             let sent = timeout(STALL, writer.send(&bytes)).await;
-            self.0.queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             outgoing.drained.notify_waiters();
             if !matches!(sent, Ok(Ok(()))) {
                 return;
@@ -333,7 +338,9 @@ impl MixHandle {
         for code in out.refused {
             metrics::counter!("naulon_mix_refused_total", "code" => code).increment(1);
         }
-        self.0.turn.notify_one();
+        if self.0.is_batching {
+            self.0.turn.notify_one();
+        }
         crowded
     }
 

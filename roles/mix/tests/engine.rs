@@ -346,3 +346,68 @@ fn cohort() -> (World, Vec<Sender>) {
     }
     (world, senders)
 }
+
+#[test]
+fn a_sender_learns_at_which_mix_its_session_has_failed() {
+    let mut world = World::new();
+    let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    // Paid at the first mix and at the third, not at the second: it holds a window of blocks, and no more.
+    for _ in 0..=WINDOW {
+        let mut pays = [Pay::default(); 3];
+        for (at, payer) in sender.payers.iter_mut().enumerate() {
+            let pay = payer.data().expect("pays");
+            pays[at] = if at == 1 { Pay::default() } else { pay };
+        }
+        let block = sender.with(pays, b"half paid");
+        world.send(&block);
+    }
+    assert_eq!(world.refused, [(1, "unpaid")]);
+    // What it says comes back as a reply, which the first mix is paid for like any other.
+    let mut pays = [Pay::default(); 3];
+    sender.payers[0].received();
+    pays[0] = sender.payers[0].data().expect("pays");
+    let block = sender.with(pays, b"");
+    world.send(&block);
+    let mut reply = world.replies.pop_front().expect("a reply");
+    let error = sender.session.open_reply(&mut reply).expect_err("it does not open");
+    assert_eq!(error.position, 1, "the first mix is the last that has sealed it");
+    assert_eq!(world.earned()[1], 0);
+}
+
+#[test]
+fn a_check_that_is_not_set_aside_yet_is_posted_before_the_first_block_passes() {
+    use naulon_exchange::{Exchange, Funding, Output};
+    for is_set_aside in [true, false] {
+        let mut world = World::new();
+        let (mut first, walker) = fare(payee(1).public(), 100, price(), 1);
+        let exchange = Exchange {
+            bank: world::bank().public(),
+            currency: world::euros(),
+            inputs: Vec::new(),
+            outputs: vec![Output::chain(&first.check).expect("a check")],
+            condition: None,
+            seal_to: None,
+        };
+        let joint = naulon_statement::Joint::sign(exchange, [&key(150)]);
+        first.funding = Funding::Online(Box::new(joint.into()));
+        let others = [2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
+        let [second, third] = others;
+        let shown = [cbor::to_vec(&first), second, third];
+        let mut sender = Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, shown);
+        sender.payers[0].add(0, walker).expect("a chain");
+        let pays = [sender.payers[0].data().expect("pays"), Pay::default(), Pay::default()];
+        let block = sender.with(pays, b"early");
+        world.send(&block);
+        assert!(world.leaving.is_empty() && world.refused.is_empty(), "all waits for the bank: {:?}", world.refused);
+        let (at, posting) = world.posts.pop().expect("a posting");
+        assert_eq!((at, posting.bank), (0, world::bank().public()));
+        world.at(0, |mix, now, out| mix.funded(posting.session, is_set_aside, now, out));
+        if is_set_aside {
+            assert!(matches!(world.leaving[..], [Leaving::Begun { .. }]));
+            assert_eq!(world.earned()[0], 1);
+        } else {
+            assert_eq!(world.refused, [(0, "not_set_aside")]);
+            assert_eq!((world.nodes[0].mix.sessions(), world.nodes[0].mix.checks(), world.hung_up), (0, 0, true));
+        }
+    }
+}

@@ -206,6 +206,20 @@ impl HopSession {
         self.seal_back(header.counter, block, rng)
     }
 
+    /// Makes the block by which the sender learns that its session has ended here: a reply of randomness. The sender finds that
+    /// it does not open, and at which hop; on the links it looks like any other.
+    pub fn break_off(&mut self, block: &mut [u8], rng: &mut impl CryptoRng) -> Result<(), OpenError> {
+        if block.len() != self.shape.block() {
+            return Err(OpenError::Malformed);
+        }
+        let counter = self.back.end();
+        self.back.admit(counter)?;
+        self.back.mark(counter);
+        Header { kind: Kind::Reply, session: self.previous, counter }.write(block);
+        rng.fill_bytes(&mut block[HEADER_LEN..]);
+        Ok(())
+    }
+
     fn seal_back(&mut self, counter: u32, block: &mut [u8], rng: &mut impl CryptoRng) -> Result<(), OpenError> {
         self.back.admit(counter)?;
         self.back.mark(counter);
