@@ -230,7 +230,10 @@ impl Room {
 
     async fn rotate(&self) -> anyhow::Error {
         loop {
-            tokio::time::sleep(Duration::from_millis(self.settings.epoch.0.0.max(1_000))).await;
+            let until = tokio::time::Instant::now() + Duration::from_millis(self.settings.epoch.0.0.max(1_000));
+            while tokio::time::Instant::now() < until && !self.handle.mix().is_epoch_full() {
+                tokio::time::sleep(LOOK_SOON).await;
+            }
             if let Err(error) = self.begin_epoch() {
                 return error.context("a new epoch");
             }

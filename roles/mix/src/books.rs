@@ -18,6 +18,8 @@ use crate::store::{Change, KeptCheck, TickStore};
 
 /// How long a check is remembered beyond its expiry, so that nobody comes with it a second time.
 const MEMORY: Duration = Duration::seconds(600);
+/// How long a session lasts at least before ticks of it are cashed while it goes on.
+const LIVE: Duration = Duration::seconds(30);
 /// How long after a failure the bank is asked again, at least.
 const PAUSE: Duration = Duration::seconds(2);
 
@@ -80,7 +82,7 @@ impl Books {
     pub(crate) fn open(kept: Vec<KeptCheck>, rules: &MixRules, now: Timestamp, rng: &mut impl CryptoRng) -> Self {
         let mut books = Books::default();
         for KeptCheck { check, funding, front, earned, cashed } in kept {
-            let due = due(&check, rules, now, rng);
+            let due = moment(&check, rules, now, rng);
             let book = Book {
                 funding,
                 front,
@@ -101,7 +103,14 @@ impl Books {
         self.checks.contains_key(commitment)
     }
 
-    pub(crate) fn take(&mut self, commitment: Digest, fare: Fare) -> Result<(), MixRefusal> {
+    pub(crate) fn take(
+        &mut self,
+        commitment: Digest,
+        fare: Fare,
+        rules: &MixRules,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), MixRefusal> {
         if self.checks.len() >= MAX_CHECKS_KEPT {
             return Err(MixRefusal::TooManyChecks);
         }
@@ -115,7 +124,7 @@ impl Books {
             cashed,
         })));
         let (is_over, is_under_way) = (false, false);
-        let due = check.expiry;
+        let due = moment(&check, rules, now.plus(LIVE), rng);
         let book = Book { check, funding, front, earned: 0, written: (root, 0), cashed, is_over, is_under_way, due };
         self.checks.insert(commitment, book);
         Ok(())
@@ -141,13 +150,13 @@ impl Books {
     pub(crate) fn over(&mut self, commitment: &Digest, now: Timestamp, rules: &MixRules, rng: &mut impl CryptoRng) {
         if let Some(book) = self.checks.get_mut(commitment).filter(|book| !book.is_over) {
             book.is_over = true;
-            book.due = due(&book.check, rules, now, rng);
+            book.due = moment(&book.check, rules, now, rng);
         }
     }
 }
 
 /// A moment of chance until which ticks wait, before the check expires.
-fn due(check: &Check, rules: &MixRules, now: Timestamp, rng: &mut impl CryptoRng) -> Timestamp {
+fn moment(check: &Check, rules: &MixRules, now: Timestamp, rng: &mut impl CryptoRng) -> Timestamp {
     let wait = Duration(below(rules.cash_within.0.saturating_add(1), rng));
     now.plus(wait).min(check.expiry.max(now))
 }
@@ -253,6 +262,9 @@ impl Mix {
         let worth = book.check.worth(to.index - book.cashed.index).unwrap_or(Amount::ZERO);
         let (commitment, from) = (due.commitment, book.cashed.index);
         book.cashed = to;
+        if !book.is_over {
+            book.due = moment(&book.check, &self.rules, now.plus(LIVE), &mut self.rng);
+        }
         self.books.pending.push(Change::Cashed { commitment, from, to, amount: mine(worth) });
     }
 

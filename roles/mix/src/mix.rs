@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use naulon_exchange::{BankTerms, VerifiedFunding, verify_funding};
 use naulon_meter::{Chain, Expected, Meter, Replies, Terms};
-use naulon_onion::{Begun, Header, HopKeys, Kind, MAX_EPHEMERALS, Next, Route, SessionId, Traffic};
+use naulon_onion::{Begun, Header, HopKeys, Kind, MAX_EPHEMERALS, Next, OpenError, Route, SessionId, Traffic};
 use naulon_statement::{PublicKey, Timestamp, cbor};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -316,7 +316,7 @@ impl Mix {
             VerifiedFunding::Locked => None,
             VerifiedFunding::Post(exchange) => Some(Posting { session: key, bank: check.bank, exchange }),
         };
-        self.books.take(commitment, fare)?;
+        self.books.take(commitment, fare, &self.rules, now, &mut self.rng)?;
         Ok((chain, commitment, posting))
     }
 
@@ -453,14 +453,19 @@ impl Mix {
         }
     }
 
-    /// The sender learns by a reply that does not open that its session has failed here. The first mix hangs up instead.
-    fn tell_sender(&mut self, session: &mut Session, out: &mut Outbox) {
-        if session.hop.position() == 1 {
-            return;
-        }
+    /// The other mixes and the sender learn that a session has failed here: the next mix by a block at which it ends, the
+    /// sender by a reply that does not open. The first mix hangs up instead.
+    fn tell_others(&mut self, session: &mut Session, why: &MixRefusal, out: &mut Outbox) {
         let mut block = vec![0; self.rules.shape.block()];
-        // A session that has counted to its end can say nothing more.
-        if session.hop.break_off(&mut block, &mut self.rng).is_ok() {
+        if let Some(link) = session.to.filter(|link| self.links.contains_key(link))
+            && session.hop.abandon(&mut block, &mut self.rng).is_ok()
+        {
+            out.send(link, &block);
+        }
+        // Whoever has said so itself need not be told.
+        let is_told = *why == MixRefusal::Block(OpenError::Exhausted);
+        let is_reached = session.hop.position() > 1 && !is_told && self.links.contains_key(&session.from.0);
+        if is_reached && session.hop.break_off(&mut block, &mut self.rng).is_ok() {
             out.send(session.from.0, &block);
         }
     }
@@ -471,7 +476,7 @@ impl Mix {
         let Some(mut session) = self.sessions.remove(&key) else { return };
         if let Some(why) = &why {
             out.refused.push(why.code());
-            self.tell_sender(&mut session, out);
+            self.tell_others(&mut session, why, out);
         }
         for (_, commitment) in &session.checks {
             self.books.over(commitment, now, &self.rules, &mut self.rng);

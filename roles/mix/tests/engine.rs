@@ -277,6 +277,20 @@ fn a_mix_that_ends_takes_its_sessions_with_it_and_the_sender_learns_it() {
     world.at(0, |mix, now, out| mix.link_ended(link, now, out));
     assert_eq!(world.refused, [(0, "link_ended")]);
     assert!(world.hung_up);
+    // When the sender goes without a word, every mix learns it, and what was earned is cashed.
+    let mut world = World::new();
+    let mut sender = Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    let block = sender.data(b"one");
+    world.send(&block);
+    let client = world.client;
+    world.at(0, |mix, now, out| mix.link_ended(client, now, out));
+    assert!(world.nodes.iter().all(|node| node.mix.sessions() == 0));
+    assert_eq!(world.earned(), [1; 3]);
+    let late = Timestamp(NOW.0 + 10_000);
+    assert!(world.nodes.iter_mut().all(|node| node.mix.due(late, 16, false).len() == 1));
+    let mut world = World::new();
+    Sender::begin(&mut world, Protocol::BEFORE_SENDER, 100);
+    world.at(0, |mix, now, out| mix.link_ended(naulon_mix::LinkId(2), now, out));
     assert_eq!(world.nodes[0].mix.sessions(), 0);
 }
 
@@ -321,7 +335,10 @@ fn one_that_fails_ends_its_cohort() {
     let block = senders[0].with([Pay::tick(Front { index: 1, tick: naulon_tick::Tick([9; 16]) }); 3], b"forged");
     world.send(&block);
     assert_eq!(world.nodes[0].mix.sessions(), 0);
-    let mut codes: Vec<&str> = world.refused.iter().map(|(_, code)| *code).collect();
+    assert!(world.nodes.iter().all(|node| node.mix.sessions() == 0), "at every mix");
+    // What the second mix says of the other two is not news.
+    let first = world.refused.iter().filter(|(at, code)| *at == 0 && *code != "unknown_session");
+    let mut codes: Vec<&str> = first.map(|(_, code)| *code).collect();
     codes.sort_unstable();
     assert_eq!(codes, ["cohort_failed", "cohort_failed", "tick_forged"]);
     // Where there are no cohorts, that kind of traffic is not forwarded.
@@ -361,7 +378,7 @@ fn a_sender_learns_at_which_mix_its_session_has_failed() {
         let block = sender.with(pays, b"half paid");
         world.send(&block);
     }
-    assert_eq!(world.refused, [(1, "unpaid")]);
+    assert_eq!(world.refused, [(1, "unpaid"), (2, "session_exhausted")], "the third mix learns it, too");
     // What it says comes back as a reply, which the first mix is paid for like any other.
     let mut pays = [Pay::default(); 3];
     sender.payers[0].received();

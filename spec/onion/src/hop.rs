@@ -220,6 +220,17 @@ impl HopSession {
         Ok(())
     }
 
+    /// Makes the block by which the next hop learns that nothing more comes: one with a number that no session has, at which it
+    /// ends ([`OpenError::Exhausted`]). Whoever forwards a session can end it anyway, by forwarding nothing.
+    pub fn abandon(&self, block: &mut [u8], rng: &mut impl CryptoRng) -> Result<(), OpenError> {
+        if block.len() != self.shape.block() || self.is_exit() {
+            return Err(OpenError::Malformed);
+        }
+        Header { kind: Kind::Data, session: self.next, counter: u32::MAX }.write(block);
+        rng.fill_bytes(&mut block[HEADER_LEN..]);
+        Ok(())
+    }
+
     fn seal_back(&mut self, counter: u32, block: &mut [u8], rng: &mut impl CryptoRng) -> Result<(), OpenError> {
         self.back.admit(counter)?;
         self.back.mark(counter);
