@@ -845,7 +845,8 @@ fn emptied() -> MutexGuard<'static, (String, PostgresStore)> {
     let store = store.lock().unwrap_or_else(PoisonError::into_inner);
     cluster::run(
         &store.0,
-        "DELETE FROM mark; DELETE FROM record; DELETE FROM account; DELETE FROM journal; DELETE FROM remainder",
+        "DELETE FROM mark; DELETE FROM record; DELETE FROM account; DELETE FROM journal; DELETE FROM remainder;
+         DELETE FROM chain",
     );
     store
 }
