@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use naulon_blind::{BlindSignature, BlindedMessage};
 use naulon_exchange::register::{Receipt, RegisterCopy, Side};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, ChainLimits, Challenge, Exchange, Header, Input, Loaded, LockLimits, LogKeeper,
-    OpenAccount, RequestId, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, ChainLimits, Challenge, CheckQuery, Exchange, Header, Input, Loaded, LockLimits,
+    LogKeeper, OpenAccount, RequestId, Standing, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{Digest, PublicKey, Unverified, UnverifiedJoint, cbor};
 use naulon_tick::Certificate;
 
 use bodies::{
-    BalanceBody, ChallengeBody, DescriptionBody, ExchangeReplyBody, OpenedBody, OutputBody, OutputFateBody,
+    BalanceBody, ChallengeBody, CheckBody, DescriptionBody, ExchangeReplyBody, OpenedBody, OutputBody, OutputFateBody,
     ReceiptBody, ReceiptCallBody, SideText, StatementBody, TokenFateBody, statement,
 };
 pub(crate) use bodies::{DecisionBody, JointBody, bad_reply, bytes_of, decision};
@@ -41,6 +41,8 @@ pub enum BankCall {
     OpenAccount(Unverified<OpenAccount>),
     /// An account's balance. `POST /v1/balances`
     Balance(Unverified<BalanceQuery>),
+    /// What stands of a check, for who has its refund key. `POST /v1/checks`
+    Check(Unverified<CheckQuery>),
     /// Turn instruments into instruments, or lock a purchase. `POST /v1/exchanges`
     Exchange(UnverifiedJoint<Exchange>),
     /// The reply to an exchange that was accepted before. `GET /v1/exchanges/{id}`
@@ -86,6 +88,8 @@ pub enum BankReply {
     Opened,
     /// To `Balance`.
     Balance(Amount),
+    /// To `Check`.
+    Check(Standing),
     /// To `Exchange`, `Status` and `Settle`.
     Exchange(Box<ExchangeReply>),
     /// To `Output`.
@@ -237,6 +241,8 @@ fn register_path(path: &str) -> Option<&str> {
     path.strip_prefix(REGISTER).filter(|path| PublicKind::of(path).is_some())
 }
 
+/// The codes by which the look-up of a check is refused.
+const OF_CHECKS: &[&str] = &["wrong_bank", "unknown_chain", "wrong_refund_key", "stale"];
 /// The codes by which an account's owner is refused.
 const OF_ACCOUNTS: &[&str] = &["wrong_bank", "unknown_account", "stale"];
 
@@ -260,6 +266,15 @@ impl Call for BankCall {
             .on(&[Listener::Account])
             .gives(&[Answer::json::<BalanceBody>()])
             .refuses(&[codes::OF_STATEMENTS, OF_ACCOUNTS]),
+        Route::post(
+            "check",
+            "/v1/checks",
+            "What stands of a check, for who has its refund key.",
+            json_of::<StatementBody>(),
+        )
+        .on(EXCHANGES)
+        .gives(&[Answer::json::<CheckBody>()])
+        .refuses(&[codes::OF_STATEMENTS, OF_CHECKS]),
         Route::post(
             "exchange",
             "/v1/exchanges",
@@ -346,6 +361,7 @@ impl Call for BankCall {
             BankCall::Challenge => HttpRequest::get("/v1/challenge"),
             BankCall::OpenAccount(open) => HttpRequest::post("/v1/accounts", &statement(bytes_of(open))),
             BankCall::Balance(query) => HttpRequest::post("/v1/balances", &statement(bytes_of(query))),
+            BankCall::Check(query) => HttpRequest::post("/v1/checks", &statement(bytes_of(query))),
             BankCall::Exchange(joint) => HttpRequest::post("/v1/exchanges", &JointBody::from(joint)),
             BankCall::Status(id) => HttpRequest::get(format!("/v1/exchanges/{id}")),
             BankCall::Settle(decision) => {
@@ -375,6 +391,7 @@ impl Call for BankCall {
             (Method::Get, "/v1/challenge") => Ok(BankCall::Challenge),
             (Method::Post, "/v1/accounts") => Ok(BankCall::OpenAccount(statement(request)?)),
             (Method::Post, "/v1/balances") => Ok(BankCall::Balance(statement(request)?)),
+            (Method::Post, "/v1/checks") => Ok(BankCall::Check(statement(request)?)),
             (Method::Post, "/v1/exchanges") => Ok(BankCall::Exchange(request.json::<JointBody>()?.read()?)),
             (Method::Post, "/v1/decisions") => {
                 let body: DecisionBody = request.json()?;
@@ -419,6 +436,7 @@ impl Call for BankCall {
             BankReply::Challenge(challenge) => HttpResponse::json(200, &ChallengeBody::from(challenge)),
             BankReply::Opened => HttpResponse::json(200, &OpenedBody { open: true }),
             BankReply::Balance(balance) => HttpResponse::json(200, &BalanceBody { balance }),
+            BankReply::Check(standing) => HttpResponse::json(200, &CheckBody::from(standing)),
             BankReply::Exchange(reply) => HttpResponse::json(200, &ExchangeReplyBody::from(*reply)),
             BankReply::Output(fate) => HttpResponse::json(200, &OutputFateBody::from(fate)),
             BankReply::Token(holder) => {
@@ -440,6 +458,7 @@ impl Call for BankCall {
             BankCall::Challenge => response.parse::<ChallengeBody>()?.read().map(BankReply::Challenge),
             BankCall::OpenAccount(_) => response.parse::<OpenedBody>().map(|_| BankReply::Opened),
             BankCall::Balance(_) => response.parse::<BalanceBody>().map(|body| BankReply::Balance(body.balance)),
+            BankCall::Check(_) => response.parse::<CheckBody>().map(|body| BankReply::Check(body.read())),
             BankCall::IssuerDirectory(brand) => {
                 let directory = IssuerDirectory::from_http(*brand, response)?;
                 Ok(BankReply::IssuerDirectory(Box::new(directory)))

@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use minicbor::{Decode, Encode};
 use naulon_money::Amount;
-use naulon_statement::{Digest, Duration, PublicKey, Timestamp, Unverified};
+use naulon_statement::{Digest, Duration, PublicKey, Statement, Timestamp, Unverified};
 use naulon_tick::{Check, Close, Front};
 
 use crate::refusal::Refusal;
@@ -113,6 +113,39 @@ impl Challenge {
     fn message(at: Timestamp) -> Vec<u8> {
         [b"naulon/challenge", &at.0.to_be_bytes()[..]].concat()
     }
+}
+
+/// Asks what stands of a check, signed by its refund key: how much of it will come back.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CheckQuery {
+    /// The bank that is asked.
+    #[n(1)]
+    pub bank: PublicKey,
+    /// The check.
+    #[n(2)]
+    pub commitment: Digest,
+    /// Its refund key.
+    #[n(3)]
+    pub refund: PublicKey,
+    /// When the question was signed, in whole minutes; the bank answers only a fresh one.
+    #[n(4)]
+    pub at: Timestamp,
+}
+
+impl Statement for CheckQuery {
+    const CONTENT_TYPE: &'static str = "application/naulon.check-query+cbor";
+}
+
+/// What a bank tells the maker of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Set aside.
+    pub maximum: Amount,
+    /// Paid for ticks.
+    pub paid: Amount,
+    /// Given back.
+    pub returned: Amount,
 }
 
 /// The payee's word by which a remainder is free before its time, with the check that says who the payee is.

@@ -103,7 +103,14 @@ fn is_for(exchange: &Exchange, check: &Check) -> bool {
     let only_tokens = exchange.inputs.iter().all(|input| matches!(input, Input::Token { .. }));
     let mut chains = exchange.outputs.iter().filter(|output| matches!(output, Output::Chain { .. }));
     let credits = exchange.outputs.iter().any(|output| matches!(output, Output::Account { .. }));
-    let locks = Output::chain(check).is_some_and(|wanted| chains.next() == Some(&wanted) && chains.next().is_none());
+    let covers = |output: &Output| match (output, Output::chain(check)) {
+        (
+            Output::Chain { maximum, commitment, expiry, payee, refund },
+            Some(Output::Chain { maximum: least, commitment: c, expiry: e, payee: p, refund: r }),
+        ) => *maximum >= least && (*commitment, *expiry, *payee, *refund) == (c, e, p, r),
+        _ => false,
+    };
+    let locks = chains.next().is_some_and(covers) && chains.next().is_none();
     let is_here = exchange.bank == check.bank && exchange.currency == check.currency;
     only_tokens && locks && !credits && is_here && exchange.condition.is_none()
 }

@@ -36,7 +36,10 @@ mod state;
 
 pub use audit::{Audit, AuditReport, BrandPosition, Discrepancy, OnCheck};
 pub use authenticate::{AuthenticatedExchange, Request, authenticate, authenticate_account, authenticate_decision};
-pub use chain::{ChainLimits, ChainWrite, Challenge, EarlyClose, LockedChain, MAX_CASHED_TICKS, MAX_CHALLENGE_AGE};
+pub use chain::{
+    ChainLimits, ChainWrite, Challenge, CheckQuery, EarlyClose, LockedChain, MAX_CASHED_TICKS, MAX_CHALLENGE_AGE,
+    Standing,
+};
 pub use decide::decide;
 pub use decision::{
     DecisionError, LOG_ENTRY_LEN, LogDecision, LogEntry, LogIdentity, LogWord, Outcome, ProvenDecision,

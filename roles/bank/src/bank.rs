@@ -9,7 +9,7 @@ use naulon_durable::{Retry, StoreError};
 use naulon_exchange::register::{BankIdentity, Day, EntryKind, FeeTable};
 use naulon_exchange::{
     Audit, AuditReport, Decided, Discrepancy, Header, Needs, Plan, ProvenDecision, RecordWrite, Refusal, Request,
-    RequestId, Rules, State, View, decide, purse_account, purse_stop,
+    RequestId, Rules, Standing, State, View, decide, purse_account, purse_stop,
 };
 use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp};
 use naulon_tlog::{CheckpointSigner, Hash, WitnessPolicy};
@@ -581,6 +581,13 @@ fn decide_task(
         Task::Public(_) | Task::Receipt(_) | Task::Challenge => return Err(Refusal::UnknownPurchase),
         Task::Balance(account) => {
             Answer::Balance(*view.balances.get(account).ok_or(Refusal::UnknownAccount(*account))?)
+        }
+        Task::Check(query) => {
+            let chain = view.chains.get(&query.commitment).ok_or(Refusal::UnknownChain)?;
+            if chain.refund != query.refund {
+                return Err(Refusal::WrongRefundKey);
+            }
+            Answer::Check(Standing { maximum: chain.maximum, paid: chain.paid, returned: chain.returned })
         }
         Task::Status(_) => Answer::Record(view.record.clone().ok_or(Refusal::UnknownPurchase)?),
         Task::Output(wanted) => Answer::Output(wanted.clone(), fates.get(&wanted.key()).copied()),

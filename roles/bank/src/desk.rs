@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use naulon_blind::{BlindSignature, BlindedMessage, Brand, BrandError, KnownBrand};
 use naulon_exchange::register::{FeeTable, Receipt, RegisterCopy, Side};
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, Challenge, Exchange, Header, Input, Mark, Needs, Record, Refusal, Request, RequestId,
-    Rules, State, TokenQuery, UnverifiedRecord, authenticate, authenticate_account, authenticate_decision, nonce_mark,
-    output_key, seal_signatures,
+    AuthorizationB, BalanceQuery, Challenge, CheckQuery, Exchange, Header, Input, Mark, Needs, Record, Refusal,
+    Request, RequestId, Rules, Standing, State, TokenQuery, UnverifiedRecord, authenticate, authenticate_account,
+    authenticate_decision, nonce_mark, output_key, seal_signatures,
 };
 use naulon_money::Amount;
 use naulon_statement::{
@@ -57,6 +57,7 @@ pub(crate) enum Task {
     Challenge,
     Request(Box<Request>),
     Balance(PublicKey),
+    Check(CheckQuery),
     Status(RequestId),
     IssuerDirectory(Digest),
     Output(Wanted),
@@ -97,6 +98,7 @@ pub(crate) enum Answer {
     Challenge(Challenge),
     Opened,
     Balance(Amount),
+    Check(Standing),
     /// For whoever knows the id.
     Record(Arc<Record>),
     /// For whoever has sent the signed exchange.
@@ -169,6 +171,10 @@ impl Desk {
                 let account = check_query(rules, query, self.advance_clock(now))?;
                 return Ok(Authenticated(Task::Balance(account)));
             }
+            BankCall::Check(query) => {
+                let query = check_check_query(rules, query, self.advance_clock(now))?;
+                return Ok(Authenticated(Task::Check(query)));
+            }
             BankCall::Output { brand, message } => {
                 let known = rules.brands.get(&brand).ok_or(Refusal::UnknownBrand)?;
                 if self.advance_clock(now) >= known.brand().redeem_until {
@@ -203,6 +209,7 @@ impl Desk {
             Answer::Challenge(challenge) => Ok(BankReply::Challenge(challenge)),
             Answer::Opened => Ok(BankReply::Opened),
             Answer::IssuerDirectory(brand) => Ok(BankReply::IssuerDirectory(Box::new(self.issuer_directory(&brand)?))),
+            Answer::Check(standing) => Ok(BankReply::Check(standing)),
             Answer::Balance(balance) => Ok(BankReply::Balance(balance)),
             Answer::Owned(record) => Ok(BankReply::Exchange(Box::new(self.promise(&record, self.reply(&record)?)))),
             Answer::Record(record) => Ok(BankReply::Exchange(Box::new(self.reply(&record)?))),
@@ -408,6 +415,7 @@ impl Authenticated {
             Task::Describe | Task::Challenge | Task::IssuerDirectory(_) => Needs::default(),
             Task::Request(request) => request.needs(),
             Task::Balance(account) => Needs { accounts: [*account].into(), ..Needs::default() },
+            Task::Check(query) => Needs { chains: [query.commitment].into(), ..Needs::default() },
             Task::Status(id) => Needs { record: Some(*id), ..Needs::default() },
             Task::Token(mark) => Needs { marks: vec![*mark], ..Needs::default() },
             // The store is asked for it apart.
@@ -437,6 +445,17 @@ fn check_query(rules: &Rules, query: Unverified<BalanceQuery>, now: Timestamp) -
     let query = query.verify(&account)?;
     check_fresh(query.at, now)?;
     Ok(account)
+}
+
+/// The check that is asked about, if its refund key has asked lately.
+fn check_check_query(rules: &Rules, query: Unverified<CheckQuery>, now: Timestamp) -> Result<CheckQuery, Problem> {
+    let CheckQuery { bank, refund, .. } = *query.claimed_body();
+    if bank != rules.bank {
+        return Err(Refusal::WrongBank.into());
+    }
+    let query = query.verify(&refund)?;
+    check_fresh(query.at, now)?;
+    Ok(query.into_body())
 }
 
 /// The mark of the token that is asked about, if its key has asked lately.

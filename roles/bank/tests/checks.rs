@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use naulon_bank::{Bank, BankStore, MemoryStore, SqliteStore};
 use naulon_durable::fault::Faults;
 use naulon_exchange::{
-    BankTerms, Challenge, EarlyClose, Exchange, Funding, Input, MAX_CHALLENGE_AGE, Output, VerifiedFunding,
-    verify_funding,
+    BankTerms, Challenge, CheckQuery, EarlyClose, Exchange, Funding, Input, MAX_CHALLENGE_AGE, Output, Standing,
+    VerifiedFunding, verify_funding,
 };
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, Joint, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint};
@@ -154,6 +154,27 @@ fn scene() -> (MemoryStore, Challenge, Coin) {
     let question = challenge(&mut bank, NOW);
     post(&mut bank, cash(1, 0, 2, question), &key("shop"), NOW).expect("cashed");
     (store, question, free)
+}
+
+/// What comes back is asked for by the check's maker, whom the bank does not know.
+#[test]
+fn the_maker_learns_what_stands_of_a_check_and_nobody_else_does() {
+    let (store, _, _) = scene();
+    let mut bank = open(store);
+    let mut ask = |number: u8, by: u8, at: Timestamp| {
+        let (bank_key, commitment) = (key("bank").public(), check(number).commitment());
+        let query = CheckQuery { bank: bank_key, commitment, refund: refund(by).public(), at };
+        send(&mut bank, BankCall::Check(Unverified::from(&Signed::sign(&refund(by), query))), NOW)
+    };
+    let Ok(BankReply::Check(standing)) = ask(1, 1, NOW) else { panic!("it stands") };
+    assert_eq!(standing, Standing { maximum: amount("1"), paid: amount("0.40"), returned: Amount::ZERO });
+    for (number, by, at, code) in [
+        (1, 2, NOW, "wrong_refund_key"),
+        (2, 2, NOW, "unknown_chain"),
+        (1, 1, NOW.plus(Duration::seconds(301)), "stale"),
+    ] {
+        assert_eq!(ask(number, by, at).expect_err(code).code, code);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use naulon_exchange::register::RegisterMemory;
 use naulon_exchange::{RequestId, UnverifiedRecord};
 use naulon_statement::{Digest, PublicKey, Signed, Timestamp, cbor};
 
+use crate::check::HeldCheck;
 use crate::operation::{Operation, OperationId};
 use crate::peers::BankTerms;
 use crate::restoring::{Probe, RestoreRow, probe_key};
@@ -38,6 +39,8 @@ pub(crate) enum Change {
     Token(Held),
     /// A token that is gone: given up for something else.
     Gone(PublicKey),
+    /// A check that is new, or stands otherwise. The next one has a later number.
+    Check(Box<HeldCheck>),
     /// An operation that is new, further, or ended.
     Operation(Box<Operation>),
     /// An operation that has ended is forgotten.
@@ -69,6 +72,7 @@ impl Change {
             Change::Key(bank, next) => put(Kind::Key, bank.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Token(held) => put(Kind::Token, held.token.nonce(), cbor::to_vec(held)),
             Change::Gone(q) => vec![Write::Remove { kind: Kind::Token, key: q.as_bytes().to_vec() }],
+            Change::Check(held) => put(Kind::Check, &held.number.to_be_bytes(), cbor::to_vec(&**held)),
             Change::Discarded(id) => vec![Write::Remove { kind: Kind::Past, key: id.0.to_be_bytes().to_vec() }],
             Change::Known(brand, next) => put(Kind::Known, brand.as_bytes(), next.to_be_bytes().to_vec()),
             Change::Restore(row) => put(Kind::Restoring, ONLY, cbor::to_vec(row)),

@@ -119,6 +119,18 @@ pub enum WalletError {
     /// The wallet is being restored, and does nothing new until that is done.
     #[error("the wallet is being restored: let `naulon wallet restore` finish first")]
     Restoring,
+    /// The check has no ticks, too many, or is worth nothing.
+    #[error("a check has 1 to 1048576 ticks that are worth something")]
+    BadCheck,
+    /// No check has this number.
+    #[error("there is no check {0}")]
+    UnknownCheck(u32),
+    /// The check was handed out, or is not funded yet.
+    #[error("check {0} is not ready: it was handed out, or is not funded")]
+    CheckNotReady(u32),
+    /// Nothing of the check can be taken back now.
+    #[error("nothing of check {0} comes back now: its time is not over, or it is under way or over")]
+    CheckNotFree(u32),
     /// No operation has this number.
     #[error("there is no operation {0}")]
     UnknownOperation(OperationId),
@@ -159,6 +171,10 @@ impl WalletError {
             WalletError::NoExpiry => "no_expiry",
             WalletError::IndexGap => "index_gap",
             WalletError::Restoring => "restoring",
+            WalletError::BadCheck => "bad_check",
+            WalletError::UnknownCheck(_) => "unknown_check",
+            WalletError::CheckNotReady(_) => "check_not_ready",
+            WalletError::CheckNotFree(_) => "check_not_free",
             WalletError::UnknownOperation(_) => "unknown_operation",
             WalletError::NotNow(_) => "not_now",
         }

@@ -47,6 +47,7 @@
 
 mod blinding;
 mod change;
+mod check;
 pub mod driver;
 mod error;
 mod event;
@@ -61,6 +62,7 @@ mod token;
 mod wallet;
 
 pub use blinding::{Blinding, OwnBlinding};
+pub use check::{CheckEntry, CheckState, CheckWanted, Pocket, ReadyCheck};
 pub use driver::{Driver, DriverError, Outcome};
 pub use error::WalletError;
 pub use event::{Event, Watch};

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
-use naulon_exchange::{AuthorizationB, Carrier, EntryMode, Exchange, Header, OpenAccount, UnverifiedDecision};
+use naulon_exchange::{
+    AuthorizationB, Carrier, EarlyClose, EntryMode, Exchange, Header, OpenAccount, UnverifiedDecision,
+};
 use naulon_money::{Amount, Currency};
 use naulon_purchase::{Buyer, Ending, StoredBuyer};
 use naulon_statement::cbor::{self, CborError};
@@ -44,6 +46,14 @@ pub enum OperationKind {
     Purchase,
     /// A shop gives something back, as tokens.
     Refund,
+    /// Tokens are set aside for a check.
+    FundCheck,
+    /// Account money is set aside for a check.
+    FundCheckFromAccount,
+    /// What is left of a check is taken back, as tokens.
+    ReclaimCheck,
+    /// What is left of a check is given to the account.
+    ReclaimCheckToAccount,
 }
 
 impl OperationKind {
@@ -56,6 +66,10 @@ impl OperationKind {
             OperationKind::Refresh => "refresh",
             OperationKind::Purchase => "purchase",
             OperationKind::Refund => "refund",
+            OperationKind::FundCheck => "fund-check",
+            OperationKind::FundCheckFromAccount => "fund-check-from-account",
+            OperationKind::ReclaimCheck => "reclaim-check",
+            OperationKind::ReclaimCheckToAccount => "reclaim-check-to-account",
         }
     }
 }
@@ -127,6 +141,7 @@ pub(crate) enum Work {
     /// A purchase found again from the seed, whose offer is not there yet.
     Recovery(Box<Recovery>),
     Refund(Box<Refunding>),
+    Reclaim(Box<Reclaiming>),
 }
 
 /// A purchase of which only what the bank has given back is known.
@@ -168,6 +183,31 @@ pub(crate) struct Exchanging {
     /// In the order of the request's blinded outputs.
     #[n(4)]
     pub outputs: Vec<Planned>,
+    /// The number of the check that it sets money aside for.
+    #[n(5)]
+    pub check: Option<u32>,
+}
+
+/// What is left of a check is taken back.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Reclaiming {
+    /// The check's number.
+    #[n(1)]
+    pub number: u32,
+    /// The payee's word, if it is taken early.
+    #[n(2)]
+    pub early: Option<EarlyClose>,
+    #[n(3)]
+    pub to_account: bool,
+    /// How much is asked for, once the bank has said what stands of the check.
+    #[n(4)]
+    pub amount: Option<Amount>,
+    #[n(5)]
+    pub request: Option<UnverifiedJoint<Exchange>>,
+    /// In the order of the request's blinded outputs.
+    #[n(6)]
+    pub outputs: Vec<Planned>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -179,6 +219,10 @@ pub(crate) enum Why {
     Deposit,
     #[n(2)]
     Refresh,
+    #[n(3)]
+    FundFromTokens,
+    #[n(4)]
+    FundFromAccount,
 }
 
 /// A purchase and what the wallet knows of it beside the buyer's state.
@@ -256,6 +300,10 @@ impl Operation {
             Work::Exchange(Exchanging { why: Why::Withdraw, .. }) => OperationKind::Withdraw,
             Work::Exchange(Exchanging { why: Why::Deposit, .. }) => OperationKind::Deposit,
             Work::Exchange(Exchanging { why: Why::Refresh, .. }) => OperationKind::Refresh,
+            Work::Exchange(Exchanging { why: Why::FundFromTokens, .. }) => OperationKind::FundCheck,
+            Work::Exchange(Exchanging { why: Why::FundFromAccount, .. }) => OperationKind::FundCheckFromAccount,
+            Work::Reclaim(reclaiming) if reclaiming.to_account => OperationKind::ReclaimCheckToAccount,
+            Work::Reclaim(_) => OperationKind::ReclaimCheck,
             Work::Purchase(_) | Work::Recovery(_) => OperationKind::Purchase,
             Work::Refund(_) => OperationKind::Refund,
         }
@@ -265,7 +313,7 @@ impl Operation {
     pub fn purchase(&self) -> Option<&Purchase> {
         match &self.work {
             Work::Purchase(purchase) => Some(purchase),
-            Work::OpenAccount(_) | Work::Exchange(_) | Work::Recovery(_) | Work::Refund(_) => None,
+            _ => None,
         }
     }
 
@@ -277,6 +325,7 @@ impl Operation {
             Work::Purchase(purchase) => WorkRow::Purchase(PurchaseRow::of(purchase)),
             Work::Recovery(recovery) => WorkRow::Recovery(recovery.as_ref().clone()),
             Work::Refund(refund) => WorkRow::Refund(refund.as_ref().clone()),
+            Work::Reclaim(reclaiming) => WorkRow::Reclaim(reclaiming.as_ref().clone()),
         };
         cbor::to_vec(&Row {
             bank: self.bank,
@@ -296,6 +345,7 @@ impl Operation {
             WorkRow::Purchase(purchase) => Work::Purchase(Box::new(purchase.read()?)),
             WorkRow::Recovery(recovery) => Work::Recovery(Box::new(recovery)),
             WorkRow::Refund(refund) => Work::Refund(Box::new(refund)),
+            WorkRow::Reclaim(reclaiming) => Work::Reclaim(Box::new(reclaiming)),
         };
         Ok(Operation { id, bank: row.bank, circuit: row.circuit, begun: row.begun, work, ended: row.ended })
     }
@@ -328,6 +378,8 @@ enum WorkRow {
     Recovery(#[n(0)] Recovery),
     #[n(11)]
     Refund(#[n(0)] Refunding),
+    #[n(12)]
+    Reclaim(#[n(0)] Reclaiming),
 }
 
 #[derive(Encode, Decode)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use naulon_exchange::register::BankIdentity;
-use naulon_exchange::{LockLimits, LogIdentity, LogKeeper, OwnLog};
+use naulon_exchange::{ChainLimits, LockLimits, LogIdentity, LogKeeper, OwnLog};
 use naulon_money::Currency;
 use naulon_statement::{Duration, PublicKey};
 use naulon_tlog::WitnessPolicy;
@@ -79,12 +79,18 @@ pub struct BankTerms {
     #[n(7)]
     #[cbor(default, skip_if = "Vec::is_empty")]
     merchant_logs: Vec<OwnLog>,
+    /// How long it sets money aside for a check.
+    #[n(8)]
+    pub check_max: Duration,
+    /// How long after the expiry of a check its payee has to cash.
+    #[n(9)]
+    pub check_grace: Duration,
 }
 
 impl BankTerms {
     /// Terms of these parts.
     pub fn new(
-        (currency, logs, locks): (Currency, Vec<PublicKey>, LockLimits),
+        (currency, logs, locks, chains): (Currency, Vec<PublicKey>, LockLimits, ChainLimits),
         deliveries: Vec<PublicKey>,
         keepers: &BTreeMap<PublicKey, LogKeeper>,
     ) -> Self {
@@ -95,7 +101,9 @@ impl BankTerms {
         };
         let own_logs = keepers.iter().filter_map(own).collect();
         let merchant_logs = keepers.values().filter_map(of_merchant).collect();
-        BankTerms { currency, logs, lock_min: locks.min, lock_max: locks.max, deliveries, own_logs, merchant_logs }
+        let (lock_min, lock_max) = (locks.min, locks.max);
+        let (check_max, check_grace) = (chains.max, chains.grace);
+        BankTerms { currency, logs, lock_min, lock_max, deliveries, own_logs, merchant_logs, check_max, check_grace }
     }
 
     /// Whom this log is not apart from in a purchase from this merchant, by what the bank says (AAT §7).

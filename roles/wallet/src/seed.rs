@@ -17,6 +17,19 @@ const TOKEN_ORDER_DOMAIN: &[u8] = b"naulon/token-order/1";
 /// Separates the keys that refunds are sealed to.
 const REFUND_DOMAIN: &[u8] = b"naulon/refund/1";
 
+/// Separates what a check is made of.
+const CHECK_DOMAIN: &[u8] = b"naulon/wallet-check/1";
+
+/// What a check is made of: HKDF-SHA256(seed, "naulon/wallet-check/1" ‖ bank ‖ u32be number ‖ what for).
+pub(crate) struct CheckSecrets {
+    /// The chain's name, which looks as random as any.
+    pub id: [u8; 32],
+    /// The end of its ticks.
+    pub ticks: Zeroizing<[u8; 32]>,
+    pub salt: [u8; 16],
+    pub refund: SecretKey,
+}
+
 /// A wallet's 24 words (BIP-39, English). They are wiped when dropped and cannot be printed by accident.
 pub struct Words(Mnemonic);
 
@@ -99,6 +112,20 @@ impl Seed {
         let labels: [&[u8]; 3] = [REFUND_DOMAIN, sale.as_bytes(), &number.to_be_bytes()];
         derive_secret(self.0.as_slice(), &labels, key.as_mut_slice());
         BoxSecretKey::from_seed(&key)
+    }
+
+    /// What the check with this number is made of.
+    pub(crate) fn check(&self, bank: &PublicKey, number: u32) -> CheckSecrets {
+        let derive = |what: &[u8], out: &mut [u8]| {
+            derive_secret(self.0.as_slice(), &[CHECK_DOMAIN, bank.as_bytes(), &number.to_be_bytes(), what], out);
+        };
+        let (mut id, mut salt) = ([0; 32], [0; 16]);
+        let (mut ticks, mut refund) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        derive(b"id", &mut id);
+        derive(b"salt", &mut salt);
+        derive(b"ticks", ticks.as_mut_slice());
+        derive(b"refund", refund.as_mut_slice());
+        CheckSecrets { id, ticks, salt, refund: SecretKey::from_seed(&refund) }
     }
 
     /// The secrets of the token with this index under a brand.

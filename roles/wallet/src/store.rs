@@ -35,6 +35,8 @@ pub enum Kind {
     Tree = 11,
     /// When the account was last named by what is no operation: its balance asked for, say; one row.
     Named = 12,
+    /// A check and where it stands, by its number. None is removed, so the next number is one more than the last.
+    Check = 13,
     /// How far the bank certainly knows a brand's indices, by token key id.
     Known = 16,
     /// What a restoration has found out so far; gone when it is done.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Seed,
         Kind::Counter,
         Kind::Bank,
@@ -56,6 +58,7 @@ impl Kind {
         Kind::Register,
         Kind::Tree,
         Kind::Named,
+        Kind::Check,
         Kind::Known,
         Kind::Restoring,
     ];

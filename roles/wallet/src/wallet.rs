@@ -1,6 +1,7 @@
 //! The engine: what is known, what is written, what is to be asked.
 
 mod brands;
+mod checks;
 mod comparison;
 mod delivery;
 mod evidence;
@@ -42,6 +43,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::blinding::{Blinding, OwnBlinding};
 use crate::change::{Change, ONLY};
+use crate::check::HeldCheck;
 use crate::error::WalletError;
 use crate::event::{Event, Watch};
 use crate::goods::GoodsDir;
@@ -82,6 +84,9 @@ pub struct Wallet<S: WalletStore> {
     /// By bank, the next index of a key that several tokens share.
     keys: BTreeMap<PublicKey, u32>,
     tokens: BTreeMap<PublicKey, Held>,
+    /// By number.
+    checks: BTreeMap<u32, HeldCheck>,
+    next_check: u32,
     /// Those under way.
     operations: BTreeMap<OperationId, Operation>,
     /// What is remembered of operations under way until the next start only.
@@ -165,6 +170,8 @@ impl<S: WalletStore> Wallet<S> {
             restoring: None,
             keys: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            next_check: 0,
             operations: BTreeMap::new(),
             tracks: BTreeMap::new(),
             trees: BTreeMap::new(),
@@ -223,6 +230,7 @@ impl<S: WalletStore> Wallet<S> {
             Work::Purchase(purchase) => self.purchase_asks(&operation, purchase, now),
             Work::Recovery(recovery) => Ok(self.recovery_asks(&operation, recovery, now)),
             Work::Refund(refund) => Ok(self.refund_asks(&operation, refund)),
+            Work::Reclaim(reclaiming) => Ok(self.reclaim_asks(&operation, reclaiming, now)),
         }
     }
 
@@ -272,6 +280,8 @@ impl<S: WalletStore> Wallet<S> {
                 End::Purchase(naulon_purchase::Ending::GivenUp)
             }
             Work::Recovery(_) => return Err(WalletError::NotNow(op)),
+            // Nothing of it is this wallet's before the bank has done it.
+            Work::Reclaim(_) => End::GivenUp("given_up".to_owned()),
             // Nobody can have anything of it done yet.
             Work::Refund(refund) if refund.exchange.is_none() => End::GivenUp("no_refund".to_owned()),
             Work::OpenAccount(_) | Work::Exchange(_) | Work::Refund(_) => {
@@ -281,7 +291,8 @@ impl<S: WalletStore> Wallet<S> {
             }
         };
         self.discard_goods(&operation, now)?;
-        self.end(operation, how, now, Vec::new(), Vec::new())
+        let voided = self.voided_by(&operation);
+        self.end(operation, how, now, voided, Vec::new())
     }
 
     /// Forgets a purchase that has ended, with all its evidence (AAT §5: the buyer discards it when satisfied). The bought

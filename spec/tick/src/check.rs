@@ -115,12 +115,13 @@ impl Statement for Certificate {
 }
 
 impl Certificate {
-    /// Whether it is about this check, all of it.
+    /// Whether it is about this check, all of it. More may be set aside than the ticks pay: tokens come in denominations, and
+    /// the rest goes back.
     pub fn covers(&self, check: &Check) -> bool {
         self.bank == check.bank
             && self.currency == check.currency
             && self.commitment == check.commitment()
-            && Some(self.maximum) == check.maximum()
+            && check.maximum().is_some_and(|maximum| maximum <= self.maximum)
             && self.expiry == check.expiry
             && self.payee == check.payee_digest()
     }

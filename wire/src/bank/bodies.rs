@@ -3,7 +3,7 @@
 use naulon_blind::BlindSignature;
 use naulon_exchange::register::{REGISTER_ENTRY_LEN, RegisterCopy, RegisterEntry};
 use naulon_exchange::{
-    ChainLimits, Challenge, Exchange, LockLimits, LogKeeper, OwnLog, RequestId, State, UnverifiedDecision,
+    ChainLimits, Challenge, Exchange, LockLimits, LogKeeper, OwnLog, RequestId, Standing, State, UnverifiedDecision,
 };
 use naulon_money::{Amount, Currency};
 use naulon_statement::{
@@ -43,6 +43,23 @@ pub(super) struct ChallengeBody {
     pub(super) at_ms: u64,
     /// By what it knows it again.
     pub(super) tag: B64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckBody {
+    /// What was set aside for it.
+    #[serde(with = "amount")]
+    #[schemars(with = "AmountText")]
+    pub(super) maximum: Amount,
+    /// What was paid for its ticks.
+    #[serde(with = "amount")]
+    #[schemars(with = "AmountText")]
+    pub(super) paid: Amount,
+    /// What was given back of it.
+    #[serde(with = "amount")]
+    #[schemars(with = "AmountText")]
+    pub(super) returned: Amount,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -199,6 +216,18 @@ pub(super) enum StateText {
     Locked,
     Committed,
     Aborted,
+}
+
+impl From<Standing> for CheckBody {
+    fn from(Standing { maximum, paid, returned }: Standing) -> Self {
+        CheckBody { maximum, paid, returned }
+    }
+}
+
+impl CheckBody {
+    pub(super) fn read(self) -> Standing {
+        Standing { maximum: self.maximum, paid: self.paid, returned: self.returned }
+    }
 }
 
 impl From<Challenge> for ChallengeBody {

@@ -35,7 +35,7 @@ fn round_trip<C: Call>(samples: Vec<(C, Vec<C::Reply>)>) -> usize {
 
 #[test]
 fn calls_and_replies_are_read_back() {
-    assert_eq!(round_trip(samples::bank()), 13);
+    assert_eq!(round_trip(samples::bank()), 14);
     assert_eq!(round_trip(samples::log()), 7);
     assert_eq!(round_trip(samples::shop()), 9);
     assert_eq!(round_trip(samples::witness()), 1);

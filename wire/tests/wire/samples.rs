@@ -8,9 +8,9 @@ use naulon_exchange::register::{
     Day, DaySummary, EntryKind, FeeTable, ItemPromise, Neighbour, Receipt, RegisterCopy, RegisterEntry, Side,
 };
 use naulon_exchange::{
-    AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, ChainLimits, Challenge, Condition, Entry,
-    EntryMode, Exchange, Header, Input, LockLimits, LogDecision, LogKeeper, LogWord, OpenAccount, Outcome, Output,
-    OwnLog, ProvenDecision, Record, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
+    AuthorizationB, BalanceQuery, BlindDecision, BlindMessage, Carrier, ChainLimits, Challenge, CheckQuery, Condition,
+    Entry, EntryMode, Exchange, Header, Input, LockLimits, LogDecision, LogKeeper, LogWord, OpenAccount, Outcome,
+    Output, OwnLog, ProvenDecision, Record, Standing, State, TokenQuery, UnverifiedDecision, UnverifiedRecord,
 };
 use naulon_money::{Amount, Currency};
 use naulon_onion::{Descriptor, EpochKey, KEM_X25519, Listing, Payee};
@@ -234,11 +234,14 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
         deliveries: vec![key(2).public()],
         keepers: [(key(3).public(), LogKeeper::Bank), (own_log().log, LogKeeper::Merchant(own_log()))].into(),
     };
+    let (commitment, refund) = (Digest([4; 32]), key(6).public());
+    let of_check = CheckQuery { bank: key(1).public(), commitment, refund, at: Timestamp(60_000) };
     let calls = [
         BankCall::Describe,
         BankCall::Challenge,
         BankCall::OpenAccount(Unverified::from(&Signed::sign(&key(4), open))),
         BankCall::Balance(Unverified::from(&Signed::sign(&key(4), query))),
+        BankCall::Check(Unverified::from(&Signed::sign(&key(6), of_check))),
         BankCall::Exchange(UnverifiedJoint::from(exchange())),
         BankCall::Status(exchange().id()),
         BankCall::Settle(UnverifiedDecision::from(&decision())),
@@ -263,6 +266,13 @@ pub fn bank() -> Vec<(BankCall, Vec<BankReply>)> {
             BankCall::Public(path) => {
                 let kind = PublicKind::of(path).expect("a path of a public file");
                 vec![BankReply::Public(PublicFile { kind, bytes: vec![7; 33].into() })]
+            }
+            BankCall::Check(_) => {
+                vec![BankReply::Check(Standing {
+                    maximum: amount(),
+                    paid: Amount::ZERO,
+                    returned: Amount::from_micros(1),
+                })]
             }
             BankCall::Challenge => vec![BankReply::Challenge(Challenge { at: Timestamp(7), tag: [8; 16] })],
             BankCall::OpenAccount(_) => vec![BankReply::Opened],

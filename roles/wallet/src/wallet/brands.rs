@@ -60,13 +60,13 @@ impl<S: WalletStore> Wallet<S> {
         now: Timestamp,
     ) -> Result<Accepted, WalletError> {
         self.check_usable()?;
-        let BankDescription { bank, currency, register, logs, locks, chains: _, deliveries, keepers } = description;
+        let BankDescription { bank, currency, register, logs, locks, chains, deliveries, keepers } = description;
         let pinned = self.peers.banks.get(&bank).ok_or(WalletError::UnknownBank(bank))?;
         if let Some(pinned) = pinned.currency.clone().filter(|pinned| *pinned != currency) {
             return Err(WalletError::WrongCurrency { pinned, found: currency });
         }
         let read = register.read(&pinned.identity, &pinned.witnesses, self.registers.get(&bank));
-        let terms = BankTerms::new((currency, logs, locks), deliveries, &keepers);
+        let terms = BankTerms::new((currency, logs, locks, chains), deliveries, &keepers);
         if self.terms.get(&bank) != Some(&terms) {
             self.commit(vec![Change::Terms(bank, terms)])?;
         }

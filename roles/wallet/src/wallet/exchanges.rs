@@ -216,8 +216,8 @@ impl<S: WalletStore> Wallet<S> {
     pub(super) fn exchange_ask(&self, operation: &Operation, exchanging: &Exchanging) -> Ask {
         let circuit = match exchanging.why {
             // These name the account, so they go where it is named anyway.
-            Why::Withdraw | Why::Deposit => Circuit::Identified(self.account(&operation.bank)),
-            Why::Refresh => anonymous(operation),
+            Why::Withdraw | Why::Deposit | Why::FundFromAccount => Circuit::Identified(self.account(&operation.bank)),
+            Why::Refresh | Why::FundFromTokens => anonymous(operation),
         };
         let call = AnyCall::Bank(BankCall::Exchange(exchanging.request.clone()));
         Ask { to: operation.bank, circuit, call }
@@ -288,7 +288,7 @@ impl<S: WalletStore> Wallet<S> {
     }
 
     /// The free tokens of a bank that can be given up now, those whose brand ends first in front.
-    fn redeemable(&self, bank: &PublicKey, currency: &Currency, now: Timestamp) -> Vec<Held> {
+    pub(super) fn redeemable(&self, bank: &PublicKey, currency: &Currency, now: Timestamp) -> Vec<Held> {
         self.usable(bank, currency, |held, brand| held.state == TokenState::Free && brand.redeemable_at(now))
     }
 
@@ -339,7 +339,7 @@ impl<S: WalletStore> Wallet<S> {
         let Draft { why, amount, inputs, tokens, plan: Plan { outputs, planned, changes: indices } } = draft;
         let exchange = Exchange { bank, currency, inputs, outputs, condition: None, seal_to: None };
         let request = UnverifiedJoint::from(self.sign(exchange, &tokens, why == Why::Withdraw));
-        let work = Work::Exchange(Exchanging { why, amount, request, outputs: planned });
+        let work = Work::Exchange(Exchanging { why, amount, request, outputs: planned, check: None });
         let (id, mut changes) = self.begin(bank, now, entropy, work);
         changes.extend(indices);
         let reserve = |held: Held| Change::Token(Held { state: TokenState::Reserved(id), ..held });

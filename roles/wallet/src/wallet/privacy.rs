@@ -277,6 +277,7 @@ impl<S: WalletStore> Wallet<S> {
                 }
                 Work::Purchase(purchase) => (&purchase.outputs, None),
                 Work::Refund(refund) => (&refund.outputs, None),
+                Work::Reclaim(reclaiming) => (&reclaiming.outputs, None),
                 Work::OpenAccount(_) | Work::Recovery(_) => continue,
             };
             for at in outputs.iter().map(|planned| (planned.brand, planned.index)).filter(|at| wanted.contains(at)) {
@@ -291,6 +292,8 @@ impl<S: WalletStore> Wallet<S> {
 fn is_identified(kind: OperationKind) -> bool {
     match kind {
         OperationKind::OpenAccount | OperationKind::Withdraw | OperationKind::Deposit => true,
+        OperationKind::FundCheckFromAccount | OperationKind::ReclaimCheckToAccount => true,
         OperationKind::Refresh | OperationKind::Purchase | OperationKind::Refund => false,
+        OperationKind::FundCheck | OperationKind::ReclaimCheck => false,
     }
 }

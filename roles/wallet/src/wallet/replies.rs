@@ -93,6 +93,14 @@ impl<S: WalletStore> Wallet<S> {
                 let refund = refund.clone();
                 self.refund_reply(operation, *refund, reply, now)
             }
+            (Work::Reclaim(reclaiming), AnyReply::Bank(BankReply::Check(standing))) if reclaiming.request.is_none() => {
+                let reclaiming = reclaiming.clone();
+                self.check_stands(operation, *reclaiming, standing, now)
+            }
+            (Work::Reclaim(reclaiming), AnyReply::Bank(BankReply::Exchange(reply))) => {
+                let reclaiming = reclaiming.clone();
+                self.reclaimed(operation, &reclaiming, &reply, now)
+            }
             (Work::OpenAccount(_), AnyReply::Bank(BankReply::Opened)) => {
                 let opened = vec![Event::AccountOpened(operation.bank)];
                 self.end(operation, End::Done, now, Vec::new(), opened)
@@ -150,12 +158,20 @@ impl<S: WalletStore> Wallet<S> {
             self.emit(id, Event::Distrusted("the bank's blind signatures do not hold"));
             return Ok(());
         };
+        let check = match exchanging.check.map(|number| self.certified(number, reply)).transpose() {
+            Ok(check) => check,
+            Err(why) => {
+                self.emit(id, Event::Distrusted(why));
+                return Ok(());
+            }
+        };
         let mut events = self.received(&tokens);
         if exchanging.why == Why::Deposit {
             events.push(Event::Deposited(exchanging.amount));
         }
         let inputs = exchanging.request.claimed_body().tokens().map(|token| PublicKey(*token.nonce()));
         let mut changes: Vec<Change> = inputs.map(Change::Gone).collect();
+        changes.extend(check);
         changes.extend(self.known_by(&tokens));
         changes.extend(tokens.into_iter().map(Change::Token));
         self.end(operation, End::Done, now, changes, events)
@@ -352,7 +368,13 @@ impl<S: WalletStore> Wallet<S> {
                     return Ok(());
                 }
                 let events = spent_event(&spent);
-                self.end(operation, End::Refused(problem.code.clone()), now, marked(spent), events)
+                let mut changes = self.voided_by(&operation);
+                changes.extend(marked(spent));
+                self.end(operation, End::Refused(problem.code.clone()), now, changes, events)
+            }
+            Work::Reclaim(reclaiming) => {
+                let reclaiming = reclaiming.clone();
+                self.reclaim_refused(operation, &reclaiming, problem, now)
             }
             Work::Refund(refund) => {
                 let refund = refund.clone();

@@ -8,6 +8,7 @@ use naulon_statement::{Digest, PublicKey, Timestamp, Unverified, cbor};
 
 use super::Wallet;
 use crate::change::Change;
+use crate::check::HeldCheck;
 use crate::error::WalletError;
 use crate::operation::{Operation, OperationId};
 use crate::restoring::Restoring;
@@ -54,11 +55,20 @@ impl<S: WalletStore> Wallet<S> {
             let held: Held = cbor::from_slice(&value).map_err(|_| WalletError::Damaged("token"))?;
             self.tokens.insert(held.q(), held);
         }
+        for (_, value) in self.store.list(Kind::Check)? {
+            let held: HeldCheck = cbor::from_slice(&value).map_err(|_| WalletError::Damaged("check"))?;
+            self.note_check(held);
+        }
         for (key, value) in self.store.list(Kind::Operation)? {
             let operation = read_operation(&key, &value)?;
             self.operations.insert(operation.id, operation);
         }
         Ok(())
+    }
+
+    fn note_check(&mut self, held: HeldCheck) {
+        self.next_check = self.next_check.max(held.number.saturating_add(1));
+        self.checks.insert(held.number, held);
     }
 
     /// An operation that has ended.
@@ -120,6 +130,7 @@ impl<S: WalletStore> Wallet<S> {
                 Change::Operation(operation) => {
                     self.operations.insert(operation.id, *operation);
                 }
+                Change::Check(held) => self.note_check(*held),
                 Change::Discarded(_) => {}
                 Change::Known(brand, next) => {
                     self.known.insert(brand, next);

@@ -10,6 +10,7 @@ use naulon_wire::BankCall;
 
 use super::purchases::payment_of;
 use super::{Wallet, read_operation};
+use crate::check::CheckState;
 use crate::error::WalletError;
 use crate::operation::{Ended, Operation, OperationId, OperationKind, Work};
 use crate::peers::BankTerms;
@@ -29,6 +30,8 @@ pub struct Balance {
     pub spent: Amount,
     /// Of what can be paid with: what is left on tokens that were used in part.
     pub remainders: Amount,
+    /// What stands in checks that are not over, as far as the wallet knows: what of it was paid with, it learns at the end.
+    pub in_checks: Amount,
     /// How many free tokens there are.
     pub tokens: usize,
 }
@@ -118,6 +121,12 @@ impl<S: WalletStore> Wallet<S> {
                 balance.remainders = balance.remainders.checked_add(token.value).unwrap_or(Amount::MAX);
             }
         }
+        for held in self.checks.values().filter(|held| matches!(held.state, CheckState::Ready | CheckState::Out)) {
+            let balance =
+                balances.entry(held.check.bank).or_insert_with(|| Balance::nothing(held.check.currency.clone()));
+            let stands = held.maximum.checked_sub(held.returned).unwrap_or(Amount::ZERO);
+            balance.in_checks = balance.in_checks.checked_add(stands).unwrap_or(Amount::MAX);
+        }
         balances
     }
 
@@ -201,6 +210,10 @@ impl<S: WalletStore> Wallet<S> {
         };
         let (request, items) = match &operation.work {
             Work::OpenAccount(_) | Work::Recovery(_) => return Ok((operation.bank, Vec::new())),
+            Work::Reclaim(reclaiming) => {
+                let exchange = reclaiming.request.as_ref().ok_or(WalletError::NotNow(op))?;
+                (exchange.id(), exchange_items(exchange.claimed_body()))
+            }
             Work::Exchange(exchanging) => (exchanging.request.id(), exchange_items(exchanging.request.claimed_body())),
             Work::Refund(refund) => {
                 let exchange = refund.exchange.as_ref().ok_or(WalletError::NotNow(op))?;
@@ -234,6 +247,10 @@ impl<S: WalletStore> Wallet<S> {
         };
         match &operation.work {
             Work::OpenAccount(_) => {}
+            Work::Reclaim(reclaiming) => {
+                entry.amount = reclaiming.amount;
+                entry.currency = self.checks.get(&reclaiming.number).map(|held| held.check.currency.clone());
+            }
             Work::Exchange(exchanging) => {
                 entry.amount = Some(exchanging.amount);
                 entry.currency = Some(exchanging.request.claimed_body().currency.clone());
@@ -273,7 +290,7 @@ impl<S: WalletStore> Wallet<S> {
 impl Balance {
     fn nothing(currency: Currency) -> Self {
         let (free, reserved, spent, remainders) = (Amount::ZERO, Amount::ZERO, Amount::ZERO, Amount::ZERO);
-        Balance { currency, free, reserved, spent, remainders, tokens: 0 }
+        Balance { currency, free, reserved, spent, remainders, in_checks: Amount::ZERO, tokens: 0 }
     }
 }
 

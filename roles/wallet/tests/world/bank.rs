@@ -196,6 +196,14 @@ impl Bank {
 
     pub fn call(&mut self, call: &BankCall, now: Timestamp) -> Result<BankReply, Problem> {
         let request = match call {
+            BankCall::Check(query) => {
+                let CheckQuery { commitment, refund, .. } = *query.claimed_body();
+                query.clone().verify(&refund)?;
+                let chain = self.chains.get(&commitment).ok_or(Refusal::UnknownChain)?;
+                assert_eq!(chain.refund, refund, "asked by the check's maker");
+                let LockedChain { maximum, paid, returned, .. } = *chain;
+                return Ok(BankReply::Check(Standing { maximum, paid, returned }));
+            }
             BankCall::Challenge => return Ok(BankReply::Challenge(Challenge::new(&[1; 32], now))),
             BankCall::Describe => return Ok(BankReply::Description(self.description())),
             BankCall::Balance(query) => {

@@ -193,6 +193,7 @@ pub fn name(call: &AnyCall) -> &'static str {
     match call {
         AnyCall::Bank(BankCall::Describe) => "describe",
         AnyCall::Bank(BankCall::Challenge) => "challenge",
+        AnyCall::Bank(BankCall::Check(_)) => "check",
         AnyCall::Bank(BankCall::OpenAccount(_)) => "open",
         AnyCall::Bank(BankCall::Balance(_)) => "balance",
         AnyCall::Bank(BankCall::Exchange(request)) if request.claimed_body().condition.is_some() => "lock",
