@@ -28,3 +28,8 @@ fn a_brand_key_of_ones_own_is_refused_by_every_wallet() {
 fn restoring_a_wallet_does_not_link_what_is_in_it() {
     plays_as_expected(Game::Restore, 20, 3);
 }
+
+#[test]
+fn sessions_of_a_cohort_are_not_told_apart() {
+    plays_as_expected(Game::Mix, 60, 5);
+}

@@ -19,7 +19,7 @@ use tally::Tally;
 const USAGE: &str = "\
 cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase, mix
-cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal, brand-key, restore (and --json)
+cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal, brand-key, restore, mix (and --json)
 cargo xtask bench [AREA] [--postgres] [--peers] [--json]
                                                   figures as ratios measured in one run: exchange, purchase, scale, mix
 cargo xtask fuzz [TARGET] [--seconds N]           looks for bytes that a parser or a list of operations cannot stand";

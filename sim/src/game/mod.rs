@@ -6,6 +6,7 @@
 //! | `picture`, `clues`, `link`, `adversary` | what was seen, what a guess can rest on, and who guesses |
 //! | `withdrawal` | whose withdrawal did a spent token come from? |
 //! | `brand_key` | the bank gives each person a brand key of her own |
+//! | `mixes` | which of the sessions that leave the mixes is hers? |
 //! | `restore` | do the questions of a restored wallet tell what is hers? |
 //! | `figure` | advantage over guessing, and what is expected of it |
 //!
@@ -19,6 +20,7 @@ mod figure;
 mod habits;
 mod keys;
 mod link;
+mod mixes;
 mod people;
 mod picture;
 mod restore;
@@ -39,6 +41,8 @@ pub enum Game {
     BrandKey,
     /// The bank guesses whose a purchase is by the questions that restored wallets ask.
     Restore,
+    /// All links, the bank and all mixes but one guess which session is hers.
+    Mix,
 }
 
 impl Game {
@@ -48,6 +52,7 @@ impl Game {
             Game::Withdrawal => withdrawal::play(trials, seed),
             Game::BrandKey => brand_key::play(trials, seed),
             Game::Restore => restore::play(trials, seed),
+            Game::Mix => mixes::play(trials, seed),
         }
     }
 }

@@ -9,7 +9,7 @@
 
 mod bank;
 mod run;
-mod sender;
+pub(crate) mod sender;
 mod world;
 
 use std::collections::BTreeMap;
