@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::audit::Audit;
 use crate::demo::Demo;
 use crate::inspect::Inspect;
-use crate::parties::{BankCommand, DirectoryCommand, LogCommand, MixCommand, ShopCommand, WalletCommand};
+use crate::parties::{BankCommand, DirectoryCommand, LogCommand, MixCommand, ProxyCommand, ShopCommand, WalletCommand};
 use crate::passphrase::PassphraseFrom;
 use crate::verify::Verify;
 
@@ -64,6 +64,8 @@ pub enum Command {
     /// A directory: one signed list of mixes, banks and logs
     #[command(subcommand)]
     Directory(DirectoryCommand),
+    /// The mixes' client: a SOCKS5 proxy whose every block is paid, by the wallet's tokens
+    Proxy(Box<ProxyCommand>),
     /// Judge an evidence file offline: who may claim what, and who has broken a rule
     Verify(Verify),
     /// Say what a string or a file is

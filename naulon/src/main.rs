@@ -74,6 +74,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Wallet(command) => command.run(cli.passphrase, output),
         Command::Mix(command) => command.run(cli.passphrase, output),
         Command::Directory(command) => command.run(cli.passphrase, output),
+        Command::Proxy(command) => command.run(cli.passphrase, output),
         Command::Verify(verify) => verify::run(&verify, output),
         Command::Inspect(inspect) => inspect::run(&inspect, output),
         Command::Audit(audit) => audit::run(&audit, output),

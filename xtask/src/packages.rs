@@ -16,6 +16,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("softhsm2-util", "softhsm2"),
     ("faketime", "faketime"),
     ("microsocks", "microsocks"),
+    // Programs that load pages through the mixes.
+    ("curl", "curl"),
+    ("chromium", "chromium"),
     // Stock clients from npm.
     ("node", "nodejs"),
     ("npm", "npm"),

@@ -221,7 +221,7 @@ fn serve<C: Call, S: Service<C>>(at: TcpListener, service: S, stop: watch::Recei
     serve_shared::<C, S>(at, Arc::new(service), stop)
 }
 
-fn serve_shared<C: Call, S: Service<C>>(
+pub fn serve_shared<C: Call, S: Service<C>>(
     at: TcpListener,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
@@ -245,10 +245,10 @@ fn at(identity: &Identity, url: String) -> Identity {
     Identity { url, account: None, ..identity.clone() }
 }
 
-fn any() -> anyhow::Result<SocketAddr> {
+pub fn any() -> anyhow::Result<SocketAddr> {
     Ok("127.0.0.1:0".parse()?)
 }
 
-fn passphrase() -> anyhow::Result<Passphrase> {
+pub fn passphrase() -> anyhow::Result<Passphrase> {
     Ok(Passphrase::from_reader(PASSPHRASE.as_bytes())?)
 }

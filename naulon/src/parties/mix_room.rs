@@ -54,7 +54,8 @@ impl MixKeys {
         })
     }
 
-    fn payee(&self, bank: &PublicKey) -> SecretKey {
+    /// Its key at a bank.
+    pub fn payee(&self, bank: &PublicKey) -> SecretKey {
         let mut seed = Zeroizing::new([0; 32]);
         derive_secret(&*self.master, &[b"naulon/mix/1", b"payee", bank.as_bytes()], &mut seed[..]);
         SecretKey::from_seed(&seed)

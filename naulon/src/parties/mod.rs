@@ -7,6 +7,7 @@
 //! | `*.key` | secrets, sealed under the passphrase |
 //! | `*.sqlite` | the store |
 
+pub mod account_fares;
 mod bank;
 pub mod bank_room;
 mod beside;
@@ -15,7 +16,8 @@ mod directory;
 pub mod folder;
 pub mod log;
 mod mix;
-mod mix_room;
+pub mod mix_room;
+pub mod proxy;
 pub mod serving;
 mod shop;
 pub mod shop_room;
@@ -33,6 +35,7 @@ pub use directory::DirectoryCommand;
 pub use folder::PartyFolder;
 pub use log::LogCommand;
 pub use mix::MixCommand;
+pub use proxy::ProxyCommand;
 pub use shop::ShopCommand;
 pub use wallet::WalletCommand;
 pub use witness::WitnessCommand;

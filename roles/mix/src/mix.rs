@@ -49,6 +49,7 @@ pub struct Mix {
     next_session: u64,
     swept: Timestamp,
     passed: u64,
+    billed: u64,
 }
 
 /// What is known of a link.
@@ -91,6 +92,7 @@ impl Mix {
             next_session: 1,
             swept: now,
             passed: 0,
+            billed: 0,
         }
     }
 
@@ -113,6 +115,11 @@ impl Mix {
     /// How many blocks have passed, forward and back.
     pub fn passed(&self) -> u64 {
         self.passed
+    }
+
+    /// How many of them were billed, in all sessions so far.
+    pub fn billed(&self) -> u64 {
+        self.billed + self.sessions.values().map(|session| session.meter.used()).sum::<u64>()
     }
 
     /// Whether so much waits that no link should be read until some of it has left.
@@ -474,6 +481,7 @@ impl Mix {
     pub(crate) fn close(&mut self, key: SessionKey, why: Option<MixRefusal>, now: Timestamp, out: &mut Outbox) {
         self.note(key);
         let Some(mut session) = self.sessions.remove(&key) else { return };
+        self.billed += session.meter.used();
         if let Some(why) = &why {
             out.refused.push(why.code());
             self.tell_others(&mut session, why, out);

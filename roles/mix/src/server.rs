@@ -168,6 +168,11 @@ impl MixHandle {
         self.mix().know(descriptors.iter().map(|mix| (mix.link, mix.mix)).collect());
     }
 
+    /// How many mixes it knows.
+    pub fn neighbours(&self) -> usize {
+        self.0.neighbours.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Takes links that come in, until the mix is stopped.
     pub async fn serve(&self, listener: TcpListener) -> Result<(), LinkError> {
         let server = LinkServer::new(&self.0.key)?;

@@ -23,16 +23,19 @@ use crate::socks::{self, Reply, Wish};
 
 /// How many programs' connections are served at a time.
 pub const MAX_CONNECTIONS: usize = 512;
-/// How many sessions live at a time.
-pub const MAX_SESSIONS: usize = 64;
+/// How many names have sessions at a time.
+pub const MAX_NAMES: usize = 64;
+/// How many sessions one name has at a time: one, and more only where exits differ.
+pub const MAX_SESSIONS: usize = 8;
 /// A session takes no new streams when it is so old: what one does now is not to be joined with what one did before.
 pub const MAX_FRESH: Duration = Duration::from_secs(600);
 /// A session in which nothing is open ends after this time.
 pub const MAX_IDLE: Duration = Duration::from_secs(120);
 /// How often sessions are looked through for old ones.
 const SWEEP: Duration = Duration::from_secs(5);
-/// How many paths are tried for one stream.
-const ATTEMPTS: usize = 3;
+/// How many paths are tried for one stream, and how long is waited before the second; twice as long before the next.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// How the proxy behaves.
 #[derive(Clone, Debug)]
@@ -70,7 +73,7 @@ pub enum ProxyError {
     #[error(transparent)]
     Broken(#[from] Broken),
     /// Too many.
-    #[error("{MAX_SESSIONS} sessions are open: close some, or use fewer user names")]
+    #[error("{MAX_NAMES} user names have sessions, or this one has {MAX_SESSIONS}: close some")]
     TooMany,
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
@@ -82,9 +85,12 @@ pub struct Proxy {
     rules: ProxyRules,
     fares: Arc<dyn Fares>,
     snapshot: RwLock<Arc<Snapshot>>,
-    sessions: Mutex<HashMap<Vec<u8>, Vec<Arc<Passage>>>>,
+    sessions: Mutex<HashMap<Vec<u8>, Sessions>>,
     clock: Clock,
 }
+
+/// The sessions of one name. Whoever begins one holds the lock: two programs that begin together share it.
+type Sessions = Arc<Mutex<Vec<Arc<Passage>>>>;
 
 /// It knows where its owner goes.
 impl fmt::Debug for Proxy {
@@ -134,17 +140,13 @@ impl Proxy {
     /// Ends all sessions.
     pub async fn close(&self) {
         let sessions = std::mem::take(&mut *self.sessions.lock().await);
-        let passages: Vec<_> = sessions.into_values().flatten().collect();
         let mut closing = JoinSet::new();
-        for passage in passages {
-            closing.spawn(async move { passage.close().await });
+        for own in sessions.into_values() {
+            for passage in std::mem::take(&mut *own.lock().await) {
+                closing.spawn(async move { passage.close().await });
+            }
         }
         closing.join_all().await;
-    }
-
-    /// How many sessions live.
-    pub async fn sessions(&self) -> usize {
-        self.sessions.lock().await.values().map(Vec::len).sum()
     }
 
     async fn serve_one(self: Arc<Self>, mut program: TcpStream) {
@@ -173,24 +175,32 @@ impl Proxy {
                 // The session went away: another one, unless that happens again and again.
                 Err(error) => tracing::warn!(attempt, "a stream did not come about: {error}"),
             }
+            if attempt < ATTEMPTS {
+                tokio::time::sleep(PAUSE * (1 << (attempt - 1))).await;
+            }
         }
         Err(Reply::Failed)
     }
 
     /// The session of this name that leads there, or a new one.
     async fn passage(&self, name: &[u8], target: &Target) -> Result<Arc<Passage>, ProxyError> {
-        let mut sessions = self.sessions.lock().await;
-        let own = sessions.entry(name.to_vec()).or_default();
+        let own = {
+            let mut sessions = self.sessions.lock().await;
+            if sessions.len() >= MAX_NAMES && !sessions.contains_key(name) {
+                return Err(ProxyError::TooMany);
+            }
+            Arc::clone(sessions.entry(name.to_vec()).or_default())
+        };
+        let mut own = own.lock().await;
         own.retain(|passage| passage.broken().is_none());
         if let Some(passage) = own.iter().find(|one| one.age() < MAX_FRESH && one.path().leads_to(target)) {
             return Ok(Arc::clone(passage));
         }
-        if sessions.values().map(Vec::len).sum::<usize>() >= MAX_SESSIONS {
+        if own.len() >= MAX_SESSIONS {
             return Err(ProxyError::TooMany);
         }
-        // The lock is held: two programs that begin together under one name share the session.
         let passage = self.begin(target).await?;
-        sessions.entry(name.to_vec()).or_default().push(Arc::clone(&passage));
+        own.push(Arc::clone(&passage));
         Ok(passage)
     }
 
@@ -221,6 +231,9 @@ impl Proxy {
     async fn sweep(&self) {
         let mut sessions = self.sessions.lock().await;
         sessions.retain(|_, own| {
+            // A name whose session is just beginning is looked at next time; one that somebody holds is not forgotten.
+            let is_held = Arc::strong_count(own) > 1;
+            let Ok(mut own) = own.try_lock() else { return true };
             own.retain(|passage| {
                 let is_old = passage.idle().is_some_and(|idle| idle > MAX_IDLE || passage.age() > MAX_FRESH);
                 if is_old {
@@ -229,7 +242,7 @@ impl Proxy {
                 }
                 !is_old && passage.broken().is_none()
             });
-            !own.is_empty()
+            is_held || !own.is_empty()
         });
     }
 }

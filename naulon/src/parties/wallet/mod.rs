@@ -3,6 +3,7 @@
 mod buying;
 mod care;
 mod evidence;
+pub mod fares;
 mod fetch;
 mod init;
 mod lines;
