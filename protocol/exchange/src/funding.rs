@@ -97,10 +97,16 @@ pub fn verify_funding(
     }
 }
 
-/// Whether an exchange does nothing but give up tokens for this check, and change. Its payee posts it as its own call, so it
-/// names nobody.
+/// Whether an exchange does nothing but give up tokens for this check, and change, or a purse's signature on it. Its payee
+/// posts it as its own call, so it names nobody.
 fn is_for(exchange: &Exchange, check: &Check) -> bool {
-    let only_tokens = exchange.inputs.iter().all(|input| matches!(input, Input::Token { .. }));
+    let only_tokens = exchange.inputs.iter().all(|input| match input {
+        Input::Token { .. } => true,
+        Input::Purse { check: made, token, signer } => {
+            made == check && token.nonce() == check.commitment().as_bytes() && *signer == check.refund
+        }
+        _ => false,
+    });
     let mut chains = exchange.outputs.iter().filter(|output| matches!(output, Output::Chain { .. }));
     let credits = exchange.outputs.iter().any(|output| matches!(output, Output::Account { .. }));
     let covers = |output: &Output| match (output, Output::chain(check)) {

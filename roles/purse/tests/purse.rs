@@ -5,10 +5,14 @@ use std::sync::OnceLock;
 
 use naulon_blind::{Brand, IssuerSecret, KnownBrand, Method, Purpose, SEED_LEN};
 use naulon_durable::fault::{Faults, When};
-use naulon_exchange::{Loaded, PurseCheckError, verify_purse_check};
+use naulon_exchange::{
+    BankTerms, Exchange, Funding, FundingError, Input, Loaded, Output, PurseCheckError, VerifiedFunding,
+    verify_funding, verify_purse_check,
+};
 use naulon_money::Amount;
+use naulon_onion::Shape;
 use naulon_purse::{CheckWanted, Fare, KeyRing, MemoryStore, Purse, PurseError};
-use naulon_statement::{Digest, PublicKey, SecretKey, Signed, Timestamp, Unverified, cbor};
+use naulon_statement::{Digest, Joint, PublicKey, SecretKey, Signed, Timestamp, Unverified, UnverifiedJoint, cbor};
 use naulon_tick::Walker;
 
 const DAY: u64 = 86_400_000;
@@ -227,4 +231,35 @@ fn checks_of_one_purse_have_no_more_in_common_than_checks_of_two() {
     // With the load, as the bank saw it, a check shares what every check of the brand shares with it.
     let load = cbor::to_vec(&asked);
     assert_eq!(common(&load, &first), common(&load, &foreign));
+}
+
+/// What goes to a mix beside the check: the exchange that sets its total aside, signed by the refund key.
+fn funding(fare: &Fare) -> Funding {
+    let Fare { check, token, secrets } = fare;
+    let refund = SecretKey::from_seed(secrets.refund());
+    let exchange = Exchange {
+        bank: check.bank,
+        currency: check.currency.clone(),
+        inputs: vec![Input::Purse { check: check.clone(), token: *token, signer: check.refund }],
+        outputs: vec![Output::chain(check).expect("countable")],
+        condition: None,
+        seal_to: None,
+    };
+    Funding::Online(Box::new(UnverifiedJoint::from(Joint::sign(exchange, [&refund]))))
+}
+
+#[test]
+fn a_mix_posts_a_purses_check_before_the_first_block() {
+    let mut purse = open(1, MemoryStore::new(Faults::none()));
+    load(&mut purse, 0, "20", 1);
+    let [one, other] = [1, 2].map(|wish| purse.make(&wanted(wish), NOW).expect("made"));
+    let terms = BankTerms { bank: bank().public(), currency: "EUR".parse().expect("a currency") };
+    let post = verify_funding(&one.check, &funding(&one), &terms, NOW);
+    assert!(matches!(post, Ok(VerifiedFunding::Post(_))), "{post:?}");
+    // Another check's, though it is as good.
+    let misfit = verify_funding(&one.check, &funding(&other), &terms, NOW);
+    assert_eq!(misfit.map(drop), Err(FundingError::NotFunding));
+    // It fits into a block's room for a fare.
+    let shown = cbor::to_vec(&one.check).len() + cbor::to_vec(&funding(&one)).len() + 8;
+    assert!(shown <= Shape::STANDARD.fare_room(), "{shown} of {}", Shape::STANDARD.fare_room());
 }
