@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::audit::Audit;
 use crate::demo::Demo;
 use crate::inspect::Inspect;
-use crate::parties::{BankCommand, DirectoryCommand, LogCommand, MixCommand, ProxyCommand, ShopCommand, WalletCommand};
+use crate::parties::{
+    BankCommand, DirectoryCommand, LogCommand, MixCommand, ProxyCommand, PurseCommand, ShopCommand, WalletCommand,
+};
 use crate::passphrase::PassphraseFrom;
 use crate::verify::Verify;
 
@@ -61,6 +63,9 @@ pub enum Command {
     /// A mix: forwards blocks, and is paid for each
     #[command(subcommand)]
     Mix(MixCommand),
+    /// A purse: checks for mixes, made off-line (a demonstration in software)
+    #[command(subcommand)]
+    Purse(PurseCommand),
     /// A directory: one signed list of mixes, banks and logs
     #[command(subcommand)]
     Directory(DirectoryCommand),

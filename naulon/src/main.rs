@@ -73,6 +73,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<Exit> {
         Command::Shop(command) => command.run(cli.passphrase, output),
         Command::Wallet(command) => command.run(cli.passphrase, output),
         Command::Mix(command) => command.run(cli.passphrase, output),
+        Command::Purse(command) => command.run(cli.passphrase, output),
         Command::Directory(command) => command.run(cli.passphrase, output),
         Command::Proxy(command) => command.run(cli.passphrase, output),
         Command::Verify(verify) => verify::run(&verify, output),

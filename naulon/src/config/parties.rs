@@ -44,6 +44,8 @@ pub struct BankSettings {
     pub currency: String,
     /// What its tokens are worth.
     pub denominations: Vec<String>,
+    /// What checks of purses are worth in all.
+    pub purse_checks: Vec<String>,
     /// How many days a brand is issued.
     pub brand_days: u32,
     /// For how many days its tokens can be spent.
@@ -89,6 +91,7 @@ impl Default for BankSettings {
             threshold: 0,
             currency: "EUR".to_owned(),
             denominations: Grid::standard().denominations().iter().rev().map(ToString::to_string).collect(),
+            purse_checks: Vec::new(),
             brand_days: 30,
             spend_days: 90,
             redeem_days: 180,
@@ -144,6 +147,11 @@ impl Settings for BankSettings {
         ("currency", "The currency of all accounts and tokens. It cannot change once there are any."),
         ("denominations", "What tokens are worth. A change holds from the next period's brands on."),
         (
+            "purse_checks",
+            "What checks of purses are worth in all, one brand each (`naulon purse`). A total that is a mix's price times a\n\
+             round number of blocks. Empty: the bank has no purses.",
+        ),
+        (
             "brand_days",
             "For how many days one brand of tokens is issued; then come the next period's. The longer, the more tokens\n\
              one hides among; the shorter, the sooner a stolen key is worthless. The next period's are made ahead.",
@@ -193,7 +201,9 @@ impl BankSettings {
     /// denomination at the same time.
     pub fn brands(&self) -> anyhow::Result<BrandSettings> {
         let denominations = self.denominations.iter().map(|text| text.parse()).collect::<Result<Vec<Amount>, _>>();
+        let purse_checks = self.purse_checks.iter().map(|text| text.parse()).collect::<Result<Vec<Amount>, _>>();
         let settings = BrandSettings {
+            purse_checks: purse_checks.context("the setting purse_checks")?,
             denominations: denominations.context("the setting denominations")?,
             period_days: self.brand_days,
             spend_days: self.spend_days,

@@ -163,6 +163,25 @@ fn load(folder: &PartyFolder, passphrase: &Passphrase, ring: &KeyRing) -> anyhow
     Ok(())
 }
 
+/// The keys of all files in the folder, for whoever puts some of them into purses.
+pub fn all(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result<Vec<IssuerSecret>> {
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(folder.as_path())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            keys.extend(of_file(&entry.path(), passphrase)?);
+        }
+    }
+    Ok(keys)
+}
+
+/// The keys of one file.
+pub fn of_file(path: &Path, passphrase: &Passphrase) -> anyhow::Result<Vec<IssuerSecret>> {
+    KeyRing::read_file(path, passphrase).with_context(|| format!("{}", path.display()))
+}
+
 /// Makes the next period's brands while the bank runs, as soon as they are due.
 pub async fn renew(running: Running, folder: PartyFolder, settings: BankSettings, passphrase: Passphrase) {
     let (folder, settings, passphrase) = (&folder, &settings, Arc::new(passphrase));

@@ -35,6 +35,9 @@ pub struct BrandSettings {
     /// The denominations, written like "0.50".
     #[serde(with = "as_text")]
     pub denominations: Vec<Amount>,
+    /// What checks of purses are worth in all, one brand each; none by default.
+    #[serde(with = "as_text")]
+    pub purse_checks: Vec<Amount>,
     /// The length of a period in days: so often there are new brands, and so long each is issued, one at a time.
     pub period_days: u32,
     /// For how many days they can be spent.
@@ -80,7 +83,8 @@ impl Default for BrandSettings {
     /// 1-2-5 from 0.01 to 500, a new brand every 30 days, spent within 90 and given up within 180.
     fn default() -> Self {
         let denominations = Grid::standard().denominations().to_vec();
-        BrandSettings { denominations, period_days: 30, spend_days: 90, redeem_days: 180 }
+        let purse_checks = Vec::new();
+        BrandSettings { denominations, purse_checks, period_days: 30, spend_days: 90, redeem_days: 180 }
     }
 }
 
@@ -93,7 +97,9 @@ impl BrandSettings {
         if !in_order {
             return Err(BrandSettingsError::Days);
         }
-        if self.denominations.iter().any(|denomination| *denomination > Amount::MAX) {
+        let all = self.denominations.iter().chain(&self.purse_checks);
+        if all.clone().any(|denomination| *denomination > Amount::MAX) || self.purse_checks.iter().any(|d| d.is_zero())
+        {
             return Err(BrandSettingsError::TooLarge);
         }
         Ok(Grid::new(self.denominations.iter().copied())?)
@@ -110,17 +116,24 @@ pub fn periods(
     let days = |days: u32| Duration::days(u64::from(days));
     let period = days(settings.period_days);
     let this = Timestamp(now.0 - now.0 % period.0);
-    let terms = |issue_from: Timestamp, denomination: &Amount| BrandTerms {
+    let terms = |issue_from: Timestamp, (denomination, purpose): (&Amount, Purpose)| BrandTerms {
         currency: currency.clone(),
         denomination: *denomination,
-        purpose: Purpose::Money,
+        purpose,
         issue_from,
         withdraw_until: issue_from.plus(period),
         spend_until: issue_from.plus(days(settings.spend_days)),
         redeem_until: issue_from.plus(days(settings.redeem_days)),
     };
     let starts = [this, this.plus(period)];
-    Ok(starts.into_iter().flat_map(|start| grid.denominations().iter().map(move |d| terms(start, d))).collect())
+    let money = grid.denominations().iter().map(|denomination| (denomination, Purpose::Money));
+    let checks = settings.purse_checks.iter().map(|total| (total, Purpose::PurseCheck));
+    let places: Vec<_> = money.chain(checks).collect();
+    Ok(starts
+        .into_iter()
+        .flat_map(|start| places.iter().map(move |place| (start, *place)))
+        .map(|(s, p)| terms(s, p))
+        .collect())
 }
 
 /// Those of the due brands whose place no existing brand has.
@@ -202,6 +215,7 @@ mod tests {
     fn settings() -> BrandSettings {
         BrandSettings {
             denominations: vec![Amount::from_micros(5), Amount::from_micros(1)],
+            purse_checks: Vec::new(),
             period_days: 10,
             spend_days: 20,
             redeem_days: 40,

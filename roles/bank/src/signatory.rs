@@ -104,12 +104,17 @@ impl KeyRing {
 
     /// Adds the keys of a sealed file, and says how many they are. It takes 25 ms a key, for each is checked.
     pub fn add_file(&self, path: &Path, passphrase: &Passphrase) -> Result<usize, KeyFileError> {
-        let opened = SealedFile::open(path, passphrase)?;
-        let ders = decode(&opened).ok_or(KeyFileError::NotKeys)?;
-        let secrets = ders.into_iter().map(IssuerSecret::from_der).collect::<Result<Vec<_>, _>>()?;
+        let secrets = Self::read_file(path, passphrase)?;
         let count = secrets.len();
         secrets.into_iter().for_each(|secret| self.add(secret));
         Ok(count)
+    }
+
+    /// The keys of a sealed file.
+    pub fn read_file(path: &Path, passphrase: &Passphrase) -> Result<Vec<IssuerSecret>, KeyFileError> {
+        let opened = SealedFile::open(path, passphrase)?;
+        let ders = decode(&opened).ok_or(KeyFileError::NotKeys)?;
+        Ok(ders.into_iter().map(IssuerSecret::from_der).collect::<Result<Vec<_>, _>>()?)
     }
 
     /// Seals keys into a new file. When it returns they are on the disk; only then may their brands be stated.

@@ -23,7 +23,8 @@ fn day(day: u64) -> Timestamp {
 
 /// A new brand of ones every 10 days, spent within 20, redeemed within 30.
 fn settings() -> BrandSettings {
-    BrandSettings { denominations: vec![amount("1")], period_days: 10, spend_days: 20, redeem_days: 30 }
+    let denominations = vec![amount("1")];
+    BrandSettings { denominations, purse_checks: Vec::new(), period_days: 10, spend_days: 20, redeem_days: 30 }
 }
 
 /// What a running bank does when it looks whether brands are due; each takes the next of the test keys.

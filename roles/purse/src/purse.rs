@@ -200,7 +200,10 @@ impl<S: PurseStore> Purse<S> {
         for (id, known) in self.brands.iter().filter(|(_, known)| known.brand().denomination == total) {
             let brand = known.brand();
             if now < brand.issue_from || expiry > brand.spend_until {
-                refusal = PurseError::Brand;
+                // That one of another time is empty says more than that this one's time is not now.
+                if matches!(refusal, PurseError::Total) {
+                    refusal = PurseError::Brand;
+                }
                 continue;
             }
             // Of two periods' brands the one that has the money is taken.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use naulon_blind::Token;
+use naulon_blind::{Purpose, Token};
 use naulon_exchange::{Exchange, Input, RequestId, State, TokenQuery, UnverifiedRecord};
 use naulon_money::Amount;
 use naulon_statement::{Digest, Duration, PublicKey, Signed, Timestamp, Unverified, derive_secret};
@@ -271,7 +271,10 @@ impl<S: WalletStore> Wallet<S> {
 
     /// The brands of pinned banks that were issued by now, and whose tokens are worth something still.
     fn open_brands(&self, now: Timestamp) -> Vec<Digest> {
-        let open = self.brands.iter().filter(|(_, known)| known.redeemable_at(now));
+        let open = self
+            .brands
+            .iter()
+            .filter(|(_, known)| known.redeemable_at(now) && known.brand().purpose != Purpose::PurseCheck);
         open.map(|(brand, _)| *brand).collect()
     }
 
