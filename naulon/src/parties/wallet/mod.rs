@@ -2,6 +2,7 @@
 
 mod buying;
 mod care;
+mod checks;
 mod evidence;
 pub mod fares;
 mod fetch;
@@ -24,6 +25,7 @@ use naulon_wire::Proxy;
 
 use self::buying::{Buy, Items, Refund};
 use self::care::{Float, PrivacyOf, Renew, Tokens};
+use self::checks::Checks;
 use self::evidence::Evidence;
 use self::fetch::{Authorize, Fetch};
 use self::init::{Init, Show, learn_shop};
@@ -80,6 +82,8 @@ pub enum WalletCommand {
     Renew(Renew),
     /// Fill the wallet up to an amount, with fresh tokens in all denominations
     Float(Float),
+    /// List the checks that were made for mixes, and take back what is left of them
+    Checks(Checks),
     /// Give tokens back to the account
     Deposit(Deposit),
     /// Take what a shop gives back of a purchase, as fresh tokens
@@ -188,6 +192,7 @@ impl WalletCommand {
             | WalletCommand::OrderToken(OrderToken { folder, .. })
             | WalletCommand::Receipts(Receipts { folder, .. })
             | WalletCommand::Refund(Refund { folder, .. })
+            | WalletCommand::Checks(Checks { folder, .. })
             | WalletCommand::Tokens(Tokens { folder })
             | WalletCommand::Privacy(PrivacyOf { folder, .. })
             | WalletCommand::Renew(Renew { folder, .. })
@@ -210,6 +215,9 @@ impl WalletCommand {
     /// Whether it sends what names the account, which must not be tied by its time to what does not.
     fn names_account(&self) -> bool {
         use WalletCommand::{Balance, Deposit, Float, OpenAccount, OrderToken, Withdraw};
+        if let WalletCommand::Checks(checks) = self {
+            return checks.names_account();
+        }
         matches!(self, Balance(_) | Deposit(_) | Float(_) | OpenAccount(_) | OrderToken(_) | Withdraw(_))
     }
 
@@ -241,6 +249,7 @@ impl WalletCommand {
             WalletCommand::Privacy(privacy) => return privacy.run(room, shop, output).await,
             WalletCommand::Renew(renew) => return renew.run(room, output).await,
             WalletCommand::Float(float) => float.run(room, output).await?,
+            WalletCommand::Checks(checks) => return checks.run(room, patience, output).await,
             WalletCommand::Balance(_) => return money::balance(room, output).await,
             WalletCommand::History(_) => return under_way::history(room, output),
             WalletCommand::Evidence(evidence) => return evidence.run(room, output),

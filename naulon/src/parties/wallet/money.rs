@@ -74,6 +74,7 @@ pub(super) async fn balance(room: &mut Room, output: Output) -> anyhow::Result<E
         }
         None => bail!("the bank has not said which currency it keeps"),
     };
+    let in_checks = tokens.as_ref().map_or(Amount::ZERO, |tokens| tokens.in_checks).to_string();
     let remainders = tokens.map_or(Amount::ZERO, |tokens| tokens.remainders).to_string();
     let (account, told) = match account {
         InAccount::Holds(amount) => (Some(amount.to_string()), format!("{amount} {currency}")),
@@ -85,7 +86,7 @@ pub(super) async fn balance(room: &mut Room, output: Output) -> anyhow::Result<E
     let report = serde_json::json!({
         "ends": care::countdown_json(&countdown, at), "ended": over.to_string(),
         "currency": currency, "tokens": free, "count": count, "remainders": remainders, "reserved": reserved,
-        "spent_elsewhere": spent,
+        "spent_elsewhere": spent, "in_checks": in_checks,
         "account": account, "account_key": room.wallet().account(&room.bank.key).to_string(),
     });
     output.result(&report, |_| {
@@ -94,6 +95,9 @@ pub(super) async fn balance(room: &mut Room, output: Output) -> anyhow::Result<E
             ("set aside", format!("{reserved} {currency}")),
             ("in the account", told),
         ];
+        if in_checks != Amount::ZERO.to_string() {
+            pairs.push(("in checks for mixes", format!("{in_checks} {currency} at most: `naulon wallet checks`")));
+        }
         if remainders != Amount::ZERO.to_string() {
             let told = format!("{remainders} {currency}: for `buy --keep-remainder`, or `refresh` them");
             pairs.insert(1, ("of these, left on used tokens", told));
