@@ -257,6 +257,8 @@ impl Mix {
             return;
         };
         if to.index <= book.cashed.index {
+            // The bank stands behind what it has paid: nothing helps but to ask again later.
+            book.due = now.plus(PAUSE);
             return;
         }
         let worth = book.check.worth(to.index - book.cashed.index).unwrap_or(Amount::ZERO);

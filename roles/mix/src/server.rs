@@ -520,18 +520,24 @@ impl MixHandle {
         loop {
             let due = self.mix().due(self.now(), MAX_CASHED_TOGETHER, all);
             let Some(bank) = due.first().map(|due| due.check.bank) else { return paid };
-            paid += self.cash_at(&bank, due).await;
+            let (more, is_stuck) = self.cash_at(&bank, due).await;
+            paid += more;
+            if is_stuck {
+                // A bank that does not answer is asked again later.
+                return paid;
+            }
         }
     }
 
-    async fn cash_at(&self, bank: &PublicKey, due: Vec<crate::books::Due>) -> usize {
+    /// How many checks were paid, and whether for none of them anything has changed.
+    async fn cash_at(&self, bank: &PublicKey, due: Vec<crate::books::Due>) -> (usize, bool) {
         let contract = self.mix().rules.contract.clone();
         let key = self.mix().payee(bank);
         let outcomes = match (self.0.banks.get(bank), key) {
             (Some(client), Some(key)) => cashier::cash(client, due, &key, contract.as_ref()).await,
             _ => due.into_iter().map(|due| (due, crate::books::Cashing::Later)).collect(),
         };
-        let mut paid = 0;
+        let (mut paid, mut is_stuck) = (0, true);
         let now = self.now();
         let mut mix = self.mix();
         for (due, outcome) in outcomes {
@@ -543,9 +549,10 @@ impl MixHandle {
             };
             metrics::counter!("naulon_mix_cashings_total", "outcome" => name).increment(1);
             paid += usize::from(name == "paid");
+            is_stuck &= !matches!(outcome, crate::books::Cashing::Paid | crate::books::Cashing::Lost);
             mix.cashed(&due, outcome, |amount| cashier::own_part(amount, contract.as_ref()), now);
         }
-        paid
+        (paid, is_stuck)
     }
 
     /// Ends all links, writes down what was earned, and gives up. Nothing is cashed: that goes on with the next start.
