@@ -1,7 +1,7 @@
 //! Where a stream goes.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A name's length, at most (as in SOCKS5 and DNS).
 pub const MAX_HOST_LEN: usize = 255;
