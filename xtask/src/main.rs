@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use tally::Tally;
 
 const USAGE: &str = "\
-cargo xtask test [AREA]                           every check, or one area: exchange, purchase, house
+cargo xtask test [AREA]                           every check, or one area: exchange, purchase, mix, house
 cargo xtask sim NAME --runs N --seed S [--json]   the simulator: purchase, mix
 cargo xtask game NAME [--trials N] [--seed S]     privacy games: withdrawal, brand-key, restore, mix (and --json)
 cargo xtask bench [AREA] [--postgres] [--peers] [--json]
@@ -90,8 +90,20 @@ fn packages_of(area: &str) -> Result<&'static [&'static str]> {
             "naulon-sim",
             "naulon",
         ]),
+        "mix" => Ok(&[
+            "naulon-tick",
+            "naulon-onion",
+            "naulon-meter",
+            "naulon-stream",
+            "naulon-mix",
+            "naulon-directory",
+            "naulon-proxy",
+            "naulon-purse",
+            "naulon-sim",
+            "naulon",
+        ]),
         "house" => Ok(&[]),
-        other => bail!("there is no area {other}; there are exchange, purchase and house"),
+        other => bail!("there is no area {other}; there are exchange, purchase, mix and house"),
     }
 }
 

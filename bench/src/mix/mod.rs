@@ -2,10 +2,12 @@
 //!
 //! And what a block costs one mix ([`hop`]), beside the crate `sphinx-packet`.
 //!
-//! `--peers` runs a private network of `tor` on loopback ([`tor`]) and puts it beside ours in the same rounds.
+//! A download goes through three paid mixes ([`ours`]). `--peers` runs a private network of `tor` on loopback ([`tor`]) and
+//! puts it beside ours in the same rounds.
 
 mod download;
 mod hop;
+mod ours;
 mod tor;
 mod walk;
 
@@ -19,6 +21,9 @@ use download::{Cost, Source};
 pub const MEGABYTES: u64 = 50;
 /// Rounds, unless told otherwise.
 pub const ROUNDS: usize = 3;
+/// At least so many times the peer's rate, at most so many times its processor time.
+const FASTER: f64 = 2.0;
+const CHEAPER: f64 = 0.5;
 /// A million bytes a second.
 const MEGABYTES_A_SECOND: &str = "MB/s";
 /// Processor seconds of all of a network's processes for 10^9 bytes.
@@ -84,7 +89,7 @@ pub fn run(wanted: &Wanted) -> Result<Vec<Figure>> {
 
 fn downloads(wanted: &Wanted, samples: &mut Samples) -> Result<Vec<Figure>> {
     let source = Source::start(wanted.megabytes * 1_000_000)?;
-    let mut networks: Vec<Box<dyn Network>> = Vec::new();
+    let mut networks: Vec<Box<dyn Network>> = vec![Box::new(ours::Mixes::start()?)];
     if wanted.with_peers {
         eprintln!("starting a private network of {}", tor::NAME);
         networks.push(Box::new(tor::Tor::start(source.address())?));
@@ -106,7 +111,15 @@ fn downloads(wanted: &Wanted, samples: &mut Samples) -> Result<Vec<Figure>> {
     for network in &networks {
         for (what, unit) in [("rate", MEGABYTES_A_SECOND), ("cpu", SECONDS_A_GIGABYTE)] {
             let name = format!("{}.{what}", network.name());
-            figures.push(Figure::new(format!("mix.download.{name}"), samples.median(&name), unit));
+            let figure = Figure::new(format!("mix.download.{name}"), samples.median(&name), unit);
+            let peer = format!("tor.{what}");
+            let is_compared = wanted.with_peers && name != peer;
+            let ratio = if is_compared { samples.ratio(&name, &[peer.as_str()]) } else { 0.0 };
+            figures.push(match what {
+                _ if !is_compared => figure,
+                "rate" => figure.against(tor::NAME, ratio).at_least(FASTER),
+                _ => figure.against(tor::NAME, ratio).at_most(Some(CHEAPER)),
+            });
         }
     }
     Ok(figures)
