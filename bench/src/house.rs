@@ -181,7 +181,7 @@ pub fn serve_shop(
 }
 
 /// A brand that began yesterday.
-fn fresh_brand() -> Result<Brand> {
+pub fn fresh_brand() -> Result<Brand> {
     let now = now();
     Ok(Brand {
         bank: bank_key().public(),

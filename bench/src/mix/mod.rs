@@ -5,6 +5,7 @@
 //! A download goes through three paid mixes ([`ours`]). `--peers` runs a private network of `tor` on loopback ([`tor`]) and
 //! puts it beside ours in the same rounds.
 
+mod cash;
 mod download;
 mod hop;
 mod ours;
@@ -35,7 +36,7 @@ pub struct Wanted {
     megabytes: u64,
     rounds: usize,
     with_peers: bool,
-    /// Nothing is downloaded: only what a block costs one mix.
+    /// Nothing is downloaded: only what ticks and blocks cost.
     only_hop: bool,
     /// Whether the figures are printed as JSON.
     pub as_json: bool,
@@ -80,6 +81,7 @@ pub fn run(wanted: &Wanted) -> Result<Vec<Figure>> {
     }
     let mut figures = hop.figures(&samples);
     figures.extend(walk::run(wanted.rounds)?);
+    figures.extend(cash::run(wanted.rounds)?);
     drop(hop);
     if !wanted.only_hop {
         figures.extend(downloads(wanted, &mut samples)?);
