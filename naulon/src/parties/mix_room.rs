@@ -86,6 +86,8 @@ fn contract(settings: &MixSettings) -> anyhow::Result<Option<Contract>> {
     if settings.members.is_empty() {
         return Ok(None);
     }
+    // A member is named by its account at one bank.
+    anyhow::ensure!(settings.banks.len() == 1, "a chain's mixes are paid at one bank: the setting banks names several");
     let member = |line: &String| -> anyhow::Result<Member> {
         let mut words = line.split_whitespace();
         let (Some(mix), Some(account), Some(share), None) = (words.next(), words.next(), words.next(), words.next())

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use naulon_blind::Token;
 use naulon_money::Amount;
-use naulon_statement::{Digest, PublicKey};
+use naulon_statement::{Digest, PublicKey, Timestamp};
 
 use crate::chain::LockedChain;
 use crate::decision::Outcome;
@@ -32,6 +32,8 @@ pub struct Audit<'r> {
     remainders: BTreeMap<Digest, Remainder>,
     /// Checks, by their commitments: what the records say, and what is stored.
     on_checks: BTreeMap<Digest, OnCheck>,
+    /// What a tick of each pays, as far as ticks were cashed.
+    tick_values: BTreeMap<Digest, i128>,
     chains: BTreeMap<Digest, LockedChain>,
     brands: BTreeMap<Digest, BrandPosition>,
     found: Vec<Discrepancy>,
@@ -76,6 +78,8 @@ pub struct OnCheck {
     pub returned: i128,
     /// How many of its ticks are paid.
     pub index: u32,
+    /// Until when it pays, the payee's digest, and to whose key the remainder goes. None if it was never set aside.
+    pub terms: Option<(Timestamp, Digest, PublicKey)>,
 }
 
 /// What agreeing books say.
@@ -178,6 +182,7 @@ impl<'r> Audit<'r> {
             in_parts: BTreeMap::new(),
             remainders: BTreeMap::new(),
             on_checks: BTreeMap::new(),
+            tick_values: BTreeMap::new(),
             chains: BTreeMap::new(),
             brands: BTreeMap::new(),
             found: Vec::new(),
@@ -296,6 +301,7 @@ impl<'r> Audit<'r> {
                 let paid = i128::from(check.value.micros()) * (i128::from(to.index) - i128::from(from.index));
                 on_check.paid += paid;
                 on_check.index = on_check.index.max(to.index);
+                self.tick_values.insert(check.commitment(), i128::from(check.value.micros()));
                 *self.expected.entry(LedgerAccount::Chains).or_default() -= paid;
                 return paid;
             }
@@ -360,8 +366,10 @@ impl<'r> Audit<'r> {
                 }
                 (self.denomination(id, brand), LedgerAccount::Tokens(*brand))
             }
-            Output::Chain { commitment, maximum, .. } => {
-                self.on_checks.entry(*commitment).or_default().maximum += i128::from(maximum.micros());
+            Output::Chain { commitment, maximum, expiry, payee, refund } => {
+                let on_check = self.on_checks.entry(*commitment).or_default();
+                on_check.maximum += i128::from(maximum.micros());
+                on_check.terms = Some((*expiry, *payee, *refund));
                 (*maximum, LedgerAccount::Chains)
             }
             Output::Load { brand, amount, .. } => (*amount, LedgerAccount::Customer(purse_account(brand))),
@@ -432,14 +440,18 @@ impl<'r> Audit<'r> {
     fn compare_chains(&mut self) {
         let stored = |chain: &LockedChain| {
             let [maximum, paid, returned] = [chain.maximum, chain.paid, chain.returned].map(|a| i128::from(a.micros()));
-            OnCheck { maximum, paid, returned, index: chain.front.map_or(0, |front| front.index) }
+            let terms = Some((chain.expiry, chain.payee, chain.refund));
+            OnCheck { maximum, paid, returned, index: chain.front.map_or(0, |front| front.index), terms }
         };
         let checks: BTreeSet<Digest> = self.on_checks.keys().chain(self.chains.keys()).copied().collect();
         for commitment in checks {
             let (records, stored) =
                 (self.on_checks.get(&commitment).copied(), self.chains.get(&commitment).map(stored));
             let is_covered = records.is_some_and(|sums| sums.paid + sums.returned <= sums.maximum);
-            if records != stored || !is_covered {
+            // Each tick is paid once: what was paid is what the last one stands for.
+            let value = self.tick_values.get(&commitment).copied().unwrap_or_default();
+            let is_paid_once = records.is_none_or(|sums| sums.paid == value * i128::from(sums.index));
+            if records != stored || !is_covered || !is_paid_once {
                 self.found.push(Discrepancy::Chain { commitment, records, stored });
             }
         }

@@ -250,10 +250,11 @@ fn every_refusal_has_its_code_and_changes_nothing() {
     let mut seen: BTreeSet<&str> = cases.into_iter().map(|case| refuse(&store, case)).collect();
     // Money that was set aside in other words than the check's.
     let (commitment, expiry) = (check(2).commitment(), check(2).expiry);
-    let of = |payee: Digest, refund| Output::Chain { commitment, maximum: amount("1"), expiry, payee, refund };
+    let (refund, later) = (check(2).refund, expiry.plus(Duration::seconds(1)));
+    let of = |payee: Digest, expiry| Output::Chain { commitment, maximum: amount("1"), expiry, payee, refund };
     for (name, code, output) in [
-        ("for another payee", "wrong_payee", of(Digest([9; 32]), check(2).refund)),
-        ("for another refund key", "chain_misfit", of(check(2).payee_digest(), key("bob").public())),
+        ("for another payee", "wrong_payee", of(Digest([9; 32]), expiry)),
+        ("for another time", "chain_misfit", of(check(2).payee_digest(), later)),
     ] {
         let copy = store.copy();
         let lock = exchange(vec![coin.input()], vec![output]);

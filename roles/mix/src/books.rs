@@ -47,6 +47,8 @@ pub(crate) struct Books {
     pub(crate) moved: Vec<SessionKey>,
     dirty: BTreeSet<Digest>,
     pending: Vec<Change>,
+    /// What has changed last could not be written.
+    pub(crate) is_failing: bool,
 }
 
 /// Ticks that are due to be cashed.
@@ -147,6 +149,15 @@ impl Books {
         }
     }
 
+    /// Whether the bank will pay no further ticks of a check: its time is over, or the bank has said so. One that is used up is
+    /// none of them.
+    pub(crate) fn pays_no_more(&self, commitment: &Digest, now: Timestamp) -> bool {
+        self.checks.get(commitment).is_some_and(|book| {
+            let is_given_up = book.cashed.index > book.earned;
+            (now >= book.check.expiry || is_given_up) && book.earned < book.check.length
+        })
+    }
+
     pub(crate) fn over(&mut self, commitment: &Digest, now: Timestamp, rules: &MixRules, rng: &mut impl CryptoRng) {
         if let Some(book) = self.checks.get_mut(commitment).filter(|book| !book.is_over) {
             book.is_over = true;
@@ -178,6 +189,7 @@ impl Mix {
 
     /// These changes are durable.
     pub fn written(&mut self, changes: &[Change]) {
+        self.books.is_failing = false;
         for change in changes {
             if let Change::Earned { commitment, front, earned } = change
                 && let Some(book) = self.books.checks.get_mut(commitment)
@@ -188,7 +200,10 @@ impl Mix {
     }
 
     /// These changes could not be written: they come again.
+    ///
+    /// Until they are, the mix is full: what it forwards now would be lost with it.
     pub fn not_written(&mut self, changes: Vec<Change>) {
+        self.books.is_failing = true;
         let newer = std::mem::replace(&mut self.books.pending, changes);
         self.books.pending.extend(newer);
     }

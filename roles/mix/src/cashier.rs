@@ -120,8 +120,21 @@ pub async fn open_account(bank: &Client, payee: &SecretKey, name: &PublicKey) {
     let _ = bank.call(&BankCall::OpenAccount((&open).into())).await;
 }
 
+/// What a bank says of a check that it will never pay more for. Everything else is about this request, this challenge or this
+/// moment, and the next request is another one.
+const LOST: [&str; 8] = [
+    "unknown_chain",
+    "chain_exceeded",
+    "chain_misfit",
+    "chain_bounds",
+    "chain_length",
+    "tick_forged",
+    "wrong_payee",
+    "wrong_currency",
+];
+
 fn is_about_a_check(problem: &Problem) -> bool {
-    problem.is_final() || matches!(problem.code.as_str(), "chain_advanced" | "unknown_chain" | "chain_exceeded")
+    problem.code == "chain_advanced" || LOST.contains(&problem.code.as_str())
 }
 
 fn outcome_of(problem: Option<&Problem>) -> Cashing {
@@ -130,8 +143,7 @@ fn outcome_of(problem: Option<&Problem>) -> Cashing {
             let index = problem.size.and_then(|index| u32::try_from(index).ok());
             index.map_or(Cashing::Later, Cashing::Stands)
         }
-        Some(problem) if matches!(problem.code.as_str(), "unknown_chain" | "chain_exceeded") => Cashing::Lost,
-        Some(problem) if problem.is_final() => Cashing::Lost,
+        Some(problem) if LOST.contains(&problem.code.as_str()) => Cashing::Lost,
         Some(_) | None => Cashing::Later,
     }
 }
@@ -141,6 +153,20 @@ mod tests {
     use naulon_onion::Member;
 
     use super::*;
+
+    /// What ends a check for good has a code that banks know; what does not, is tried again.
+    #[test]
+    fn only_what_is_about_the_check_gives_it_up() {
+        let outcome = |code: &str| outcome_of(Some(&Problem::new(code, "")));
+        for code in LOST {
+            assert!(naulon_wire::codes::find(code).is_some(), "{code}");
+            assert!(matches!(outcome(code), Cashing::Lost), "{code}");
+        }
+        for code in ["challenge_stale", "challenge_forged", "bad_signature", "busy", "unknown_account", "unavailable"] {
+            assert!(naulon_wire::codes::find(code).is_some(), "{code}");
+            assert!(matches!(outcome(code), Cashing::Later), "{code}");
+        }
+    }
 
     #[test]
     fn a_chain_is_paid_by_its_shares_and_the_paying_mix_keeps_what_does_not_divide() {

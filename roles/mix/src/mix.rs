@@ -124,7 +124,7 @@ impl Mix {
 
     /// Whether so much waits that no link should be read until some of it has left.
     pub fn is_full(&self) -> bool {
-        self.pool.len() >= MAX_WAITING
+        self.pool.len() >= MAX_WAITING || self.books.is_failing
     }
 
     /// Which mixes there are, each with its key by its link key. Whoever shows another key is a stranger.
@@ -281,8 +281,8 @@ impl Mix {
         now: Timestamp,
     ) -> Result<(Meter, Vec<(naulon_tick::ChainId, naulon_statement::Digest)>, Option<Posting>), MixRefusal> {
         if route.fare.is_empty() {
-            let before = self.rules.contract_peer().ok_or(MixRefusal::NoFare)?;
-            if before.is_some() && before != peer {
+            let (before, next) = self.rules.contract_way().ok_or(MixRefusal::NoFare)?;
+            if before.is_some() && before != peer || route.next != next {
                 return Err(MixRefusal::NoFare);
             }
             return Ok((Meter::contract(terms), Vec::new(), None));
@@ -400,6 +400,14 @@ impl Mix {
         let idle: Vec<SessionKey> = idle.map(|(key, _)| *key).collect();
         for key in idle {
             self.close(key, Some(MixRefusal::Idle), now, out);
+        }
+        // Ticks that no bank will pay must not go on paying for blocks.
+        let is_unpaid =
+            |session: &&Session| session.checks.iter().any(|(_, check)| self.books.pays_no_more(check, now));
+        let unpaid = self.sessions.iter().filter(|(_, session)| is_unpaid(session));
+        let unpaid: Vec<SessionKey> = unpaid.map(|(key, _)| *key).collect();
+        for key in unpaid {
+            self.close(key, Some(naulon_meter::Refusal::Expired.into()), now, out);
         }
     }
 

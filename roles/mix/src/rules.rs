@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use naulon_money::{Amount, Currency};
-use naulon_onion::{Contract, Shape};
+use naulon_onion::{Contract, Next, Shape};
 use naulon_statement::{Duration, PublicKey, SecretKey};
 
 use crate::batch::Batching;
@@ -47,11 +47,12 @@ pub struct MixRules {
 }
 
 impl MixRules {
-    /// From which mix sessions may come that bring this mix no fare (case a): the member before it in the chain. The first
+    /// From which mix sessions may come that bring this mix no fare (case a), and where they go: along the chain. The first
     /// member takes them from everybody, if it is not the one that is paid.
-    pub(crate) fn contract_peer(&self) -> Option<Option<PublicKey>> {
+    pub(crate) fn contract_way(&self) -> Option<(Option<PublicKey>, Next)> {
         let contract = self.contract.as_ref().filter(|contract| contract.paying != self.mix)?;
         let at = contract.members.iter().position(|member| member.mix == self.mix)?;
-        Some(at.checked_sub(1).map(|before| contract.members[before].mix))
+        let before = at.checked_sub(1).map(|before| contract.members[before].mix);
+        Some((before, contract.members.get(at + 1).map_or(Next::Exit, |member| Next::Mix(member.mix))))
     }
 }

@@ -6,13 +6,16 @@ use naulon_blind::{KnownBrand, Purpose, SEED_LEN, Token};
 use naulon_durable::StoreError;
 use naulon_exchange::{LoadNumber, Loaded};
 use naulon_money::Amount;
-use naulon_statement::{Digest, Duration, PublicKey, StatementError, Timestamp, Unverified};
+use naulon_statement::{Digest, Duration, PublicKey, StatementError, Timestamp, Unverified, derive_secret};
 use naulon_tick::{Check, MAX_CHAIN, TickError};
 use zeroize::Zeroizing;
 
 use crate::keys::{KeyError, PurseKeys};
 use crate::store::{Load, Made, PurseStore, SpendError, Wish};
 use crate::user::{self, CheckSecrets, UserError};
+
+/// Separates the numbers of loads from everything else that comes of the seed.
+const LOAD_DOMAIN: &[u8] = b"naulon/purse/1 load";
 
 /// The most checks that are listed at once.
 pub const MAX_LISTED: usize = 256;
@@ -139,17 +142,20 @@ impl<S: PurseStore> Purse<S> {
         Ok(self.store.balances()?.get(brand).copied().unwrap_or_default())
     }
 
-    /// Asks for a load under a fresh number, and says what the bank is to state. Nothing is in the purse yet.
-    pub fn ask_load(&mut self, brand: &Digest, amount: Amount, number: &LoadNumber) -> Result<Loaded, PurseError> {
+    /// Asks for a load, and says what the bank is to state. Nothing is in the purse yet. The same wish is the same load.
+    ///
+    /// The load's number is this purse's alone: if its holder could choose it, the bank's one word would fill several purses.
+    pub fn ask_load(&mut self, brand: &Digest, amount: Amount, wish: &[u8; 16]) -> Result<Loaded, PurseError> {
         let known = self.brands.get(brand).ok_or(PurseError::Brand)?.brand();
         let unit = known.denomination.micros();
         if amount.is_zero() || amount > Amount::MAX || !amount.micros().is_multiple_of(unit) {
             return Err(PurseError::Amount);
         }
-        let stated =
-            Loaded { bank: known.bank, currency: known.currency.clone(), brand: *brand, amount, load: *number };
-        self.store.ask(&Load { number: *number, brand: *brand, amount, is_done: false })?;
-        match self.store.load(number)? {
+        let mut number = LoadNumber::default();
+        derive_secret(self.seed.as_slice(), &[LOAD_DOMAIN, wish], &mut number);
+        let stated = Loaded { bank: known.bank, currency: known.currency.clone(), brand: *brand, amount, load: number };
+        self.store.ask(&Load { number, brand: *brand, amount, is_done: false })?;
+        match self.store.load(&number)? {
             Some(load) if load.brand == *brand && load.amount == amount => Ok(stated),
             _ => Err(PurseError::WishUsed),
         }

@@ -4,6 +4,7 @@ use bip39::{Language, Mnemonic};
 use naulon_blind::{BlindedMessage, ReusedKey, SEED_LEN, TokenSecrets, reusable_key, serial_number};
 use naulon_exchange::Order;
 use naulon_statement::{BoxSecretKey, Digest, PublicKey, SecretKey, derive_secret};
+use naulon_tick::ChainId;
 use zeroize::Zeroizing;
 
 /// How many words there are.
@@ -20,10 +21,8 @@ const REFUND_DOMAIN: &[u8] = b"naulon/refund/1";
 /// Separates what a check is made of.
 const CHECK_DOMAIN: &[u8] = b"naulon/wallet-check/1";
 
-/// What a check is made of: HKDF-SHA256(seed, "naulon/wallet-check/1" ‖ bank ‖ u32be number ‖ what for).
+/// What a check is made of: HKDF-SHA256(seed, "naulon/wallet-check/1" ‖ bank ‖ the chain's id ‖ what for).
 pub(crate) struct CheckSecrets {
-    /// The chain's name, which looks as random as any.
-    pub id: [u8; 32],
     /// The end of its ticks.
     pub ticks: Zeroizing<[u8; 32]>,
     pub salt: [u8; 16],
@@ -114,18 +113,18 @@ impl Seed {
         BoxSecretKey::from_seed(&key)
     }
 
-    /// What the check with this number is made of.
-    pub(crate) fn check(&self, bank: &PublicKey, number: u32) -> CheckSecrets {
+    /// What the check with this id is made of. The id is fresh, and kept with the check: one derived from a number would be the
+    /// same again in a wallet that was restored, whose payee has its ticks already.
+    pub(crate) fn check(&self, bank: &PublicKey, id: &ChainId) -> CheckSecrets {
         let derive = |what: &[u8], out: &mut [u8]| {
-            derive_secret(self.0.as_slice(), &[CHECK_DOMAIN, bank.as_bytes(), &number.to_be_bytes(), what], out);
+            derive_secret(self.0.as_slice(), &[CHECK_DOMAIN, bank.as_bytes(), &id.0, what], out);
         };
-        let (mut id, mut salt) = ([0; 32], [0; 16]);
+        let mut salt = [0; 16];
         let (mut ticks, mut refund) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
-        derive(b"id", &mut id);
         derive(b"salt", &mut salt);
         derive(b"ticks", ticks.as_mut_slice());
         derive(b"refund", refund.as_mut_slice());
-        CheckSecrets { id, ticks, salt, refund: SecretKey::from_seed(&refund) }
+        CheckSecrets { ticks, salt, refund: SecretKey::from_seed(&refund) }
     }
 
     /// The secrets of the token with this index under a brand.

@@ -31,7 +31,6 @@ pub(crate) struct Cashing {
     commitment: Digest,
     payee: Digest,
     expiry: Timestamp,
-    refund: PublicKey,
     from: Front,
     to: Front,
     amount: Amount,
@@ -78,7 +77,6 @@ pub(super) fn cashed(
         commitment: check.commitment(),
         payee: check.payee_digest(),
         expiry: check.expiry,
-        refund: check.refund,
         from: *from,
         to: *to,
         amount,
@@ -199,8 +197,9 @@ fn cash(before: &LockedChain, cashing: &Cashing, now: Timestamp) -> Result<Locke
     if before.payee != cashing.payee {
         return Err(Refusal::WrongPayee);
     }
-    // The commitment binds the check, and a row whose other words differ from it was made by somebody who wanted it so.
-    if (before.expiry, before.refund) != (cashing.expiry, cashing.refund) {
+    // A row whose expiry differs from the check's was made by somebody who wanted it so, and no certificate of it covers the
+    // check. To whom the remainder goes is not the payee's matter: its certificate says nothing of it.
+    if before.expiry != cashing.expiry {
         return Err(Refusal::ChainMisfit);
     }
     let stands = before.front.map_or(cashing.from.index == 0, |front| front == cashing.from);

@@ -33,7 +33,9 @@ impl<S: WalletStore> Wallet<S> {
         let bank = wanted.bank;
         let currency = self.terms_of(&bank)?.currency.clone();
         let number = self.next_check;
-        let check = self.make_check(wanted, number)?;
+        let mut id = [0; 32];
+        derive_secret(entropy, &[b"naulon/wallet/chain"], &mut id);
+        let check = self.make_check(wanted, ChainId(id))?;
         let least = check.check_form().map_err(|_| WalletError::BadCheck)?;
         let (inputs, tokens, plan, maximum) = match pocket {
             Pocket::Account => {
@@ -97,7 +99,7 @@ impl<S: WalletStore> Wallet<S> {
             return Err(WalletError::CheckNotReady(number));
         };
         let check = held.check.clone();
-        let secret = self.seed.check(&check.bank, number).ticks;
+        let secret = self.seed.check(&check.bank, &check.id).ticks;
         self.commit(vec![Change::Check(Box::new(HeldCheck { state: CheckState::Out, ..held }))])?;
         Ok(ReadyCheck { number, check, funding: Funding::Certified(certificate), secret })
     }
@@ -159,9 +161,8 @@ impl<S: WalletStore> Wallet<S> {
         check.expiry.plus(self.terms.get(&check.bank).map_or_else(Default::default, |terms| terms.check_grace))
     }
 
-    fn make_check(&self, wanted: &CheckWanted, number: u32) -> Result<Check, WalletError> {
-        let secrets = self.seed.check(&wanted.bank, number);
-        let id = ChainId(secrets.id);
+    fn make_check(&self, wanted: &CheckWanted, id: ChainId) -> Result<Check, WalletError> {
+        let secrets = self.seed.check(&wanted.bank, &id);
         let walker = Walker::new(id, &secrets.ticks, wanted.length).map_err(|_| WalletError::BadCheck)?;
         Ok(Check {
             id,
@@ -232,7 +233,7 @@ impl<S: WalletStore> Wallet<S> {
                 let (commitment, refund) = (held.check.commitment(), held.check.refund);
                 let at = Timestamp(now.0 - now.0 % MINUTE);
                 let query = CheckQuery { bank, commitment, refund, at };
-                let key = self.seed.check(&bank, reclaiming.number).refund;
+                let key = self.seed.check(&bank, &held.check.id).refund;
                 BankCall::Check(Unverified::from(&Signed::sign(&key, query)))
             }
             (None, None) => return Vec::new(),
@@ -275,7 +276,7 @@ impl<S: WalletStore> Wallet<S> {
         let input = Input::Remainder { commitment, refund, returned: standing.returned, amount, early };
         let currency = held.check.currency.clone();
         let exchange = Exchange { bank, currency, inputs: vec![input], outputs, condition: None, seal_to: None };
-        let key = self.seed.check(&bank, number).refund;
+        let key = self.seed.check(&bank, &held.check.id).refund;
         reclaiming.request = Some(UnverifiedJoint::from(Joint::sign(exchange, [&key])));
         (reclaiming.amount, reclaiming.outputs) = (Some(amount), planned);
         operation.work = Work::Reclaim(Box::new(reclaiming));
