@@ -23,7 +23,8 @@ use crate::clock;
 use crate::config::BankSettings;
 use crate::output::{Output, Unit};
 
-/// Key files are named by when they were made: `brands-20261120T061530Z.key`.
+/// Key files are named by when they were made, and by the first of their brands, for two may be made in a second:
+/// `brands-20261120T061530Z-1f9c04e2.key`.
 const PREFIX: &str = "brands-";
 const SUFFIX: &str = ".key";
 /// The token's PIN, sealed.
@@ -113,7 +114,8 @@ fn seal(
 ) -> anyhow::Result<Vec<Brand>> {
     let (brands, secrets): (Vec<Brand>, Vec<IssuerSecret>) = made.into_iter().unzip();
     let time: String = clock::utc(clock::now()).chars().filter(char::is_ascii_alphanumeric).collect();
-    let path = folder.path(&format!("{PREFIX}{time}{SUFFIX}"));
+    let first = brands.first().map_or([0; 32], Brand::key_id);
+    let path = folder.path(&format!("{PREFIX}{time}-{}{SUFFIX}", hex::encode(&first[..4])));
     KeyRing::create_file(&path, passphrase, Cost::default(), &secrets, &*random::<SEAL_ENTROPY_LEN>()?)?;
     secrets.into_iter().for_each(|secret| ring.add(secret));
     Ok(brands)
