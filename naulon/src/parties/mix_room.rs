@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -123,6 +124,8 @@ pub struct Room {
     /// Where its links come in.
     pub address: SocketAddr,
     listener: Mutex<Option<TcpListener>>,
+    /// The epoch that began last.
+    epoch: AtomicU32,
     settings: MixSettings,
     keys: MixKeys,
     directories: Vec<(PublicKey, Client)>,
@@ -169,7 +172,8 @@ pub async fn open(folder: &PartyFolder, settings: &MixSettings, keys: MixKeys) -
     let address = listener.local_addr()?;
     let front = MixFront(Arc::default());
     let (settings, listener) = (settings.clone(), Mutex::new(Some(listener)));
-    let room = Room { handle, front, address, listener, settings, keys, directories, banks };
+    let epoch = AtomicU32::new(0);
+    let room = Room { handle, front, address, listener, epoch, settings, keys, directories, banks };
     room.begin_epoch()?;
     Ok(room)
 }
@@ -179,7 +183,9 @@ impl Room {
     fn begin_epoch(&self) -> anyhow::Result<()> {
         let begin = now();
         // Seconds: no epoch has the number of another, also over a restart.
-        let epoch = u32::try_from(begin.0 / 1_000).context("the clock")?;
+        let seconds = u32::try_from(begin.0 / 1_000).context("the clock")?;
+        let epoch = seconds.max(self.epoch.load(Ordering::Acquire).saturating_add(1));
+        self.epoch.store(epoch, Ordering::Release);
         let public = self.handle.mix().begin_epoch(epoch, &*random::<32>()?);
         // The key opens for one more epoch, so that whoever has an old list is not shut out.
         let until = begin.plus(self.settings.epoch.0).plus(self.settings.epoch.0);
@@ -234,8 +240,11 @@ impl Room {
     async fn rotate(&self) -> anyhow::Error {
         loop {
             let until = tokio::time::Instant::now() + Duration::from_millis(self.settings.epoch.0.0.max(1_000));
-            while tokio::time::Instant::now() < until && !self.handle.mix().is_epoch_full() {
+            loop {
                 tokio::time::sleep(LOOK_SOON).await;
+                if tokio::time::Instant::now() >= until || self.handle.mix().is_epoch_full() {
+                    break;
+                }
             }
             if let Err(error) = self.begin_epoch() {
                 return error.context("a new epoch");

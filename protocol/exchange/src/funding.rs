@@ -5,7 +5,7 @@ use naulon_money::Currency;
 use naulon_statement::{PublicKey, Timestamp, Unverified, UnverifiedJoint};
 use naulon_tick::{Certificate, Check, TickError};
 
-use crate::request::{Exchange, Input, Output};
+use crate::request::{Exchange, Input, Output, spending_key};
 
 /// What stands behind a check. It travels beside it, from the payer to the payee.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -91,10 +91,20 @@ pub fn verify_funding(
             certificate.covers(check).then_some(VerifiedFunding::Locked).ok_or(FundingError::Uncertified)
         }
         Funding::Online(exchange) => {
-            let funds = is_for(exchange.claimed_body(), check);
+            let funds = is_for(exchange.claimed_body(), check) && is_signed(exchange);
             funds.then(|| VerifiedFunding::Post(exchange.clone())).ok_or(FundingError::NotFunding)
         }
     }
+}
+
+/// Whether the keys of all that is given up have signed. What nobody has signed is not worth asking a bank about.
+fn is_signed(exchange: &UnverifiedJoint<Exchange>) -> bool {
+    let Ok(joint) = exchange.clone().verify() else { return false };
+    joint.inputs.iter().all(|input| match input {
+        Input::Token { token, key, .. } => joint.is_signed_by(&spending_key(token, key.as_ref())),
+        Input::Purse { signer, .. } => joint.is_signed_by(signer),
+        _ => false,
+    })
 }
 
 /// Whether an exchange does nothing but give up tokens for this check, and change, or a purse's signature on it. Its payee
@@ -118,5 +128,5 @@ fn is_for(exchange: &Exchange, check: &Check) -> bool {
     };
     let locks = chains.next().is_some_and(covers) && chains.next().is_none();
     let is_here = exchange.bank == check.bank && exchange.currency == check.currency;
-    only_tokens && locks && !credits && is_here && exchange.condition.is_none()
+    only_tokens && !exchange.inputs.is_empty() && locks && !credits && is_here && exchange.condition.is_none()
 }

@@ -111,7 +111,7 @@ fn time(word: &str) -> Result<Duration, BatchingError> {
 pub(crate) struct Pool<T> {
     batching: Batching,
     waiting: Vec<T>,
-    /// When the oldest came, or the last batch left.
+    /// When the first came, or the last batch left.
     since: Timestamp,
 }
 
@@ -126,7 +126,8 @@ impl<T> Pool<T> {
         if matches!(self.batching, Batching::Stream | Batching::Cohort { .. }) {
             return Some(one);
         }
-        if self.waiting.is_empty() && matches!(self.batching, Batching::Threshold { .. }) {
+        // Else a block that comes to an idle mix would leave at once, and alone.
+        if self.waiting.is_empty() {
             self.since = now;
         }
         self.waiting.push(one);
@@ -291,6 +292,16 @@ mod tests {
             kept.extend(pool.waiting);
         }
         assert_eq!(kept.len(), 4, "each stays at some time");
+    }
+
+    #[test]
+    fn nothing_leaves_an_idle_mix_at_once() {
+        for batching in [Batching::Pool { keep: 0, wait: Duration(100) }, Batching::Poisson { mean: Duration(100) }] {
+            let mut pool = Pool::new(batching);
+            pool.put(0, Timestamp(1_000_000));
+            assert!(pool.leaving(Timestamp(1_000_000), &mut rng()).is_empty(), "{batching}");
+            assert!(pool.next().is_some_and(|next| next > Timestamp(1_000_000)), "{batching}");
+        }
     }
 
     /// The mean of many delays, and that half of them are over after ln 2 of it: without memory.

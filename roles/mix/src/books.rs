@@ -32,6 +32,8 @@ struct Book {
     /// What of it is durable: no more than that is cashed, else a restart would come behind the bank.
     written: (Front, u32),
     cashed: Front,
+    /// The bank has set its money aside. Until then nothing of it is written down.
+    is_funded: bool,
     /// Its session is over: nothing more is earned.
     is_over: bool,
     is_under_way: bool,
@@ -91,6 +93,7 @@ impl Books {
                 earned,
                 written: (front, earned),
                 cashed,
+                is_funded: true,
                 is_over: true,
                 is_under_way: false,
                 due,
@@ -105,6 +108,7 @@ impl Books {
         self.checks.contains_key(commitment)
     }
 
+    /// Takes a check, of which nobody knows yet whether its money is set aside ([`Books::funded`]).
     pub(crate) fn take(
         &mut self,
         commitment: Digest,
@@ -118,27 +122,31 @@ impl Books {
         }
         let (root, funding) = (fare.check.front(), cbor::to_vec(&fare.funding));
         let (check, front, cashed) = (fare.check, root, root);
-        self.pending.push(Change::Taken(Box::new(KeptCheck {
-            check: check.clone(),
-            funding: funding.clone(),
-            front,
-            earned: 0,
-            cashed,
-        })));
-        let (is_over, is_under_way) = (false, false);
-        let due = moment(&check, rules, now.plus(LIVE), rng);
-        let book = Book { check, funding, front, earned: 0, written: (root, 0), cashed, is_over, is_under_way, due };
+        let (is_funded, is_over, is_under_way) = (false, false, false);
+        let (written, due) = ((root, 0), moment(&check, rules, now.plus(LIVE), rng));
+        let book = Book { check, funding, front, earned: 0, written, cashed, is_funded, is_over, is_under_way, due };
         self.checks.insert(commitment, book);
         Ok(())
     }
 
+    /// A check's money is set aside: from now on it is kept over a restart.
+    pub(crate) fn funded(&mut self, commitment: &Digest) {
+        let Some(book) = self.checks.get_mut(commitment).filter(|book| !book.is_funded) else { return };
+        book.is_funded = true;
+        let Book { check, funding, front, earned, cashed, .. } = &*book;
+        let (check, funding) = (check.clone(), funding.clone());
+        let kept = KeptCheck { check, funding, front: *front, earned: *earned, cashed: *cashed };
+        self.pending.push(Change::Taken(Box::new(kept)));
+    }
+
     /// A check was refused after it had been taken: nothing was earned with it.
     pub(crate) fn drop_unused(&mut self, commitment: &Digest) {
-        if self.checks.get(commitment).is_some_and(|book| book.earned == 0) {
-            self.checks.remove(commitment);
-            self.dirty.remove(commitment);
+        let Some(book) = self.checks.get(commitment).filter(|book| book.earned == 0) else { return };
+        if book.is_funded {
             self.pending.push(Change::Forgotten(*commitment));
         }
+        self.checks.remove(commitment);
+        self.dirty.remove(commitment);
     }
 
     pub(crate) fn earned(&mut self, commitment: &Digest, claim: &Claim) {

@@ -169,7 +169,8 @@ impl Inside {
     fn take(self: &Arc<Self>, payload: &[u8]) {
         let mut streams = self.streams();
         streams.owed += u64::from(streams.a_block.unwrap_or(0));
-        if streams.end.take(payload).is_err() {
+        // A block of a cohort that only pays has no payload.
+        if !payload.is_empty() && streams.end.take(payload).is_err() {
             drop(streams);
             self.mix.end(self.key);
             return self.over();

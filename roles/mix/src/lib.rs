@@ -20,8 +20,8 @@
 //! The store knows of a session the check that paid it and how many blocks it had; neither from where it came nor where it
 //! went, nor when. The check's maker is unknown to it by construction.
 //!
-//! Limits: [`MAX_SESSIONS`], [`MAX_SESSIONS_A_LINK`], [`MAX_CHECKS_KEPT`], [`MAX_WAITING`], [`MAX_LINKS`], [`MAX_QUEUE`],
-//! [`MAX_BACKLOG`], [`MAX_BACKLOG_ALL`].
+//! Limits: [`MAX_SESSIONS`], [`MAX_SESSIONS_A_LINK`], [`MAX_CHECKS_KEPT`], [`MAX_CHECK_TIME`], [`MAX_POSTINGS`],
+//! [`MAX_WAITING`], [`MAX_LINKS`], [`MAX_QUEUE`], [`MAX_BACKLOG`], [`MAX_BACKLOG_ALL`].
 
 mod batch;
 mod books;
@@ -49,7 +49,10 @@ pub use memory::MemoryStore;
 pub use mix::Mix;
 pub use outbox::{Leaving, LinkId, Outbox, Posting, SessionKey};
 pub use refusal::MixRefusal;
-pub use rules::{CHECK_MARGIN, MAX_CHECKS_KEPT, MAX_SESSIONS, MAX_SESSIONS_A_LINK, MixRules, SESSION_IDLE};
+pub use rules::{
+    CHECK_MARGIN, MAX_CHECK_TIME, MAX_CHECKS_KEPT, MAX_POSTINGS, MAX_SESSIONS, MAX_SESSIONS_A_LINK, MixRules,
+    SESSION_IDLE,
+};
 pub use server::{Clock, FLUSH_EVERY, MAX_BACKLOG, MAX_BACKLOG_ALL, MAX_LINKS, MAX_QUEUE, MixHandle, STALL};
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{Change, Earnings, KeptCheck, TickStore};

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use naulon_exchange::{BankTerms, VerifiedFunding, verify_funding};
 use naulon_meter::{Chain, Expected, Meter, Replies, Terms};
-use naulon_onion::{Begun, Header, HopKeys, Kind, MAX_EPHEMERALS, Next, OpenError, Route, SessionId, Traffic};
-use naulon_statement::{PublicKey, Timestamp, cbor};
+use naulon_onion::{
+    Begun, Header, HopKeys, Kind, MAX_EPHEMERALS, Next, OpenError, Protocol, Route, SessionId, Traffic,
+};
+use naulon_statement::{Digest, PublicKey, Timestamp, cbor};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -17,7 +19,9 @@ use crate::cohort::{COHORT_STALL, Cohort};
 use crate::fare::Fare;
 use crate::outbox::{Leaving, LinkId, Outbox, Posting, SessionKey};
 use crate::refusal::MixRefusal;
-use crate::rules::{CHECK_MARGIN, MAX_SESSIONS, MAX_SESSIONS_A_LINK, MixRules, SESSION_IDLE};
+use crate::rules::{
+    CHECK_MARGIN, MAX_CHECK_TIME, MAX_POSTINGS, MAX_SESSIONS, MAX_SESSIONS_A_LINK, MixRules, SESSION_IDLE,
+};
 use crate::session::{Session, Waiting};
 use crate::store::KeptCheck;
 
@@ -35,6 +39,8 @@ pub struct Mix {
     pub(crate) sessions: HashMap<SessionKey, Session>,
     incoming: HashMap<(LinkId, SessionId), SessionKey>,
     outgoing: HashMap<(LinkId, SessionId), SessionKey>,
+    /// The checks that banks are asked about, by the sessions that wait, or that have gone meanwhile.
+    postings: HashMap<SessionKey, Digest>,
     links: HashMap<LinkId, LinkState>,
     to_mixes: HashMap<PublicKey, LinkId>,
     /// The mixes by their link keys.
@@ -81,6 +87,7 @@ impl Mix {
             sessions: HashMap::new(),
             incoming: HashMap::new(),
             outgoing: HashMap::new(),
+            postings: HashMap::new(),
             links: HashMap::new(),
             to_mixes: HashMap::new(),
             known: BTreeMap::new(),
@@ -101,10 +108,10 @@ impl Mix {
         self.keys.begin(epoch, seed)
     }
 
-    /// Whether so many set-ups were opened by the keys in force that a new epoch should begin before its time: what is
+    /// Whether so many set-ups were opened by the newest key that a new epoch should begin before its time: what is
     /// remembered of them is bounded, and beyond it no session begins.
     pub fn is_epoch_full(&self) -> bool {
-        self.keys.remembered() >= MAX_EPHEMERALS / 2
+        self.keys.remembered_newest() >= MAX_EPHEMERALS / 2
     }
 
     /// How many sessions there are.
@@ -178,7 +185,11 @@ impl Mix {
             return Err(MixRefusal::WrongWay);
         }
         if header.kind == Kind::SetUp {
-            return self.set_up(link, header.session, block, now, out);
+            let begun = self.set_up(link, header.session, block, now, out);
+            if begun.is_err() && !self.incoming.contains_key(&(link, header.session)) {
+                self.tell_no_session(link, header.session, out);
+            }
+            return begun;
         }
         let sessions = if is_backward { &self.outgoing } else { &self.incoming };
         let key = *sessions.get(&(link, header.session)).ok_or(MixRefusal::UnknownSession)?;
@@ -221,6 +232,8 @@ impl Mix {
         }
         let replies = match route.traffic {
             Traffic::Stream => Replies::Billed,
+            // Under other protocols blocks wait for ticks, and a batch for every one of them.
+            Traffic::Cohort if route.protocol != Protocol::BEFORE_SENDER => return Err(MixRefusal::CohortProtocol),
             Traffic::Cohort if matches!(self.rules.batching, Batching::Cohort { .. }) => {
                 Replies::Included(self.rules.replies)
             }
@@ -247,6 +260,7 @@ impl Mix {
         };
         if let Some(posting) = posting {
             session.waiting = Some(Waiting { set_up: block.to_vec(), blocks: Vec::new(), next: route.next });
+            self.postings.extend(session.checks.iter().map(|(_, commitment)| (key, *commitment)));
             out.posts.push(posting);
         }
         let is_waiting = session.waiting.is_some();
@@ -259,6 +273,21 @@ impl Mix {
             self.begin(key, route.next, block, now, out);
         }
         Ok(())
+    }
+
+    /// A session did not begin. What is dropped in silence would be waited for: another mix passes on that there is none, by a
+    /// reply that does not open; a stranger who has no other session is hung up on.
+    fn tell_no_session(&mut self, link: LinkId, name: SessionId, out: &mut Outbox) {
+        if self.is_strangers(link) {
+            if self.links.get(&link).is_some_and(|state| state.sessions == 0) {
+                out.hang_ups.push(link);
+            }
+            return;
+        }
+        let mut block = vec![0; self.rules.shape.block()];
+        if naulon_onion::refuse_set_up(self.rules.shape, name, &mut block, &mut self.rng).is_ok() {
+            out.send(link, &block);
+        }
     }
 
     /// A session is paid for: its set-up block goes on, at once or with its cohort.
@@ -279,7 +308,7 @@ impl Mix {
         peer: Option<PublicKey>,
         terms: Terms,
         now: Timestamp,
-    ) -> Result<(Meter, Vec<(naulon_tick::ChainId, naulon_statement::Digest)>, Option<Posting>), MixRefusal> {
+    ) -> Result<(Meter, Vec<(naulon_tick::ChainId, Digest)>, Option<Posting>), MixRefusal> {
         if route.fare.is_empty() {
             let (before, next) = self.rules.contract_way().ok_or(MixRefusal::NoFare)?;
             if before.is_some() && before != peer || route.next != next {
@@ -303,7 +332,7 @@ impl Mix {
         key: SessionKey,
         fare: &[u8],
         now: Timestamp,
-    ) -> Result<(Chain, naulon_statement::Digest, Option<Posting>), MixRefusal> {
+    ) -> Result<(Chain, Digest, Option<Posting>), MixRefusal> {
         let fare: Fare = cbor::from_slice(fare).map_err(|_| MixRefusal::FareMalformed)?;
         let check = &fare.check;
         let payee = self.rules.banks.get(&check.bank).ok_or(naulon_meter::Refusal::WrongBank)?.public();
@@ -314,6 +343,9 @@ impl Mix {
             usable_until: now.plus(CHECK_MARGIN),
         };
         let chain = Chain::of(check, &expected)?;
+        if check.expiry > now.plus(MAX_CHECK_TIME) {
+            return Err(MixRefusal::ExpiryTooLate);
+        }
         let commitment = check.commitment();
         if self.books.has(&commitment) {
             return Err(naulon_meter::Refusal::CheckInUse.into());
@@ -321,20 +353,26 @@ impl Mix {
         let terms = BankTerms { bank: check.bank, currency: check.currency.clone() };
         let posting = match verify_funding(check, &fare.funding, &terms, now)? {
             VerifiedFunding::Locked => None,
+            VerifiedFunding::Post(_) if self.postings.len() >= MAX_POSTINGS => return Err(MixRefusal::TooManyPostings),
             VerifiedFunding::Post(exchange) => Some(Posting { session: key, bank: check.bank, exchange }),
         };
         self.books.take(commitment, fare, &self.rules, now, &mut self.rng)?;
+        if posting.is_none() {
+            self.books.funded(&commitment);
+        }
         Ok((chain, commitment, posting))
     }
 
-    /// The bank has answered the posting of a session's funding.
+    /// The bank has answered the posting of a session's funding. To be called once for each, whatever became of the session.
     pub fn funded(&mut self, key: SessionKey, is_set_aside: bool, now: Timestamp, out: &mut Outbox) {
-        let Some(waiting) = self.sessions.get_mut(&key).and_then(|session| session.waiting.take()) else { return };
-        if !is_set_aside {
-            let checks = self.sessions.get(&key).map(|session| session.checks.clone()).unwrap_or_default();
-            checks.iter().for_each(|(_, commitment)| self.books.drop_unused(commitment));
+        let Some(commitment) = self.postings.remove(&key) else { return };
+        let waiting = self.sessions.get_mut(&key).and_then(|session| session.waiting.take());
+        let Some(waiting) = waiting.filter(|_| is_set_aside) else {
+            // Nothing was earned by it: it may be shown again.
+            self.books.drop_unused(&commitment);
             return self.close(key, Some(MixRefusal::NotSetAside), now, out);
-        }
+        };
+        self.books.funded(&commitment);
         let Some(from) = self.sessions.get(&key).map(|session| session.from.0) else { return };
         self.begin(key, waiting.next, &waiting.set_up, now, out);
         for mut block in waiting.blocks {

@@ -37,7 +37,7 @@ pub enum Leaving {
         number: u32,
         /// The block only asks the recipient for its tick.
         is_ask: bool,
-        /// The payload.
+        /// The payload; empty where a block of a cohort only pays.
         payload: Vec<u8>,
     },
     /// Replies that had to wait may go now.

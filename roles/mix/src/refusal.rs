@@ -31,6 +31,12 @@ pub enum MixRefusal {
     /// No room for a further check.
     #[error("too many checks are kept")]
     TooManyChecks,
+    /// The check would have to be remembered for too long.
+    #[error("the check expires too late")]
+    ExpiryTooLate,
+    /// No room for a further question to a bank.
+    #[error("too many banks' answers are waited for")]
+    TooManyPostings,
     /// What should be check and funding is neither.
     #[error("the fare cannot be read")]
     FareMalformed,
@@ -43,6 +49,9 @@ pub enum MixRefusal {
     /// A kind of traffic that this mix does not forward.
     #[error("that kind of traffic is not forwarded here")]
     Traffic,
+    /// A protocol of payment that no cohort takes.
+    #[error("a cohort is paid before, by its senders")]
+    CohortProtocol,
     /// More blocks came than may wait while the bank is asked.
     #[error("too many blocks came before the check was set aside")]
     TooEarly,
@@ -75,10 +84,13 @@ impl MixRefusal {
             MixRefusal::SessionTaken => "session_taken",
             MixRefusal::TooManySessions => "too_many_sessions",
             MixRefusal::TooManyChecks => "too_many_checks_kept",
+            MixRefusal::ExpiryTooLate => "expiry_too_late",
+            MixRefusal::TooManyPostings => "too_many_postings",
             MixRefusal::FareMalformed => "fare_malformed",
             MixRefusal::NoFare => "no_fare",
             MixRefusal::NotAnExit => "not_an_exit",
             MixRefusal::Traffic => "wrong_traffic",
+            MixRefusal::CohortProtocol => "cohort_protocol",
             MixRefusal::TooEarly => "too_early",
             MixRefusal::NotSetAside => "not_set_aside",
             MixRefusal::LinkEnded => "link_ended",

@@ -19,6 +19,10 @@ pub const MAX_CHECKS_KEPT: usize = 1 << 17;
 pub const SESSION_IDLE: Duration = Duration::seconds(600);
 /// How long a check must be usable when a session begins with it.
 pub const CHECK_MARGIN: Duration = Duration::seconds(60);
+/// The longest time until a check expires: it is remembered until then, so that nobody comes with it again.
+pub const MAX_CHECK_TIME: Duration = Duration::days(60);
+/// The most exchanges that are under way at banks (on-line encashment). Beyond it only checks are taken that are certified.
+pub const MAX_POSTINGS: usize = 512;
 
 /// What a mix's operator has settled.
 pub struct MixRules {

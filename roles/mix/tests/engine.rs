@@ -2,7 +2,7 @@
 
 mod world;
 
-use naulon_mix::{Batching, Leaving};
+use naulon_mix::{Batching, Leaving, Posting, TickStore};
 use naulon_money::Amount;
 use naulon_onion::{Contract, Member, Pay, Protocol, Traffic};
 use naulon_statement::{Duration, Timestamp, cbor};
@@ -122,12 +122,15 @@ fn each_wrong_fare_has_its_name() {
     uncertified.check.length = 1_000;
     let mut expired = good();
     expired.check.expiry = NOW;
+    let mut too_late = good();
+    too_late.check.expiry = NOW.plus(naulon_mix::MAX_CHECK_TIME).plus(Duration(1));
     for (code, first) in [
         ("no_fare", Vec::new()),
         ("fare_malformed", b"rubbish".to_vec()),
         ("wrong_payee", cbor::to_vec(&fare(payee(2).public(), 100, price(), 1).0)),
         ("bank_not_accepted", cbor::to_vec(&other_bank)),
         ("uncertified", cbor::to_vec(&uncertified)),
+        ("expiry_too_late", cbor::to_vec(&too_late)),
         ("check_expired", cbor::to_vec(&expired)),
         ("wrong_price", cbor::to_vec(&fare(payee(1).public(), 100, Amount::from_micros(11), 1).0)),
     ] {
@@ -218,7 +221,6 @@ fn what_was_earned_survives_a_crash_and_is_due_exactly() {
     assert!(world.nodes[1].mix.due(NOW, 16, true).is_empty());
     world.nodes[1].mix.cashed(&due[0], naulon_mix::Cashing::Stands(9), |amount| amount, NOW);
     world.earned();
-    use naulon_mix::TickStore;
     let earnings = world.nodes[1].store.earnings().expect("reads");
     assert_eq!((earnings[0].ticks, earnings[0].cashed), (9, Amount::from_micros(90)));
     assert_eq!(world.nodes[1].mix.uncashed(), 0);
@@ -391,40 +393,103 @@ fn a_sender_learns_at_which_mix_its_session_has_failed() {
     assert_eq!(world.earned()[1], 0);
 }
 
+/// A sender whose first mix has to ask the bank, with a block that comes too early.
+fn asks_the_bank(world: &mut World) -> Posting {
+    use naulon_exchange::{Exchange, Funding, Input, Output};
+    let (mut first, walker) = fare(payee(1).public(), 100, price(), 1);
+    let mut token = [0; naulon_blind::TOKEN_LEN];
+    token[..2].copy_from_slice(&naulon_blind::TOKEN_TYPE.to_be_bytes());
+    token[2..34].copy_from_slice(key(150).public().as_bytes());
+    let exchange = Exchange {
+        bank: world::bank().public(),
+        currency: world::euros(),
+        inputs: vec![Input::token(naulon_blind::Token::parse(&token).expect("a token"))],
+        outputs: vec![Output::chain(&first.check).expect("a check")],
+        condition: None,
+        seal_to: None,
+    };
+    let joint = naulon_statement::Joint::sign(exchange, [&key(150)]);
+    first.funding = Funding::Online(Box::new(joint.into()));
+    let [second, third] = [2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
+    let shown = [cbor::to_vec(&first), second, third];
+    let mut sender = Sender::show(world, Protocol::BEFORE_SENDER, Traffic::Stream, shown);
+    sender.payers[0].add(0, walker).expect("a chain");
+    let pays = [sender.payers[0].data().expect("pays"), Pay::default(), Pay::default()];
+    let block = sender.with(pays, b"early");
+    world.send(&block);
+    assert!(world.leaving.is_empty() && world.refused.is_empty(), "all waits for the bank: {:?}", world.refused);
+    let (at, posting) = world.posts.pop().expect("a posting");
+    assert_eq!((at, posting.bank), (0, world::bank().public()));
+    posting
+}
+
+fn kept(world: &mut World) -> usize {
+    world.earned();
+    world.nodes[0].store.all().expect("reads").len()
+}
+
 #[test]
 fn a_check_that_is_not_set_aside_yet_is_posted_before_the_first_block_passes() {
-    use naulon_exchange::{Exchange, Funding, Output};
     for is_set_aside in [true, false] {
         let mut world = World::new();
-        let (mut first, walker) = fare(payee(1).public(), 100, price(), 1);
-        let exchange = Exchange {
-            bank: world::bank().public(),
-            currency: world::euros(),
-            inputs: Vec::new(),
-            outputs: vec![Output::chain(&first.check).expect("a check")],
-            condition: None,
-            seal_to: None,
-        };
-        let joint = naulon_statement::Joint::sign(exchange, [&key(150)]);
-        first.funding = Funding::Online(Box::new(joint.into()));
-        let others = [2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
-        let [second, third] = others;
-        let shown = [cbor::to_vec(&first), second, third];
-        let mut sender = Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, shown);
-        sender.payers[0].add(0, walker).expect("a chain");
-        let pays = [sender.payers[0].data().expect("pays"), Pay::default(), Pay::default()];
-        let block = sender.with(pays, b"early");
-        world.send(&block);
-        assert!(world.leaving.is_empty() && world.refused.is_empty(), "all waits for the bank: {:?}", world.refused);
-        let (at, posting) = world.posts.pop().expect("a posting");
-        assert_eq!((at, posting.bank), (0, world::bank().public()));
+        let posting = asks_the_bank(&mut world);
+        assert_eq!(kept(&mut world), 0, "nothing is written down before the bank has answered");
         world.at(0, |mix, now, out| mix.funded(posting.session, is_set_aside, now, out));
         if is_set_aside {
             assert!(matches!(world.leaving[..], [Leaving::Begun { .. }]));
-            assert_eq!(world.earned()[0], 1);
+            assert_eq!((world.earned()[0], kept(&mut world)), (1, 1));
         } else {
             assert_eq!(world.refused, [(0, "not_set_aside")]);
             assert_eq!((world.nodes[0].mix.sessions(), world.nodes[0].mix.checks(), world.hung_up), (0, 0, true));
         }
     }
+}
+
+#[test]
+fn nothing_stays_of_a_session_that_goes_before_its_bank_answers() {
+    for is_set_aside in [true, false] {
+        let mut world = World::new();
+        let posting = asks_the_bank(&mut world);
+        let client = world.client;
+        world.at(0, |mix, now, out| mix.link_ended(client, now, out));
+        world.at(0, |mix, now, out| mix.funded(posting.session, is_set_aside, now, out));
+        assert_eq!((world.nodes[0].mix.checks(), kept(&mut world)), (0, 0));
+    }
+}
+
+#[test]
+fn a_session_that_does_not_begin_is_not_waited_for() {
+    let fares = || [1, 2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
+    // The first mix has started again, and its old key opens nothing any more.
+    let mut world = World::new();
+    let stale = world.nodes[0].key;
+    world.nodes[0].mix = naulon_mix::Mix::new(rules(1, Batching::Stream, None), Vec::new(), &[9; 32], NOW);
+    world.nodes[0].mix.begin_epoch(8, &[9; 32]);
+    world.client = world.nodes[0].mix.link_from(key(99).public());
+    world.nodes[0].key = stale;
+    Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, fares());
+    assert_eq!((&world.refused[..], world.hung_up), (&[(0, "block_altered")][..], true));
+    // The second takes no such fare: a reply that does not open says so, as soon as it is paid.
+    let mut world = World::new();
+    let mut shown = fares();
+    shown[1] = b"rubbish".to_vec();
+    let mut sender = Sender::show(&mut world, Protocol::BEFORE_SENDER, Traffic::Stream, shown);
+    assert_eq!(world.refused, [(1, "fare_malformed")]);
+    let (_, walker) = fare(payee(1).public(), 100, price(), 1);
+    sender.payers[0].add(0, walker).expect("a chain");
+    sender.payers[0].received();
+    let pays = [sender.payers[0].data().expect("pays"), Pay::default(), Pay::default()];
+    let block = sender.with(pays, b"");
+    world.send(&block);
+    let mut reply = world.replies.pop_front().expect("a reply");
+    assert!(sender.session.open_reply(&mut reply).is_err());
+}
+
+#[test]
+fn a_cohort_takes_only_what_it_can_batch() {
+    let mut world = World::with(|number| rules(number, Batching::Cohort { count: 3, length: 2 }, None));
+    let shown = [1, 2, 3].map(|number| cbor::to_vec(&fare(payee(number).public(), 100, price(), number).0));
+    let after = Protocol { when: naulon_onion::When::After, ..Protocol::BEFORE_SENDER };
+    Sender::show(&mut world, after, Traffic::Cohort, shown);
+    assert_eq!(world.refused, [(0, "cohort_protocol")]);
 }

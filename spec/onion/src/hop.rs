@@ -278,6 +278,22 @@ impl HopSession {
     }
 }
 
+/// Makes the block by which the sender learns that a session did not begin here: the hop knows no more of it than its name on
+/// the link. It is a reply of randomness, like [`HopSession::break_off`].
+pub fn refuse_set_up(
+    shape: Shape,
+    session: SessionId,
+    block: &mut [u8],
+    rng: &mut impl CryptoRng,
+) -> Result<(), OpenError> {
+    if block.len() != shape.block() {
+        return Err(OpenError::Malformed);
+    }
+    Header { kind: Kind::Reply, session, counter: 0 }.write(block);
+    rng.fill_bytes(&mut block[HEADER_LEN..]);
+    Ok(())
+}
+
 /// It must not be printed.
 impl fmt::Debug for HopSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

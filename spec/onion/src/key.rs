@@ -216,6 +216,11 @@ impl HopKeys {
         self.epochs.values().map(|epoch| epoch.seen.len()).sum()
     }
 
+    /// How many of them were opened by the newest epoch's key.
+    pub fn remembered_newest(&self) -> usize {
+        self.epochs.last_key_value().map_or(0, |(_, epoch)| epoch.seen.len())
+    }
+
     /// Tries each epoch's key, the newest first, and opens by it what `open` opens: the ephemeral key stands in `lead`.
     pub(crate) fn open_with<K, T>(
         &mut self,

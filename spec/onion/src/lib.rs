@@ -64,7 +64,7 @@ pub use descriptor::{
     MAX_NAME, MAX_PORTS, Member, Payee, Ports,
 };
 pub use header::{Header, SessionId};
-pub use hop::{Begun, HopSession, Passed};
+pub use hop::{Begun, HopSession, Passed, refuse_set_up};
 pub use key::{EphemeralMark, HopKeys, HopPublic, KEM_X25519, MAX_EPHEMERALS, MAX_EPOCHS};
 pub use letter::{
     Conversation, FIRST_LETTER_OVERHEAD, LETTER_OVERHEAD, Letter, LetterReader, LetterWriter, SealedTicks,

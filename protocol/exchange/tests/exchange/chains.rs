@@ -284,6 +284,11 @@ fn a_payee_takes_a_check_only_with_the_money_behind_it() {
     assert_eq!(post.claimed_body(), &fund);
     assert_eq!(refused(&check(2), &online(fund.clone()), 0), "not_funding");
     assert_eq!(refused(&check(0), &online(lock(0)), 0), "not_funding", "an account names its owner");
+    let nothing = Exchange { inputs: Vec::new(), ..fund.clone() };
+    assert_eq!(refused(&check(0), &online(nothing), 0), "not_funding", "gives nothing up");
+    let nobody: [&SecretKey; 0] = [];
+    let unsigned = Funding::Online(Box::new(UnverifiedJoint::from(Joint::sign(fund.clone(), nobody))));
+    assert_eq!(refused(&check(0), &unsigned, 0), "not_funding", "nobody has signed it");
     let mut more = fund;
     more.outputs.push(credit(3, 1));
     assert_eq!(refused(&check(0), &online(more), 0), "not_funding");

@@ -111,6 +111,10 @@ impl Mix {
                 let to = Destination::Exit { session: key, number, is_ask: pay.is_ask };
                 self.put_forward(key, to, &block[self.rules.shape.payload_range(Kind::Data)], now, out);
             }
+            // It has its place in the batch like any other, and replies of its own.
+            None if session.place.is_some() && session.is_exit() => {
+                self.put_forward(key, Destination::Exit { session: key, number, is_ask: false }, &[], now, out);
+            }
             None => {}
         }
         if pay.is_last {
