@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn settings_are_toml_with_known_keys_and_windows_in_order() {
-        let text =
-            "denominations = [\"0.000005\", \"0.000001\"]\nperiod_days = 10\nspend_days = 20\nredeem_days = 40\n";
+        let text = "denominations = [\"0.000005\", \"0.000001\"]\npurse_checks = []\nperiod_days = 10\nspend_days = 20\n\
+                    redeem_days = 40\n";
         assert_eq!(toml::from_str(text), Ok(settings()));
         assert_eq!(toml::to_string(&settings()).expect("is TOML").replace('\'', "\""), text);
         assert_eq!(toml::from_str(""), Ok(BrandSettings::default()));

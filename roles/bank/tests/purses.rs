@@ -208,6 +208,8 @@ fn what_a_purse_has_not_made_is_refused_by_name() {
     let other = Check { salt: [9; 16], ..check.clone() };
     assert_eq!(ask(purse(&other, token, shop), vec![row()], &key("shop")), "purse_signature");
     assert_eq!(ask(purse(&check, made(2).1, shop), vec![row()], &key("shop")), "purse_signature");
+    let foreign = Check { currency: "USD".parse().expect("a currency"), ..check.clone() };
+    assert_eq!(ask(purse(&foreign, token, shop), vec![row()], &key("shop")), "purse_brand");
     let late = Check { expiry: NOW.plus(Duration::days(61)), ..check.clone() };
     assert_eq!(ask(purse(&late, token, shop), vec![row()], &key("shop")), "purse_dates");
     // As money it is worth nothing.
