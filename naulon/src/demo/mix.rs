@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use naulon_money::Amount;
 use naulon_onion::Protocol;
-use naulon_proxy::{Billing, Proxy, ProxyRules, Terms};
+use naulon_proxy::{Billing, MAX_SILENCE, Proxy, ProxyRules, Terms};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -87,7 +87,7 @@ async fn fetch(chain: &Chain, web: &Web, protocol: Protocol, billing: Billing, b
     for (at, mix) in chain.mixes.iter().enumerate() {
         balances[at] = chain.balance(&mix.payee).await?;
     }
-    let rules = ProxyRules { billing, terms: Terms { protocol, check_length: CHECK } };
+    let rules = ProxyRules { billing, terms: Terms { protocol, check_length: CHECK }, max_silence: MAX_SILENCE };
     let proxy = Proxy::new(rules, Arc::clone(&chain.fares) as _, chain.snapshot().await?, Arc::new(now));
     let listener = serving::listen(any()?).await?;
     let address = listener.local_addr()?;

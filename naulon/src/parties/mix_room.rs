@@ -31,6 +31,8 @@ pub const KEY_LEN: usize = 32;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often it does so as long as a directory does not list it.
 const LOOK_SOON: Duration = Duration::from_millis(500);
+/// How far behind the clock of somebody may be who uses a new hop key.
+const SKEW: naulon_statement::Duration = naulon_statement::Duration::seconds(60);
 
 /// What a mix signs and proves itself with.
 pub struct MixKeys {
@@ -189,8 +191,10 @@ impl Room {
         let public = self.handle.mix().begin_epoch(epoch, &*random::<32>()?);
         // The key opens for one more epoch, so that whoever has an old list is not shut out.
         let until = begin.plus(self.settings.epoch.0).plus(self.settings.epoch.0);
-        let key = EpochKey { epoch, kem: KEM_X25519, key: public.key, from: begin, until };
-        let descriptor = Signed::sign(&self.keys.mix, self.descriptor(key, begin, until)?);
+        // Clocks that are behind take it, too.
+        let from = begin.minus(SKEW);
+        let key = EpochKey { epoch, kem: KEM_X25519, key: public.key, from, until };
+        let descriptor = Signed::sign(&self.keys.mix, self.descriptor(key, from, until)?);
         descriptor.check().context("the settings make no descriptor")?;
         *self.front.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(descriptor);
         Ok(())

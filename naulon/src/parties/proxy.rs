@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use naulon_onion::{Descriptor, Listing, Protocol};
-use naulon_proxy::{Billing, Fares, Proxy, ProxyRules, Snapshot, Terms};
+use naulon_proxy::{Billing, Fares, MAX_SILENCE, Proxy, ProxyRules, Snapshot, Terms};
 use naulon_statement::Signed;
 use naulon_wallet::Pocket;
 use naulon_wire::{Circuit, Clients, DirectoryCall, DirectoryReply};
@@ -26,6 +26,8 @@ use crate::passphrase::PassphraseFrom;
 
 /// How often the whole list of mixes is fetched again, whether it is needed or not.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// How long is waited at least from one fetch to the next, when sessions fail.
+const LOOK_PAUSE: Duration = Duration::from_secs(4);
 /// For how long a directory is waited for that lists too few mixes, as it does while they start.
 const LOOK_FIRST: Duration = Duration::from_secs(20);
 
@@ -79,7 +81,7 @@ impl Paying {
             BillingName::Each => Billing::Each,
             BillingName::Chain => Billing::Chain,
         };
-        ProxyRules { billing, terms: Terms { protocol, check_length: self.check } }
+        ProxyRules { billing, terms: Terms { protocol, check_length: self.check }, max_silence: MAX_SILENCE }
     }
 }
 
@@ -89,9 +91,9 @@ pub async fn snapshot(directory: &Identity, clients: &Clients) -> anyhow::Result
     let DirectoryReply::List(list) = client.call(&DirectoryCall::List).await? else {
         bail!("the directory answers another question")
     };
-    let (_, mixes) = Listing::verify(*list, &directory.key, now()).context("the directory's list")?;
+    let (list, mixes) = Listing::verify(*list, &directory.key, now()).context("the directory's list")?;
     let mixes: Vec<Descriptor> = mixes.into_iter().map(Signed::into_body).collect();
-    Ok(Snapshot::new(mixes))
+    Ok(Snapshot::new(mixes, list.until))
 }
 
 /// The first list: a directory that lists fewer than three mixes is asked again for a while.
@@ -160,14 +162,19 @@ impl Front {
     }
 }
 
-/// Fetches the whole list again and again. One that cannot be had leaves the old one.
+/// Fetches the whole list again and again, and when a session has failed. One that cannot be had leaves the old one, as long as
+/// that holds.
 async fn look(proxy: Arc<Proxy>, directory: Identity, clients: Clients) {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = proxy.wants_snapshot() => {}
+        }
         match snapshot(&directory, &clients).await {
             Ok(snapshot) => proxy.take_snapshot(snapshot),
             Err(error) => tracing::warn!("the list of mixes stays as it was: {error:#}"),
         }
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 
@@ -176,13 +183,15 @@ async fn look(proxy: Arc<Proxy>, directory: Identity, clients: Clients) {
 #[command(after_help = "\
 Programs reach it by SOCKS5, with names looked up by the exit (curl: --socks5-hostname; browsers: a SOCKS5 host with remote
 DNS). Each SOCKS user name is a session of its own: two names share no mix session, no check and no link. UDP is refused.
-Every block that a mix forwards is paid by a tick of a check that the wallet makes; what is not used comes back.
+Every block that a mix forwards is paid by a tick of a check that the wallet makes; what is not used comes back when the check is
+over, with the next start of the proxy or by `naulon wallet checks --reclaim`. While the proxy runs the wallet is in use by it:
+other commands of the same wallet, such as `naulon wallet checks`, work after it has stopped.
 
 Examples:
   naulon proxy --directory directory
   curl --socks5-hostname 127.0.0.1:21080 https://example.org/
   curl --socks5-hostname 127.0.0.1:21080 --proxy-user news: https://example.net/
-  naulon wallet balance --proxy socks5h://127.0.0.1:21080")]
+  naulon wallet balance --dir other-wallet --proxy socks5h://127.0.0.1:21080")]
 pub struct ProxyCommand {
     /// The wallet's folder.
     #[arg(long, value_name = "DIR", default_value = "wallet")]

@@ -11,7 +11,7 @@ use naulon_wire::{DirectoryCall, DirectoryReply, Problem};
 
 use crate::store::DirectoryStore;
 
-/// How far a mix's clock may run ahead.
+/// How far a mix's clock may run ahead, and a client's behind.
 const SKEW: Duration = Duration::seconds(60);
 
 /// What a directory's operator has settled.
@@ -132,13 +132,14 @@ impl<S: DirectoryStore> Directory<S> {
     /// The list in force, or a new one when that has changed or has run half its time.
     fn list(&mut self, now: Timestamp) -> Signed<Listing> {
         let half = Duration(self.rules.valid.0 / 2);
-        if let Some(list) = self.list.as_ref().filter(|list| list.from <= now && now < list.from.plus(half)) {
+        if let Some(list) = self.list.as_ref().filter(|list| list.from <= now && now < list.from.plus(SKEW).plus(half))
+        {
             return list.clone();
         }
         let live = self.mixes.values().filter(|mix| now < mix.until);
         let body = Listing {
             directory: self.key.public(),
-            from: now,
+            from: now.minus(SKEW),
             until: now.plus(self.rules.valid),
             mixes: live.map(Unverified::from).collect(),
             parties: self.rules.parties.clone(),

@@ -70,4 +70,11 @@ pub trait Fares: Send + Sync + 'static {
     /// A check for this payee. When it returns, its money is set aside and the way to get back what will be left of it is
     /// durable: a fare that is then not used costs nothing but the wait for its remainder.
     fn fare(&self, wanted: FareWanted) -> Pending<'_, Result<Fare, FareError>>;
+
+    /// Takes back a check that was certainly shown to nobody, to be given for the next fare that it suits. Who keeps none lets
+    /// it go: what is set aside for it comes back when its time is over.
+    fn give_back(&self, check: Check) -> Pending<'_, ()> {
+        drop(check);
+        Box::pin(async {})
+    }
 }

@@ -42,7 +42,7 @@ mod socks;
 
 pub use carry::OpenStream;
 pub use fares::{Fare, FareError, FareWanted, Fares, Pending};
-pub use passage::{Broken, MAX_CONNECTING, Passage, StreamRefused};
+pub use passage::{Broken, MAX_CONNECTING, MAX_SILENCE, Passage, StreamRefused};
 pub use path::{Billing, Path, PathError, PathWanted, Snapshot};
 pub use server::{Clock, MAX_CONNECTIONS, MAX_FRESH, MAX_IDLE, MAX_NAMES, MAX_SESSIONS, Proxy, ProxyError, ProxyRules};
 pub use session::{Session, SessionError, Terms};

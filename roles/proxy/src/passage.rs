@@ -19,6 +19,9 @@ use crate::session::{Session, SessionError};
 const BATCH: usize = 16;
 /// How long the exit may take to connect.
 pub const MAX_CONNECTING: Duration = Duration::from_secs(60);
+/// How long a session may be silent from its beginning on: longer than an exit takes to find a host and not to reach it. A mix
+/// that was sealed to with an old key says nothing at all.
+pub const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// How long ticks may take to come back that the recipient lets go.
 const SETTLING: Duration = Duration::from_millis(500);
 /// How often a bank is asked for a further check, and how long between.
@@ -39,6 +42,9 @@ pub enum Broken {
     /// No further fare.
     #[error("the session ended for want of a fare: {0}")]
     Fare(FareError),
+    /// Not one block came: a mix on the way does not know its key any more, or is gone.
+    #[error("the session was silent from its beginning on")]
+    Silent,
     /// It is no longer needed.
     #[error("the session was closed")]
     Closed,
@@ -78,6 +84,8 @@ pub(crate) struct Inside {
     /// Streams that the exit broke off.
     pub cut: HashSet<u32>,
     pub broken: Option<Broken>,
+    /// A block has come through all mixes.
+    pub has_heard: bool,
     pub last_used: Instant,
 }
 
@@ -85,6 +93,7 @@ pub(crate) struct Inside {
 pub struct Passage {
     path: Path,
     begun: Instant,
+    max_silence: Duration,
     inside: Mutex<Inside>,
     /// Rung when there may be something to send.
     pub(crate) out: Notify,
@@ -100,23 +109,25 @@ impl Passage {
     pub(crate) async fn begin(
         session: Session,
         path: Path,
-        set_up: Vec<u8>,
-        reader: LinkReader,
-        mut writer: LinkWriter,
+        set_up: &[u8],
+        (reader, mut writer): (LinkReader, LinkWriter),
         fares: Arc<dyn Fares>,
+        max_silence: Duration,
     ) -> Result<Arc<Passage>, Broken> {
-        writer.send(&set_up).await.map_err(|error| Broken::Link(Arc::new(error)))?;
+        writer.send(set_up).await.map_err(|error| Broken::Link(Arc::new(error)))?;
         let inside = Inside {
             session,
             bells: HashMap::new(),
             answers: HashMap::new(),
             cut: HashSet::new(),
             broken: None,
+            has_heard: false,
             last_used: Instant::now(),
         };
         let passage = Arc::new(Passage {
             path,
             begun: Instant::now(),
+            max_silence,
             inside: Mutex::new(inside),
             out: Notify::new(),
             hungry: Notify::new(),
@@ -209,7 +220,20 @@ impl Passage {
         };
         let open = OpenStream::new(Arc::clone(self), bell, stream);
         self.out.notify_one();
-        timeout(MAX_CONNECTING, open.answered()).await.map_err(|_| StreamRefused::TimedOut)??;
+        let silence = if self.inside().has_heard { MAX_CONNECTING } else { self.max_silence };
+        let is_answered = match timeout(silence, open.answered()).await {
+            Ok(answer) => Some(answer),
+            // Somebody is there, and slow.
+            Err(_) if self.inside().has_heard => {
+                timeout(MAX_CONNECTING.saturating_sub(silence), open.answered()).await.ok()
+            }
+            Err(_) => {
+                // Streams that come later must not wait for it, too.
+                self.break_off(Broken::Silent);
+                return Err(Broken::Silent.into());
+            }
+        };
+        is_answered.ok_or(StreamRefused::TimedOut)??;
         Ok(open)
     }
 }
@@ -280,6 +304,7 @@ impl Passage {
         let mut inside = self.inside();
         for block in blocks.chunks_exact_mut(block) {
             inside.session.take(block)?;
+            inside.has_heard = true;
         }
         while let Some(event) = inside.session.end().next_event() {
             inside.ring(event);
@@ -293,6 +318,17 @@ impl Passage {
             self.hungry.notify_one();
         }
         Ok(())
+    }
+}
+
+impl Passage {
+    /// Takes a further check, unless the session is over: then nobody is shown it.
+    fn add_fare(&self, at: usize, fare: Fare) -> Result<(), Broken> {
+        let mut inside = self.inside();
+        match &inside.broken {
+            Some(broken) => Err(broken.clone()),
+            None => inside.session.add_fare(at, fare).map_err(Broken::Session),
+        }
     }
 }
 
@@ -349,7 +385,14 @@ async fn renew_fares(passage: Arc<Passage>, fares: Arc<dyn Fares>) {
         for (at, wanted) in wanted.into_iter().enumerate() {
             let Some(wanted) = wanted else { continue };
             let taken = match given(&*fares, wanted).await {
-                Ok(fare) => passage.inside().session.add_fare(at, fare).map_err(Broken::Session),
+                Ok(fare) => {
+                    let check = fare.check.clone();
+                    let added = passage.add_fare(at, fare);
+                    if added.is_err() {
+                        fares.give_back(check).await;
+                    }
+                    added
+                }
                 Err(error) => Err(Broken::Fare(error)),
             };
             if let Err(broken) = taken {

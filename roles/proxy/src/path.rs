@@ -1,6 +1,7 @@
 //! Which mixes a session goes through.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use naulon_money::Currency;
 use naulon_onion::{Contract, Descriptor, HOPS, HopPublic, PathHop, Shape};
@@ -12,6 +13,7 @@ use naulon_stream::{Host, Target};
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     mixes: Vec<Descriptor>,
+    until: Timestamp,
 }
 
 /// Who is paid (MixPay §2.2).
@@ -53,9 +55,15 @@ pub struct Path {
 /// Why there is no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
+    /// The list is too old: who keeps newer ones from a client must not choose its mixes.
+    #[error("the list of mixes has run out, and no newer one could be fetched")]
+    Over,
     /// Too few mixes.
     #[error("the directory lists {0} mixes that can be paid at this bank now; a path needs three")]
     TooFew(usize),
+    /// Those that there are belong together.
+    #[error("of {0} mixes no three can share a path: they must differ in provider, host, link key and payee")]
+    TooAlike(usize),
     /// No exit takes the port.
     #[error("no mix lets streams out to this port")]
     NoExit,
@@ -65,11 +73,11 @@ pub enum PathError {
 }
 
 impl Snapshot {
-    /// Of verified descriptors those that make sense.
-    pub fn new(descriptors: impl IntoIterator<Item = Descriptor>) -> Self {
+    /// Of verified descriptors those that make sense. Paths are drawn while the list holds: until `until`.
+    pub fn new(descriptors: impl IntoIterator<Item = Descriptor>, until: Timestamp) -> Self {
         let mut seen = BTreeSet::new();
         let sound = descriptors.into_iter().filter(|mix| mix.check().is_ok() && seen.insert(mix.mix));
-        Snapshot { mixes: sound.collect() }
+        Snapshot { mixes: sound.collect(), until }
     }
 
     /// How many mixes there are.
@@ -89,6 +97,9 @@ impl Snapshot {
         now: Timestamp,
         draw: &mut impl FnMut(usize) -> usize,
     ) -> Result<Path, PathError> {
+        if now >= self.until {
+            return Err(PathError::Over);
+        }
         let usable: Vec<(&Descriptor, HopPublic)> =
             self.mixes.iter().filter_map(|mix| mix.usable(wanted, now)).collect();
         match wanted.billing {
@@ -121,10 +132,10 @@ fn lets_out(mix: &Descriptor, target: &Target) -> bool {
 }
 
 /// Roughly what exits without `is_private` connect to: they decide, this only saves a refusal.
-fn is_public(address: &std::net::IpAddr) -> bool {
+fn is_public(address: &IpAddr) -> bool {
     match address {
-        std::net::IpAddr::V4(v4) => !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
-        std::net::IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local()),
+        IpAddr::V4(v4) => !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local()),
     }
 }
 
@@ -136,17 +147,46 @@ fn each(
     if usable.len() < HOPS {
         return Err(PathError::TooFew(usable.len()));
     }
-    let exits: Vec<_> = usable.iter().filter(|(mix, _)| lets_out(mix, &wanted.target)).collect();
-    let exit = **exits.get(draw(exits.len().max(1))).ok_or(PathError::NoExit)?;
-    // The others: of all that have the exit's length of blocks, without putting back.
-    let mut others: Vec<_> =
-        usable.iter().filter(|(mix, _)| mix.mix != exit.0.mix && mix.block == exit.0.block).copied().collect();
-    if others.len() < HOPS - 1 {
-        return Err(PathError::TooFew(others.len() + 1));
+    let mut exits: Vec<_> = usable.iter().filter(|(mix, _)| lets_out(mix, &wanted.target)).copied().collect();
+    if exits.is_empty() {
+        return Err(PathError::NoExit);
     }
-    let first = others.swap_remove(draw(others.len()));
-    let middle = others.swap_remove(draw(others.len()));
-    Path::of([first, middle, exit], [true; HOPS]).ok_or(PathError::NoExit)
+    // One that leaves no choice for the others is followed by the next.
+    while !exits.is_empty() {
+        let exit = exits.swap_remove(draw(exits.len()));
+        let mut firsts: Vec<_> = usable.iter().filter(|(mix, _)| may_share_path(mix, exit.0)).copied().collect();
+        while !firsts.is_empty() {
+            let first = firsts.swap_remove(draw(firsts.len()));
+            let is_middle = |mix: &Descriptor| may_share_path(mix, exit.0) && may_share_path(mix, first.0);
+            let middles: Vec<_> = usable.iter().filter(|(mix, _)| is_middle(mix)).collect();
+            if let Some(middle) = middles.get(draw(middles.len().max(1))) {
+                return Path::of([first, **middle, exit], [true; HOPS]).ok_or(PathError::NoExit);
+            }
+        }
+    }
+    Err(PathError::TooAlike(usable.len()))
+}
+
+/// Whether two mixes that are paid by themselves may see the same session: neither says or shows that one hand holds both.
+fn may_share_path(a: &Descriptor, b: &Descriptor) -> bool {
+    let provider = |mix: &Descriptor| mix.contract.as_ref().map(|contract| contract.provider);
+    let is_one_provider = provider(a).is_some() && provider(a) == provider(b);
+    let is_one_payee = a.payees.iter().any(|own| b.payees.iter().any(|other| own.payee == other.payee));
+    let is_one = a.mix == b.mix || a.link == b.link || place(a) == place(b) || is_one_provider || is_one_payee;
+    !is_one && a.block == b.block
+}
+
+/// Where a mix is: its host, and on one's own machine, where networks are tried out, the port as well.
+fn place(mix: &Descriptor) -> String {
+    let address = mix.address.to_ascii_lowercase();
+    let Some((host, _)) = address.rsplit_once(':') else { return address };
+    let host = host.trim_matches(['[', ']']);
+    match host.parse::<IpAddr>().map(|host| host.to_canonical()) {
+        Ok(host) if host.is_loopback() => address,
+        Ok(host) => host.to_string(),
+        Err(_) if host == "localhost" => address,
+        Err(_) => host.trim_end_matches('.').to_owned(),
+    }
 }
 
 /// A provider's chain is fixed: its members in the order of the contract.

@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use naulon_onion::HOPS;
 use naulon_statement::Timestamp;
 use naulon_stream::Target;
+use naulon_tick::Check;
 use naulon_wire::link::{self, LinkError, LinkKey};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::carry::OpenStream;
-use crate::fares::{Fare, FareError, Fares};
+use crate::fares::{Fare, FareError, FareWanted, Fares};
 use crate::passage::{Broken, Passage, StreamRefused};
 use crate::path::{Billing, PathError, PathWanted, Snapshot};
 use crate::session::{Session, SessionError, Terms};
@@ -36,6 +38,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How many paths are tried for one stream, and how long is waited before the second; twice as long before the next.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(400);
+/// How long a newer list of mixes is waited for when the one at hand may be the reason of a failure.
+const MAX_LOOKING: Duration = Duration::from_secs(10);
 
 /// How the proxy behaves.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct ProxyRules {
     pub billing: Billing,
     /// Protocol, and how long checks are.
     pub terms: Terms,
+    /// How long a session may be silent from its beginning on, usually [`MAX_SILENCE`](crate::MAX_SILENCE).
+    pub max_silence: Duration,
 }
 
 /// Tells the time.
@@ -80,11 +86,35 @@ pub enum ProxyError {
     Entropy(#[from] getrandom::Error),
 }
 
+/// What to do after a stream did not come about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// Nothing: the program is told.
+    Final(Reply),
+    /// The session went away: another one, unless that happens again and again.
+    Gone,
+    /// Perhaps the list is old.
+    Stale,
+}
+
+impl From<&ProxyError> for Failed {
+    fn from(error: &ProxyError) -> Self {
+        match error {
+            ProxyError::Path(PathError::NoExit) => Failed::Final(Reply::NotAllowed),
+            ProxyError::Link { .. } | ProxyError::Path(PathError::Over | PathError::TooFew(_)) => Failed::Stale,
+            ProxyError::Broken(_) => Failed::Gone,
+            _ => Failed::Final(Reply::Failed),
+        }
+    }
+}
+
 /// A person's proxy.
 pub struct Proxy {
     rules: ProxyRules,
     fares: Arc<dyn Fares>,
-    snapshot: RwLock<Arc<Snapshot>>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Rung when a session has failed, and an old list may be the reason.
+    stale: Notify,
     sessions: Mutex<HashMap<Vec<u8>, Sessions>>,
     clock: Clock,
 }
@@ -102,13 +132,19 @@ impl fmt::Debug for Proxy {
 impl Proxy {
     /// A proxy over these mixes, paid by these fares.
     pub fn new(rules: ProxyRules, fares: Arc<dyn Fares>, snapshot: Snapshot, clock: Clock) -> Arc<Proxy> {
-        let snapshot = RwLock::new(Arc::new(snapshot));
-        Arc::new(Proxy { rules, fares, snapshot, sessions: Mutex::default(), clock })
+        let snapshot = watch::Sender::new(Arc::new(snapshot));
+        Arc::new(Proxy { rules, fares, snapshot, stale: Notify::new(), sessions: Mutex::default(), clock })
     }
 
     /// Takes up a newer snapshot. Sessions that live go on.
     pub fn take_snapshot(&self, snapshot: Snapshot) {
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    /// Waits until a session has failed, as one does that is sealed to keys of a mix before its restart. The list should be
+    /// fetched anew then: whole as always, and at most every few seconds.
+    pub async fn wants_snapshot(&self) {
+        self.stale.notified().await;
     }
 
     /// Serves programs until `stop` is ready; then open streams are broken off, sessions are closed, and the links with them.
@@ -163,23 +199,48 @@ impl Proxy {
     }
 
     async fn connect(&self, wish: &Wish) -> Result<OpenStream, Reply> {
+        let mut has_looked = false;
         for attempt in 1..=ATTEMPTS {
-            let passage = self.passage(&wish.session, &wish.target).await.map_err(|error| {
-                tracing::warn!("no session through the mixes: {error}");
-                if matches!(error, ProxyError::Path(PathError::NoExit)) { Reply::NotAllowed } else { Reply::Failed }
-            })?;
-            match passage.open(wish.target.clone()).await {
+            let failed = match self.open(wish).await {
                 Ok(stream) => return Ok(stream),
-                Err(StreamRefused::Exit(reason)) => return Err(reason.into()),
-                Err(StreamRefused::TimedOut) => return Err(Reply::TimedOut),
-                // The session went away: another one, unless that happens again and again.
-                Err(error) => tracing::warn!(attempt, "a stream did not come about: {error}"),
-            }
-            if attempt < ATTEMPTS {
+                Err(Failed::Final(reply)) => return Err(reply),
+                Err(failed) => failed,
+            };
+            if failed == Failed::Stale {
+                // Another path, out of a newer list: once.
+                if has_looked {
+                    break;
+                }
+                has_looked = true;
+                self.look_again().await;
+            } else if attempt < ATTEMPTS {
+                self.stale.notify_one();
                 tokio::time::sleep(PAUSE * (1 << (attempt - 1))).await;
             }
         }
         Err(Reply::Failed)
+    }
+
+    async fn open(&self, wish: &Wish) -> Result<OpenStream, Failed> {
+        let passage = self.passage(&wish.session, &wish.target).await.map_err(|error| {
+            tracing::warn!("no session through the mixes: {error}");
+            Failed::from(&error)
+        })?;
+        passage.open(wish.target.clone()).await.map_err(|error| match error {
+            StreamRefused::Exit(reason) => Failed::Final(reason.into()),
+            StreamRefused::TimedOut => Failed::Final(Reply::TimedOut),
+            error => {
+                tracing::warn!("a stream did not come about: {error}");
+                if matches!(error, StreamRefused::Broken(Broken::Silent)) { Failed::Stale } else { Failed::Gone }
+            }
+        })
+    }
+
+    /// Has the list fetched anew. Without a newer one the next path is drawn from the old one, and may be another.
+    async fn look_again(&self) {
+        let mut newer = self.snapshot.subscribe();
+        self.stale.notify_one();
+        let _ = timeout(MAX_LOOKING, newer.changed()).await;
     }
 
     /// The session of this name that leads there, or a new one.
@@ -211,21 +272,48 @@ impl Proxy {
             target: target.clone(),
             billing: self.rules.billing,
         };
-        let snapshot = Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner));
+        let snapshot = Arc::clone(&self.snapshot.borrow());
         let path = snapshot.path(&wanted, (self.clock)(), &mut draw)?;
-        let mut fares: [Option<Fare>; HOPS] = Default::default();
-        let checks = self.rules.terms.fares_wanted(&path, &wanted.bank);
-        for (fare, wanted) in fares.iter_mut().zip(&checks) {
-            if let Some(wanted) = wanted {
-                *fare = Some(self.fares.fare(wanted.clone()).await?);
-            }
-        }
-        let (session, set_up) = Session::begin(&path, &self.rules.terms, checks, fares)?;
+        // First the link: a mix that is not reached costs no check.
         let first = &path.hops[0];
         let failed = |error| ProxyError::Link { name: first.name.clone(), error };
         let link = connect(first).await.map_err(failed)?;
-        let (reader, writer) = link.split(path.shape.block());
-        Ok(Passage::begin(session, path.clone(), set_up, reader, writer, Arc::clone(&self.fares)).await?)
+        let wanted = self.rules.terms.fares_wanted(&path, &wanted.bank);
+        let fares = self.funded(&wanted).await?;
+        let checks: Vec<Check> = fares.iter().flatten().map(|fare| fare.check.clone()).collect();
+        let (session, set_up) = match Session::begin(&path, &self.rules.terms, wanted, fares) {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.give_back(checks).await;
+                return Err(error.into());
+            }
+        };
+        // From here on the mixes may have seen the checks.
+        let link = link.split(path.shape.block());
+        let (fares, max_silence) = (Arc::clone(&self.fares), self.rules.max_silence);
+        Ok(Passage::begin(session, path, &set_up, link, fares, max_silence).await?)
+    }
+
+    /// All the fares, or none: those that were made come to nobody's eyes then, and are given back.
+    async fn funded(&self, wanted: &[Option<FareWanted>; HOPS]) -> Result<[Option<Fare>; HOPS], FareError> {
+        let mut fares: [Option<Fare>; HOPS] = Default::default();
+        for (at, wanted) in wanted.iter().enumerate() {
+            let Some(wanted) = wanted else { continue };
+            match self.fares.fare(wanted.clone()).await {
+                Ok(fare) => fares[at] = Some(fare),
+                Err(error) => {
+                    self.give_back(fares.into_iter().flatten().map(|fare| fare.check)).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(fares)
+    }
+
+    async fn give_back(&self, checks: impl IntoIterator<Item = Check>) {
+        for check in checks {
+            self.fares.give_back(check).await;
+        }
     }
 
     async fn sweep(&self) {

@@ -91,6 +91,27 @@ fn tokens_pay_by_the_tick_and_what_is_left_comes_back() {
     assert!(wallet.reclaim_check(number, None, Pocket::Account, world.now, &entropy).is_err(), "it is over");
 }
 
+/// A check that nobody was shown is ready again, also after a crash; one that is ready or unknown is not put back.
+#[test]
+fn a_check_that_nobody_was_shown_is_put_back() {
+    let mut world = World::new();
+    let (mut wallet, store, _) = world.funded("20");
+    let number = fund(&mut world, &mut wallet, Pocket::Tokens);
+    let unused = wallet.hand_out(number).expect("ready");
+    let wanted = CheckWanted { expiry: unused.check.expiry, ..wanted(&world) };
+    assert_eq!(wallet.ready_check(&wanted), None);
+    wallet.put_back(&unused.check).expect("put back");
+    assert!(matches!(wallet.put_back(&unused.check), Err(WalletError::CheckNotReady(_))), "it is ready");
+    let other = naulon_tick::Check { salt: [9; 16], ..unused.check.clone() };
+    assert_eq!(wallet.put_back(&other), Err(WalletError::BadCheck));
+    drop(wallet);
+    let mut wallet = Wallet::open(store, world.peers(), MemoryGoods::new(Faults::none())).expect("opened");
+    assert_eq!(wallet.ready_check(&wanted), Some(number));
+    let ready = wallet.hand_out(number).expect("ready again");
+    assert!(ready.check == unused.check);
+    cash(&mut world, &ready, 300);
+}
+
 /// The payee closes a check that was hardly used: what it lets go comes back at once, as tokens, and unlinked to the funding.
 #[test]
 fn a_closed_check_comes_back_early() {

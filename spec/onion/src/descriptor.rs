@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 use naulon_money::{Amount, Currency};
-use naulon_statement::{PublicKey, Statement, Timestamp};
+use naulon_statement::{Duration, PublicKey, Statement, Timestamp};
 
 use crate::key::{HopPublic, KEM_X25519};
 use crate::shape::Shape;
@@ -17,6 +17,8 @@ pub const MAX_HOP_KEYS: usize = 8;
 pub const MAX_BANKS: usize = 32;
 /// The most ranges of ports in an exit policy.
 pub const MAX_PORTS: usize = 64;
+/// The longest time that a descriptor holds: an old one must not be kept before clients for ever.
+pub const MAX_DESCRIPTOR_TIME: Duration = Duration::days(31);
 /// The most mixes of one chain provider.
 pub const MAX_MEMBERS: usize = 64;
 
@@ -186,6 +188,9 @@ pub enum DescriptorError {
     /// Dates or epochs that are not in order.
     #[error("dates or epochs in the descriptor are not in order")]
     Order,
+    /// A time that is too long.
+    #[error("the descriptor holds for more than 31 days")]
+    Time,
     /// No length of blocks that there is.
     #[error("blocks of that length have no room for fares")]
     Block,
@@ -209,6 +214,9 @@ impl Descriptor {
         let dates = self.hop_keys.iter().all(|key| key.from < key.until) && self.from < self.until;
         if !(epochs && banks && dates) {
             return Err(DescriptorError::Order);
+        }
+        if self.until.since(self.from) > MAX_DESCRIPTOR_TIME {
+            return Err(DescriptorError::Time);
         }
         if self.hop_keys.iter().any(|key| key.kem != KEM_X25519) {
             return Err(DescriptorError::Kem);

@@ -60,8 +60,8 @@ mod window;
 
 pub use client::{PathHop, Plan, ReplyError, Session, packet};
 pub use descriptor::{
-    Contract, Descriptor, DescriptorError, EpochKey, ExitPolicy, MAX_ADDRESS, MAX_BANKS, MAX_HOP_KEYS, MAX_MEMBERS,
-    MAX_NAME, MAX_PORTS, Member, Payee, Ports,
+    Contract, Descriptor, DescriptorError, EpochKey, ExitPolicy, MAX_ADDRESS, MAX_BANKS, MAX_DESCRIPTOR_TIME,
+    MAX_HOP_KEYS, MAX_MEMBERS, MAX_NAME, MAX_PORTS, Member, Payee, Ports,
 };
 pub use header::{Header, SessionId};
 pub use hop::{Begun, HopSession, Passed, refuse_set_up};

@@ -7,6 +7,7 @@ use naulon_mix::Fare as Shown;
 use naulon_money::Currency;
 use naulon_proxy::{Fare, FareError, FareWanted, Fares, Pending};
 use naulon_statement::{PublicKey, Timestamp, cbor};
+use naulon_tick::Check;
 use naulon_wallet::{CheckWanted, Pocket};
 use tokio::sync::Mutex;
 
@@ -15,6 +16,8 @@ use super::room::{Room, Went};
 
 /// Checks are made out until a full hour: so many hours from now, and up to one more. Others name the same hour.
 const HOURS: u64 = 24;
+/// A check that is ready is taken when it is good for so many hours more.
+const HOURS_LEFT: u64 = 12;
 const HOUR: u64 = 3_600_000;
 
 /// Makes checks out of a wallet.
@@ -45,10 +48,10 @@ impl WalletFares {
     async fn make(&self, wanted: FareWanted) -> anyhow::Result<Fare> {
         let mut room = self.room.lock().await;
         let now = room.now();
-        let expiry = Timestamp((now.0 / HOUR + HOURS + 1) * HOUR);
-        let wanted =
-            CheckWanted { bank: wanted.bank, payee: wanted.payee, value: wanted.value, length: wanted.length, expiry };
-        let ready = room.wallet().ready_check(&wanted);
+        let in_hours = |hours| Timestamp((now.0 / HOUR + hours) * HOUR);
+        let FareWanted { bank, payee, value, length, .. } = wanted;
+        let wanted = CheckWanted { bank, payee, value, length, expiry: in_hours(HOURS + 1) };
+        let ready = room.wallet().ready_check(&CheckWanted { expiry: in_hours(HOURS_LEFT), ..wanted.clone() });
         let number = match ready {
             Some(number) => number,
             None => {
@@ -72,6 +75,14 @@ impl Fares for WalletFares {
 
     fn currency(&self) -> Currency {
         self.currency.clone()
+    }
+
+    fn give_back(&self, check: Check) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.room.lock().await.wallet().put_back(&check) {
+                tracing::warn!("a check that was not used stays out: {error}");
+            }
+        })
     }
 
     fn fare(&self, wanted: FareWanted) -> Pending<'_, Result<Fare, FareError>> {

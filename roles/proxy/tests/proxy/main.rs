@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod mixes;
+mod paths;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mixes::{Mixes, PAGE, WINDOW, page};
 use naulon_onion::Protocol;
-use naulon_proxy::{Billing, Proxy, ProxyRules, Terms};
+use naulon_proxy::{Billing, Proxy, ProxyRules, Snapshot, Terms};
 use naulon_statement::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +20,7 @@ use tokio::task::JoinHandle;
 struct Running {
     mixes: Mixes,
     address: SocketAddr,
+    proxy: Arc<Proxy>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
@@ -28,13 +31,22 @@ async fn start(check_length: u32) -> Running {
 
 async fn start_with(protocol: Protocol, check_length: u32) -> Running {
     let mixes = Mixes::start(protocol).await;
-    let rules = ProxyRules { billing: Billing::Each, terms: Terms { protocol, check_length } };
+    let max_silence = Duration::from_secs(3);
+    let rules = ProxyRules { billing: Billing::Each, terms: Terms { protocol, check_length }, max_silence };
     let proxy = Proxy::new(rules, Arc::new(mixes.clone()), mixes.snapshot(), Arc::new(|| Timestamp(1_000)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let serving = tokio::spawn(async move { proxy.serve(listener, async { stopped.await.unwrap() }).await });
-    Running { mixes, address, stop, serving }
+    let served = Arc::clone(&proxy);
+    let serving = tokio::spawn(async move {
+        served
+            .serve(listener, async {
+                // A test that fails drops it.
+                let _ = stopped.await;
+            })
+            .await;
+    });
+    Running { mixes, address, proxy, stop, serving }
 }
 
 /// Asks for a stream, and says the reply's code.
@@ -129,6 +141,56 @@ async fn a_check_that_runs_out_is_followed_by_the_next() {
     assert!(got == page(), "{} of {PAGE} bytes", got.len());
     let checks = running.mixes.seen.lock().unwrap()[0].checks;
     assert!(checks >= 3, "{checks}");
+}
+
+/// A mix that was started again says nothing to whoever has its old keys: the list is asked for, and the stream goes another way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_silent_is_followed_by_one_out_of_a_newer_list() {
+    let running = start(50_000).await;
+    running.mixes.restart();
+    let looking = {
+        let (proxy, mixes) = (Arc::clone(&running.proxy), running.mixes.clone());
+        tokio::spawn(async move {
+            proxy.wants_snapshot().await;
+            proxy.take_snapshot(mixes.snapshot());
+        })
+    };
+    let (code, _program) = connect(running.address, "", 7).await;
+    assert_eq!(code, 0);
+    looking.await.unwrap();
+    // The session that was silent is not used again.
+    assert_eq!(connect(running.address, "", 7).await.0, 0);
+    assert_eq!(running.mixes.seen.lock().unwrap().len(), 1, "one session, with the new keys");
+}
+
+/// Two checks were made, the third could not be: no mix has seen the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_that_nobody_was_shown_are_given_back() {
+    let running = start(50_000).await;
+    *running.mixes.funds.lock().unwrap() = 2;
+    assert_eq!(connect(running.address, "", 7).await.0, 1);
+    assert_eq!(running.mixes.given_back.lock().unwrap().len(), 2);
+}
+
+/// A first mix that is not reached costs no check.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mix_that_is_not_reached_costs_nothing() {
+    let running = start(50_000).await;
+    let mut listed = running.mixes.listed();
+    // Nobody listens at these ports.
+    (listed[0].address, listed[1].address) = ("127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned());
+    running.proxy.take_snapshot(Snapshot::new(listed, Timestamp(2_000)));
+    let funds = *running.mixes.funds.lock().unwrap();
+    let (proxy, mixes) = (Arc::clone(&running.proxy), running.mixes.clone());
+    let looking = tokio::spawn(async move {
+        proxy.wants_snapshot().await;
+        let left = *mixes.funds.lock().unwrap();
+        proxy.take_snapshot(mixes.snapshot());
+        left
+    });
+    assert_eq!(connect(running.address, "", 7).await.0, 0);
+    assert_eq!(looking.await.unwrap(), funds, "nothing was funded before a mix was reached");
+    assert_eq!(*running.mixes.funds.lock().unwrap(), funds - 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,10 @@ pub fn key(number: u8) -> SecretKey {
     SecretKey::from_seed(&[number; 32])
 }
 
+fn seed(epoch: u32, at: usize) -> [u8; 32] {
+    [(epoch * 10) as u8 + at as u8; 32]
+}
+
 /// What was seen of one session.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -47,7 +51,6 @@ pub struct Seen {
 
 #[derive(Clone)]
 pub struct Mixes {
-    pub address: SocketAddr,
     pub seen: Arc<Mutex<Vec<Seen>>>,
     checks: Arc<Mutex<BTreeMap<Vec<u8>, Check>>>,
     keys: Arc<Mutex<[HopKeys; HOPS]>>,
@@ -55,17 +58,31 @@ pub struct Mixes {
     pub is_broken: Arc<Mutex<bool>>,
     length: Arc<Mutex<Vec<u32>>>,
     protocol: Protocol,
+    /// Where each mix is reached; only the first of a path is.
+    addresses: [SocketAddr; HOPS],
+    /// Set-up blocks for the keys of an older epoch are passed over in silence.
+    epoch: Arc<Mutex<u32>>,
+    /// Checks that came back unused.
+    pub given_back: Arc<Mutex<Vec<Check>>>,
+    /// How many checks the bank still makes.
+    pub funds: Arc<Mutex<u32>>,
 }
 
 impl Mixes {
     pub async fn start(protocol: Protocol) -> Mixes {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut listeners = Vec::new();
+        for _ in 0..HOPS {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
         let mut keys = [HopKeys::new(), HopKeys::new(), HopKeys::new()];
         for (at, keys) in keys.iter_mut().enumerate() {
-            keys.begin(1, &[at as u8 + 40; 32]);
+            keys.begin(1, &seed(1, at));
         }
         let mixes = Mixes {
-            address: listener.local_addr().unwrap(),
+            addresses: std::array::from_fn(|at| listeners[at].local_addr().unwrap()),
+            epoch: Arc::new(Mutex::new(1)),
+            given_back: Arc::default(),
+            funds: Arc::new(Mutex::new(1_000)),
             seen: Arc::default(),
             checks: Arc::default(),
             keys: Arc::new(Mutex::new(keys)),
@@ -73,31 +90,38 @@ impl Mixes {
             length: Arc::default(),
             protocol,
         };
-        let server = LinkServer::new(&LinkKey::from_seed(&[3; 32]).unwrap()).unwrap();
-        let serving = mixes.clone();
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (_, link) = server.accept(stream).await.unwrap();
-                tokio::spawn(serving.clone().serve(link));
-            }
-        });
+        for (at, listener) in listeners.into_iter().enumerate() {
+            let server = LinkServer::new(&LinkKey::from_seed(&[at as u8 + 30; 32]).unwrap()).unwrap();
+            let serving = mixes.clone();
+            tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let (_, link) = server.accept(stream).await.unwrap();
+                    tokio::spawn(serving.clone().serve(link));
+                }
+            });
+        }
         mixes
     }
 
     pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.listed(), Timestamp(1 << 50))
+    }
+
+    pub fn listed(&self) -> Vec<Descriptor> {
+        let epoch = *self.epoch.lock().unwrap();
         let listed = (0..HOPS as u8).map(|at| Descriptor {
             mix: key(at + 10).public(),
             name: format!("mix {at}"),
-            address: self.address.to_string(),
-            link: key(3).public(),
+            address: self.addresses[usize::from(at)].to_string(),
+            link: key(at + 30).public(),
             block: 4_096,
             hop_keys: vec![EpochKey {
-                epoch: 1,
+                epoch,
                 kem: KEM_X25519,
-                key: HopKeys::new().begin(1, &[at + 40; 32]).key,
+                key: HopKeys::new().begin(epoch, &seed(epoch, usize::from(at))).key,
                 from: Timestamp(0),
-                until: Timestamp(1 << 50),
+                until: Timestamp(86_400_000),
             }],
             price: "0.001".parse().unwrap(),
             currency: currency(),
@@ -107,9 +131,19 @@ impl Mixes {
             exit: (at == 2).then(|| ExitPolicy { ports: vec![Ports { first: 7, last: 80 }], is_private: true }),
             contract: None,
             from: Timestamp(0),
-            until: Timestamp(1 << 50),
+            until: Timestamp(86_400_000),
         });
-        Snapshot::new(listed)
+        listed.collect()
+    }
+
+    /// The mixes begin anew: with new keys, and without the old ones.
+    pub fn restart(&self) {
+        let mut epoch = self.epoch.lock().unwrap();
+        *epoch += 1;
+        for (at, keys) in self.keys.lock().unwrap().iter_mut().enumerate() {
+            *keys = HopKeys::new();
+            keys.begin(*epoch, &seed(*epoch, at));
+        }
     }
 
     /// The mixes of the only path that the snapshot allows may stand in either order, so keys are tried.
@@ -126,7 +160,7 @@ impl Mixes {
             }
             for block in blocks.chunks_exact_mut(shape.block()) {
                 match &mut session {
-                    None => session = Some(self.begin(block, &mut rng)),
+                    None => session = self.begin(block, &mut rng),
                     Some(session) => session.take(block, &mut rng),
                 }
             }
@@ -142,7 +176,7 @@ impl Mixes {
         }
     }
 
-    fn begin(&self, block: &mut [u8], rng: &mut ChaCha20Rng) -> Served {
+    fn begin(&self, block: &mut [u8], rng: &mut ChaCha20Rng) -> Option<Served> {
         let shape = Shape::STANDARD;
         let mut keys = self.keys.lock().unwrap();
         let mut hops = Vec::new();
@@ -153,7 +187,7 @@ impl Mixes {
                 block.copy_from_slice(&copy);
                 Some(begun)
             });
-            let begun = begun.expect("a layer for one of the mixes");
+            let begun = begun?;
             let check = self.checks.lock().unwrap().remove(&begun.route.fare).expect("a check of its own at each mix");
             assert_eq!(begun.route.protocol, self.protocol);
             hops.push(Hop::new(begun.session, &check, self.protocol));
@@ -165,7 +199,7 @@ impl Mixes {
         if self.protocol != Protocol::BEFORE_SENDER {
             end.confirm_every(WINDOW / 8);
         }
-        Served { number, hops, end, seen: Seen::default(), pages: BTreeMap::new(), mixes: self.clone() }
+        Some(Served { number, hops, end, seen: Seen::default(), pages: BTreeMap::new(), mixes: self.clone() })
     }
 }
 
@@ -341,8 +375,17 @@ impl Fares for Mixes {
         currency()
     }
 
+    fn give_back(&self, check: Check) -> Pending<'_, ()> {
+        self.given_back.lock().unwrap().push(check);
+        Box::pin(async {})
+    }
+
     fn fare(&self, wanted: FareWanted) -> Pending<'_, Result<Fare, FareError>> {
         Box::pin(async move {
+            {
+                let mut funds = self.funds.lock().unwrap();
+                *funds = funds.checked_sub(1).ok_or(FareError::NoMoney("nothing is left".to_owned()))?;
+            }
             let mut bytes = [0; 64];
             getrandom::fill(&mut bytes).unwrap();
             let (id, secret) = (bytes[..32].try_into().unwrap(), bytes[32..].try_into().unwrap());

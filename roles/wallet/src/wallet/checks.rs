@@ -104,6 +104,24 @@ impl<S: WalletStore> Wallet<S> {
         Ok(ReadyCheck { number, check, funding: Funding::Certified(certificate), secret })
     }
 
+    /// Takes a check back that was handed out and then **shown to nobody**: it is ready again, with all its ticks. Who gives back
+    /// one that somebody has seen makes it a name under which two sessions are known.
+    pub fn put_back(&mut self, check: &Check) -> Result<(), WalletError> {
+        self.check_usable()?;
+        let held = self.checks.values().find(|held| held.check == *check).ok_or(WalletError::BadCheck)?.clone();
+        if held.state != CheckState::Out || !held.returned.is_zero() || self.is_reclaimed(held.number) {
+            return Err(WalletError::CheckNotReady(held.number));
+        }
+        self.commit(vec![Change::Check(Box::new(HeldCheck { state: CheckState::Ready, ..held }))])
+    }
+
+    /// Whether an operation is under way that takes back what is left of this check.
+    fn is_reclaimed(&self, number: u32) -> bool {
+        let is_of_it =
+            |operation: &Operation| matches!(&operation.work, Work::Reclaim(reclaiming) if reclaiming.number == number);
+        self.operations.values().any(is_of_it)
+    }
+
     /// Takes back what is left of a check: once its time and the payee's are over, or before by the payee's word. To tokens as
     /// far as their denominations allow, or all of it to the account, which then stands beside the check for the bank to see.
     pub fn reclaim_check(
@@ -116,11 +134,9 @@ impl<S: WalletStore> Wallet<S> {
     ) -> Result<OperationId, WalletError> {
         self.check_whole()?;
         let held = self.checks.get(&number).ok_or(WalletError::UnknownCheck(number))?;
-        let is_under_way =
-            |operation: &Operation| matches!(&operation.work, Work::Reclaim(reclaiming) if reclaiming.number == number);
         let stands = matches!(held.state, CheckState::Ready | CheckState::Out);
         let is_free = close.is_some() || now >= self.free_from(&held.check);
-        if !stands || !is_free || self.operations.values().any(is_under_way) {
+        if !stands || !is_free || self.is_reclaimed(number) {
             return Err(WalletError::CheckNotFree(number));
         }
         let bank = held.check.bank;

@@ -59,7 +59,7 @@ fn a_descriptor_is_read_as_it_was_signed() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     type Change = fn(&mut Descriptor);
-    let cases: [(DescriptorError, Change); 16] = [
+    let cases: [(DescriptorError, Change); 17] = [
         (DescriptorError::Length, |d| d.name.clear()),
         (DescriptorError::Length, |d| d.name = "a\nb".into()),
         (DescriptorError::Length, |d| d.address = "x".repeat(256)),
@@ -69,6 +69,7 @@ fn what_makes_no_sense_is_refused() {
         (DescriptorError::Order, |d| d.hop_keys.swap(0, 1)),
         (DescriptorError::Order, |d| d.until = d.from),
         (DescriptorError::Order, |d| d.payees.push(d.payees[0])),
+        (DescriptorError::Time, |d| d.until = Timestamp(d.from.0 + 31 * 86_400_000 + 1)),
         (DescriptorError::Kem, |d| d.hop_keys[0].kem = 2),
         (DescriptorError::Block, |d| d.block = 100),
         (DescriptorError::Price, |d| d.price = Amount::ZERO),
