@@ -40,6 +40,8 @@ const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(400);
 /// How long a newer list of mixes is waited for when the one at hand may be the reason of a failure.
 const MAX_LOOKING: Duration = Duration::from_secs(10);
+/// The same where other attempts follow.
+const MAX_LOOKING_SOON: Duration = Duration::from_secs(2);
 
 /// How the proxy behaves.
 #[derive(Clone, Debug)]
@@ -212,10 +214,11 @@ impl Proxy {
                     break;
                 }
                 has_looked = true;
-                self.look_again().await;
+                self.look_again(MAX_LOOKING).await;
             } else if attempt < ATTEMPTS {
-                self.stale.notify_one();
-                tokio::time::sleep(PAUSE * (1 << (attempt - 1))).await;
+                // Every attempt costs checks, so the next one waits for the list, too.
+                let pause = tokio::time::sleep(PAUSE * (1 << (attempt - 1)));
+                tokio::join!(pause, self.look_again(MAX_LOOKING_SOON));
             }
         }
         Err(Reply::Failed)
@@ -237,10 +240,10 @@ impl Proxy {
     }
 
     /// Has the list fetched anew. Without a newer one the next path is drawn from the old one, and may be another.
-    async fn look_again(&self) {
+    async fn look_again(&self, wait: Duration) {
         let mut newer = self.snapshot.subscribe();
         self.stale.notify_one();
-        let _ = timeout(MAX_LOOKING, newer.changed()).await;
+        let _ = timeout(wait, newer.changed()).await;
     }
 
     /// The session of this name that leads there, or a new one.
