@@ -183,6 +183,12 @@ impl<T> Pool<T> {
         }
     }
 
+    /// All that waits, in an order that nothing tells.
+    pub(crate) fn all(&mut self, rng: &mut impl CryptoRng) -> Vec<T> {
+        shuffle(&mut self.waiting, rng);
+        std::mem::take(&mut self.waiting)
+    }
+
     /// When something may leave next, if something waits.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         if self.waiting.is_empty() {

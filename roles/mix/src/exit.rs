@@ -10,7 +10,7 @@ use naulon_onion::{ExitPolicy, Kind, Protocol, RETURN_LEN, Shape, Trigger};
 use naulon_stream::{End, Event, Host, Limits, Reason, StreamError, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::outbox::{Leaving, SessionKey};
@@ -22,6 +22,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
+/// The most streams of all sessions that an exit connects at a time. Beyond it streams are refused.
+pub const MAX_EXIT_STREAMS: usize = 4_096;
 /// How many bytes are moved at once.
 const PIECE: usize = 64 * 1024;
 /// How many replies are made at once.
@@ -50,6 +52,8 @@ impl Exit for NoExit {
 pub struct InternetExit {
     policy: Arc<ExitPolicy>,
     shape: Shape,
+    /// A permit for each stream of any session.
+    room: Arc<Semaphore>,
     sessions: Mutex<HashMap<SessionKey, Arc<Inside>>>,
 }
 
@@ -58,6 +62,7 @@ struct Inside {
     key: SessionKey,
     mix: MixHandle,
     policy: Arc<ExitPolicy>,
+    room: Arc<Semaphore>,
     streams: Mutex<Streams>,
     /// Rung when there may be something to reply, or it may be replied.
     out: Notify,
@@ -70,6 +75,7 @@ struct Streams {
     /// In a cohort every block has so many replies, no more and no fewer; and how many are due.
     a_block: Option<u32>,
     owed: u64,
+    /// One for each task that serves a stream: of a stream that was reset, until its socket is closed.
     bells: HashMap<u32, Arc<Bell>>,
     is_over: bool,
 }
@@ -78,12 +84,15 @@ struct Streams {
 struct Bell {
     readable: Notify,
     writable: Notify,
+    /// Rung once, when the client has broken the stream off or the session is over.
+    cut: Notify,
 }
 
 impl InternetExit {
     /// An exit with this policy.
     pub fn new(policy: ExitPolicy, shape: Shape) -> Self {
-        InternetExit { policy: Arc::new(policy), shape, sessions: Mutex::default() }
+        let room = Arc::new(Semaphore::new(MAX_EXIT_STREAMS));
+        InternetExit { policy: Arc::new(policy), shape, room, sessions: Mutex::default() }
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<SessionKey, Arc<Inside>>> {
@@ -105,8 +114,9 @@ impl Exit for InternetExit {
                     Replies::Billed => None,
                 };
                 let streams = Streams { end, releaser, a_block, owed: 0, bells: HashMap::new(), is_over: false };
-                let (mix, policy) = (mix.clone(), Arc::clone(&self.policy));
-                let inside = Arc::new(Inside { key, mix, policy, streams: Mutex::new(streams), out: Notify::new() });
+                let (mix, policy, room) = (mix.clone(), Arc::clone(&self.policy), Arc::clone(&self.room));
+                let (streams, out) = (Mutex::new(streams), Notify::new());
+                let inside = Arc::new(Inside { key, mix, policy, room, streams, out });
                 self.sessions().insert(key, Arc::clone(&inside));
                 tokio::spawn(answer(inside, self.shape.payload(Kind::Reply)));
             }
@@ -140,8 +150,7 @@ impl Inside {
         let mut streams = self.streams();
         streams.is_over = true;
         for bell in streams.bells.values() {
-            bell.readable.notify_one();
-            bell.writable.notify_one();
+            bell.cut.notify_one();
         }
         drop(streams);
         self.out.notify_one();
@@ -177,17 +186,15 @@ impl Inside {
         }
         while let Some(event) = streams.end.next_event() {
             match event {
-                Event::Open { stream, target } => {
-                    let bell = Arc::new(Bell::default());
-                    streams.bells.insert(stream, Arc::clone(&bell));
-                    tokio::spawn(serve(Arc::clone(self), bell, stream, target));
-                }
+                Event::Open { stream, target } => match streams.admit(stream, &self.room) {
+                    Some((bell, permit)) => {
+                        tokio::spawn(serve(Arc::clone(self), bell, stream, target, permit));
+                    }
+                    None => streams.end.refuse(stream, Reason::TooMany),
+                },
                 Event::Readable { stream } => ring(&streams, stream, |bell| &bell.readable),
                 Event::Writable { stream } => ring(&streams, stream, |bell| &bell.writable),
-                Event::Reset { stream, .. } => {
-                    ring(&streams, stream, |bell| &bell.readable);
-                    ring(&streams, stream, |bell| &bell.writable);
-                }
+                Event::Reset { stream, .. } => ring(&streams, stream, |bell| &bell.cut),
                 Event::Opened { .. } | Event::Refused { .. } | Event::Received { .. } => {}
             }
         }
@@ -200,6 +207,17 @@ impl Inside {
 }
 
 impl Streams {
+    /// A place for a stream, if this session and all together have one left.
+    fn admit(&mut self, stream: u32, room: &Arc<Semaphore>) -> Option<(Arc<Bell>, OwnedSemaphorePermit)> {
+        if self.is_over || self.bells.len() >= Limits::EXIT.streams {
+            return None;
+        }
+        let permit = Arc::clone(room).try_acquire_owned().ok()?;
+        let bell = Arc::new(Bell::default());
+        self.bells.insert(stream, Arc::clone(&bell));
+        Some((bell, permit))
+    }
+
     /// Whether a reply is to be made now.
     fn speaks(&self) -> bool {
         match self.a_block {
@@ -276,24 +294,36 @@ async fn answer(inside: Arc<Inside>, room: usize) {
     }
 }
 
-/// One stream: connects, and moves bytes until both sides have ended.
-async fn serve(inside: Arc<Inside>, bell: Arc<Bell>, stream: u32, target: Target) {
-    match connect(&inside.policy, &target).await {
-        Ok(socket) => {
-            inside.streams().end.accept(stream);
-            inside.out.notify_one();
-            carry(&inside, &bell, stream, socket).await;
-        }
-        Err(reason) => inside.streams().end.refuse(stream, reason),
+/// One stream: connects, and moves bytes until both sides have ended or the client breaks it off.
+async fn serve(inside: Arc<Inside>, bell: Arc<Bell>, stream: u32, target: Target, permit: OwnedSemaphorePermit) {
+    // Nobody can break off a look-up: its place stays taken until it ends.
+    let found = look_up(&inside.policy, &target).await;
+    tokio::select! {
+        () = serve_host(&inside, &bell, stream, found) => {}
+        () = bell.cut.notified() => {}
     }
-    let mut streams = inside.streams();
-    streams.bells.remove(&stream);
-    drop(streams);
+    inside.streams().bells.remove(&stream);
+    drop(permit);
     inside.out.notify_one();
 }
 
-/// Looks the target up and connects, if the policy allows.
-async fn connect(policy: &ExitPolicy, target: &Target) -> Result<TcpStream, Reason> {
+async fn serve_host(inside: &Arc<Inside>, bell: &Bell, stream: u32, found: Result<Vec<SocketAddr>, Reason>) {
+    let connected = match found {
+        Ok(addresses) => connect(addresses).await,
+        Err(reason) => Err(reason),
+    };
+    match connected {
+        Ok(socket) => {
+            inside.streams().end.accept(stream);
+            inside.out.notify_one();
+            carry(inside, bell, stream, socket).await;
+        }
+        Err(reason) => inside.streams().end.refuse(stream, reason),
+    }
+}
+
+/// Looks up those of the target's addresses that the policy allows.
+async fn look_up(policy: &ExitPolicy, target: &Target) -> Result<Vec<SocketAddr>, Reason> {
     if !policy.takes_port(target.port) {
         return Err(Reason::Policy);
     }
@@ -310,8 +340,13 @@ async fn connect(policy: &ExitPolicy, target: &Target) -> Result<TcpStream, Reas
     if allowed.is_empty() {
         return Err(if addresses.is_empty() { Reason::HostUnreachable } else { Reason::Policy });
     }
+    Ok(allowed)
+}
+
+/// Connects to the first of these addresses that answers.
+async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Reason> {
     let mut last = Reason::HostUnreachable;
-    for address in allowed {
+    for address in addresses {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Err(_) => last = Reason::TimedOut,
             Ok(Err(error)) => last = reason_of(&error),
@@ -393,8 +428,7 @@ async fn carry(inside: &Arc<Inside>, bell: &Bell, stream: u32, mut socket: TcpSt
                 }
                 Err(_) => {
                     inside.streams().end.reset(stream, Reason::Gone);
-                    inside.out.notify_one();
-                    bell.readable.notify_one();
+                    bell.cut.notify_one();
                     return;
                 }
             }
@@ -411,8 +445,7 @@ async fn carry(inside: &Arc<Inside>, bell: &Bell, stream: u32, mut socket: TcpSt
             }
             if to_host.write_all(&piece).await.is_err() {
                 inside.streams().end.reset(stream, Reason::Gone);
-                inside.out.notify_one();
-                bell.writable.notify_one();
+                bell.cut.notify_one();
                 return;
             }
         }
@@ -466,6 +499,27 @@ async fn received(inside: &Inside, bell: &Bell, stream: u32, piece: &mut Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A client that opens and breaks off in turn has no more sockets than one that does not, nor have all together.
+    #[test]
+    fn streams_count_until_their_task_has_ended() {
+        let end = End::exit(Limits::EXIT);
+        let mut streams =
+            Streams { end, releaser: None, a_block: None, owed: 0, bells: HashMap::new(), is_over: false };
+        let room = Arc::new(Semaphore::new(MAX_EXIT_STREAMS));
+        let most = u32::try_from(Limits::EXIT.streams).expect("a number");
+        let mut permits: Vec<_> = (0..most).filter_map(|stream| streams.admit(stream, &room)).collect();
+        assert_eq!(permits.len(), Limits::EXIT.streams);
+        assert!(streams.admit(most, &room).is_none());
+        streams.bells.remove(&0);
+        permits.pop();
+        assert_eq!(room.available_permits(), MAX_EXIT_STREAMS + 1 - Limits::EXIT.streams);
+        assert!(
+            streams.admit(most, &Arc::new(Semaphore::new(0))).is_none(),
+            "all together have as many as there may be"
+        );
+        assert!(streams.admit(most, &room).is_some());
+    }
 
     #[test]
     fn only_public_addresses_are_public() {

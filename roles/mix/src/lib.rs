@@ -21,7 +21,8 @@
 //! went, nor when. The check's maker is unknown to it by construction.
 //!
 //! Limits: [`MAX_SESSIONS`], [`MAX_SESSIONS_A_LINK`], [`MAX_CHECKS_KEPT`], [`MAX_CHECK_TIME`], [`MAX_POSTINGS`],
-//! [`MAX_WAITING`], [`MAX_LINKS`], [`MAX_QUEUE`], [`MAX_BACKLOG`], [`MAX_BACKLOG_ALL`].
+//! [`MAX_WAITING`], [`MAX_LINKS`], [`MAX_QUEUE`], [`MAX_BACKLOG`], [`MAX_BACKLOG_ALL`], [`MAX_HANDSHAKES`], [`MAX_EXIT_STREAMS`],
+//! [`LINK_IDLE`].
 
 mod batch;
 mod books;
@@ -43,7 +44,7 @@ pub use batch::{Batching, BatchingError, MAX_WAITING};
 pub use books::{Cashing, Due};
 pub use cashier::{Banks, MAX_CASHED_TOGETHER, exchange as cashing_exchange, open_account, own_part};
 pub use cohort::COHORT_STALL;
-pub use exit::{CONNECT_TIMEOUT, Exit, InternetExit, LOOKUP_TIMEOUT, NoExit, is_public};
+pub use exit::{CONNECT_TIMEOUT, Exit, InternetExit, LOOKUP_TIMEOUT, MAX_EXIT_STREAMS, NoExit, is_public};
 pub use fare::Fare;
 pub use memory::MemoryStore;
 pub use mix::Mix;
@@ -53,6 +54,8 @@ pub use rules::{
     CHECK_MARGIN, MAX_CHECK_TIME, MAX_CHECKS_KEPT, MAX_POSTINGS, MAX_SESSIONS, MAX_SESSIONS_A_LINK, MixRules,
     SESSION_IDLE,
 };
-pub use server::{Clock, FLUSH_EVERY, MAX_BACKLOG, MAX_BACKLOG_ALL, MAX_LINKS, MAX_QUEUE, MixHandle, STALL};
+pub use server::{
+    Clock, FLUSH_EVERY, LINK_IDLE, MAX_BACKLOG, MAX_BACKLOG_ALL, MAX_HANDSHAKES, MAX_LINKS, MAX_QUEUE, MixHandle, STALL,
+};
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{Change, Earnings, KeptCheck, TickStore};

@@ -156,6 +156,11 @@ impl Mix {
         self.links.get(&link).is_none_or(|state| !state.is_ours && !self.known.contains_key(&state.peer))
     }
 
+    /// Whether that is so, and the link carries no session.
+    pub fn is_idle_strangers(&self, link: LinkId) -> bool {
+        self.is_strangers(link) && self.links.get(&link).is_none_or(|state| state.sessions == 0)
+    }
+
     /// A link has ended, or could not be made. Its sessions are over: blocks that were on their way are lost, ticks are not.
     pub fn link_ended(&mut self, link: LinkId, now: Timestamp, out: &mut Outbox) {
         let Some(state) = self.links.remove(&link) else { return };
@@ -446,6 +451,13 @@ impl Mix {
         let unpaid: Vec<SessionKey> = unpaid.map(|(key, _)| *key).collect();
         for key in unpaid {
             self.close(key, Some(naulon_meter::Refusal::Expired.into()), now, out);
+        }
+    }
+
+    /// Lets everything go that waits: nothing comes after it.
+    pub fn empty(&mut self, out: &mut Outbox) {
+        for (to, block) in self.pool.all(&mut self.rng) {
+            self.leave(to, &block, out);
         }
     }
 

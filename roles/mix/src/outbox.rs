@@ -57,7 +57,8 @@ pub struct Posting {
     pub exchange: Box<UnverifiedJoint<Exchange>>,
 }
 
-/// What a mix wants done. Whoever holds it does it in this order: dial, send, leave, post, hang up.
+/// What a mix wants done. Whoever holds it does it in this order: dial, send, leave, post, hang up; and all of it before that of
+/// a later call.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Links to be made, each to the mix with this key.

@@ -3,7 +3,7 @@
 use naulon_exchange::FundingError;
 use naulon_onion::OpenError;
 
-/// Why a block was dropped or a session closed. Nobody is told: a mix that answered would tell a stranger what it knows. The
+/// Why a block was dropped or a session closed. Nobody is told why: a mix that answered would tell a stranger what it knows. The
 /// operator sees how often each came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MixRefusal {

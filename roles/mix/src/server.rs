@@ -1,12 +1,14 @@
 //! A mix with its sockets: links in and out, the store behind, the banks.
 //!
-//! The engine is behind one lock, which is held for some blocks at a time and never over a wait. What it wants done is done
-//! outside. Every link has a queue of bytes with a bound; whoever fills one is not read until it has emptied.
+//! The engine is behind one lock, which is held for some blocks at a time and never over a wait. Under it blocks are put into
+//! the queues of links, so that they leave in the engine's order. Every link has a queue of bytes with a bound; whoever fills one is not read until it has emptied.
 
-use std::collections::{BTreeMap, HashMap};
+mod keeping;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use naulon_onion::Descriptor;
@@ -14,15 +16,15 @@ use naulon_statement::{PublicKey, Timestamp};
 use naulon_wire::link::{self, LinkError, LinkKey, LinkReader, LinkServer, LinkWriter};
 use naulon_wire::{BankCall, BankReply};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::batch::Batching;
-use crate::cashier::{self, Banks, MAX_CASHED_TOGETHER};
+use crate::cashier::Banks;
 use crate::exit::Exit;
 use crate::mix::Mix;
-use crate::outbox::{LinkId, Outbox, Posting, SessionKey};
+use crate::outbox::{Leaving, LinkId, Outbox, Posting, SessionKey};
 use crate::store::TickStore;
 
 /// The most links at a time.
@@ -35,12 +37,14 @@ pub const MAX_BACKLOG: usize = 4 * 1024 * 1024;
 pub const MAX_BACKLOG_ALL: usize = 512 * 1024 * 1024;
 /// How long a link is waited for that does not take what it is sent.
 pub const STALL: Duration = Duration::from_secs(20);
+/// How long the link of a stranger stands who has no session.
+pub const LINK_IDLE: Duration = Duration::from_secs(60);
+/// The most links that are being made by others at a time.
+pub const MAX_HANDSHAKES: usize = 1_024;
+/// How long what waits on links is waited for when the mix is stopped.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 /// How often what was earned is written down: so much of it may be lost by a crash.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(20);
-/// How often ticks are looked for that are due to be cashed.
-const CASH_EVERY: Duration = Duration::from_millis(200);
-/// How often old checks are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(30);
 /// How often the engine is turned at the least.
 const TURN_EVERY: Duration = Duration::from_millis(500);
 /// How often a posting of funding is tried.
@@ -75,7 +79,14 @@ struct Inner {
     /// Rung when a batch is due at another time than before.
     turn: Notify,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    is_stopping: std::sync::atomic::AtomicBool,
+    /// What leaves the mixes here, in the order of the engine.
+    leaving: Mutex<VecDeque<Leaving>>,
+    /// Held by the one who hands it to the exit.
+    handing_on: Mutex<()>,
+    /// Links are not read any more.
+    is_stopping: AtomicBool,
+    /// Nothing more is earned: what is written next is the last.
+    is_last: AtomicBool,
 }
 
 /// What waits to be sent on one link.
@@ -132,7 +143,10 @@ impl MixHandle {
             is_batching,
             turn: Notify::new(),
             tasks: Mutex::default(),
+            leaving: Mutex::default(),
+            handing_on: Mutex::default(),
             is_stopping: false.into(),
+            is_last: false.into(),
         }));
         let tasks = vec![
             tokio::spawn(handle.clone().turning()),
@@ -160,12 +174,29 @@ impl MixHandle {
         (self.0.clock)()
     }
 
-    /// Which mixes there are, by a directory.
+    /// Which mixes there are, by a directory. Nobody has proved a link key by naming it: one that several name stays with the
+    /// mix that was known by it before, else with none of them.
     pub fn know(&self, descriptors: &[Descriptor]) {
-        let neighbours =
-            descriptors.iter().map(|mix| (mix.mix, Neighbour { address: mix.address.clone(), link: mix.link }));
-        *self.0.neighbours.write().unwrap_or_else(PoisonError::into_inner) = neighbours.collect();
-        self.mix().know(descriptors.iter().map(|mix| (mix.link, mix.mix)).collect());
+        let neighbours = {
+            let before = self.0.neighbours.read().unwrap_or_else(PoisonError::into_inner);
+            let mut named: BTreeMap<PublicKey, BTreeSet<PublicKey>> = BTreeMap::new();
+            for mix in descriptors {
+                named.entry(mix.link).or_default().insert(mix.mix);
+            }
+            let is_its_own = |mix: &&Descriptor| {
+                let is_alone = named.get(&mix.link).is_some_and(|mixes| mixes.len() == 1);
+                is_alone || before.get(&mix.mix).is_some_and(|known| known.link == mix.link)
+            };
+            let own = descriptors.iter().filter(is_its_own);
+            own.map(|mix| (mix.mix, Neighbour { address: mix.address.clone(), link: mix.link })).collect()
+        };
+        self.know_neighbours(neighbours);
+    }
+
+    fn know_neighbours(&self, neighbours: BTreeMap<PublicKey, Neighbour>) {
+        let by_link = neighbours.iter().map(|(mix, known)| (known.link, *mix)).collect();
+        *self.0.neighbours.write().unwrap_or_else(PoisonError::into_inner) = neighbours;
+        self.mix().know(by_link);
     }
 
     /// How many mixes it knows.
@@ -176,23 +207,30 @@ impl MixHandle {
     /// Takes links that come in, until the mix is stopped.
     pub async fn serve(&self, listener: TcpListener) -> Result<(), LinkError> {
         let server = LinkServer::new(&self.0.key)?;
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         loop {
+            let handshake = Arc::clone(&handshakes).acquire_owned().await;
             let Ok((stream, _)) = listener.accept().await else {
                 // No more descriptors: those that are open have to end first.
                 sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            if self.links().len() >= MAX_LINKS {
+            if self.links().len() >= MAX_LINKS || self.0.is_stopping.load(Ordering::Acquire) {
                 metrics::counter!("naulon_mix_links_refused_total").increment(1);
                 continue;
             }
             let (handle, server) = (self.clone(), server.clone());
             tokio::spawn(async move {
-                if let Ok((peer, link)) = server.accept(stream).await {
+                let accepted = server.accept(stream).await;
+                drop(handshake);
+                if let Ok((peer, link)) = accepted {
                     let (reader, writer) = link.split(handle.0.block);
                     let id = handle.mix().link_from(peer);
                     let outgoing = Outgoing::new();
                     handle.links().insert(id, Arc::clone(&outgoing));
+                    if handle.0.is_stopping.load(Ordering::Acquire) {
+                        outgoing.close();
+                    }
                     handle.run_link(id, outgoing, reader, writer).await;
                 } else {
                     metrics::counter!("naulon_mix_links_failed_total").increment(1);
@@ -218,9 +256,7 @@ impl MixHandle {
         self.0.queued.fetch_sub(outgoing.queue().bytes.len(), Ordering::Relaxed);
         outgoing.queue().bytes.clear();
         self.links().remove(&id);
-        let mut out = Outbox::new();
-        self.mix().link_ended(id, self.now(), &mut out);
-        self.carry_out(out);
+        self.drive(|mix, now, out| mix.link_ended(id, now, out));
     }
 
     async fn send_blocks(&self, outgoing: &Outgoing, mut writer: LinkWriter) {
@@ -233,6 +269,7 @@ impl MixHandle {
                 queue.is_closed
             };
             self.0.queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+            outgoing.drained.notify_waiters();
             if bytes.is_empty() {
                 if is_closed {
                     return writer.close().await;
@@ -241,7 +278,6 @@ impl MixHandle {
                 continue;
             }
             let sent = timeout(STALL, writer.send(&bytes)).await;
-            outgoing.drained.notify_waiters();
             if !matches!(sent, Ok(Ok(()))) {
                 return;
             }
@@ -250,23 +286,34 @@ impl MixHandle {
 
     async fn receive_blocks(&self, id: LinkId, outgoing: &Outgoing, mut reader: LinkReader) {
         let mut buffer = Vec::new();
+        let mut useful = Instant::now();
         loop {
-            match reader.blocks().await {
-                Ok(blocks) => {
+            match timeout(LINK_IDLE, reader.blocks()).await {
+                Ok(Ok(blocks)) => {
                     buffer.clear();
                     buffer.extend_from_slice(blocks);
                 }
-                Err(_) => return,
+                Ok(Err(_)) => return,
+                Err(_) => buffer.clear(),
             }
-            let mut out = Outbox::new();
-            let is_full = {
-                let (mut mix, now) = (self.mix(), self.now());
-                buffer.chunks_exact_mut(self.0.block).for_each(|block| mix.take(id, block, now, &mut out));
-                mix.is_full()
-            };
-            let crowded = self.carry_out(out);
-            for link in crowded {
-                self.wait_for(&link).await;
+            if self.0.is_stopping.load(Ordering::Acquire) {
+                std::future::pending::<()>().await;
+            }
+            let ((is_full, is_strangers, is_idle), crowded) = self.drive(|mix, now, out| {
+                buffer.chunks_exact_mut(self.0.block).for_each(|block| mix.take(id, block, now, out));
+                (mix.is_full(), mix.is_strangers(id), mix.is_idle_strangers(id))
+            });
+            if !is_idle {
+                useful = Instant::now();
+            } else if useful.elapsed() >= LINK_IDLE {
+                outgoing.close();
+            }
+            for (link, is_crowded_strangers) in crowded {
+                // Many share a link of mixes: none of them waits for a stranger who does not read. His link ends at
+                // [`MAX_BACKLOG`].
+                if is_strangers || !is_crowded_strangers {
+                    self.wait_for(&link).await;
+                }
             }
             if is_full {
                 self.wait_for_batch().await;
@@ -303,34 +350,32 @@ impl MixHandle {
         }
     }
 
-    /// Does what the engine wants, and gives the links that are full.
-    fn carry_out(&self, out: Outbox) -> Vec<Arc<Outgoing>> {
+    /// Has the engine do something, and does what it wants: under its lock what must stay in its order, then the rest. Gives
+    /// also the links that are full, and whether each is a stranger's.
+    fn drive<T>(&self, act: impl FnOnce(&mut Mix, Timestamp, &mut Outbox) -> T) -> (T, Vec<(Arc<Outgoing>, bool)>) {
+        let mut out = Outbox::new();
+        let (done, crowded) = {
+            let mut mix = self.mix();
+            let done = act(&mut mix, self.now(), &mut out);
+            (done, self.carry_out(&mix, out))
+        };
+        self.hand_on();
+        (done, crowded)
+    }
+
+    /// Locks are taken in this order: the engine, links, a queue. Nothing here waits.
+    fn carry_out(&self, mix: &Mix, out: Outbox) -> Vec<(Arc<Outgoing>, bool)> {
         for (link, mix) in out.dials {
             self.dial(link, mix);
         }
         let mut crowded = Vec::new();
         for (link, blocks) in out.sends {
             let Some(outgoing) = self.links().get(&link).cloned() else { continue };
-            let all = self.0.queued.fetch_add(blocks.len(), Ordering::Relaxed);
-            let waiting = {
-                let mut queue = outgoing.queue();
-                if queue.is_closed {
-                    self.0.queued.fetch_sub(blocks.len(), Ordering::Relaxed);
-                    continue;
-                }
-                queue.bytes.extend_from_slice(&blocks);
-                queue.bytes.len()
-            };
-            outgoing.filled.notify_one();
-            if waiting > MAX_BACKLOG || all > MAX_BACKLOG_ALL {
-                outgoing.close();
-            } else if waiting > MAX_QUEUE {
-                crowded.push(outgoing);
+            if self.push(&outgoing, &blocks) {
+                crowded.push((outgoing, mix.is_strangers(link)));
             }
         }
-        for event in out.leaving {
-            self.0.exit.leaving(event, self);
-        }
+        self.leaving().extend(out.leaving);
         for posting in out.posts {
             tokio::spawn(self.clone().post(posting));
         }
@@ -343,10 +388,50 @@ impl MixHandle {
         for code in out.refused {
             metrics::counter!("naulon_mix_refused_total", "code" => code).increment(1);
         }
-        if self.0.is_batching {
+        if self.0.is_batching && mix.next_batch().is_some() {
             self.0.turn.notify_one();
         }
         crowded
+    }
+
+    /// Puts blocks behind what waits on a link, and says whether it is full.
+    fn push(&self, outgoing: &Outgoing, blocks: &[u8]) -> bool {
+        let all = self.0.queued.fetch_add(blocks.len(), Ordering::Relaxed);
+        let waiting = {
+            let mut queue = outgoing.queue();
+            if queue.is_closed {
+                self.0.queued.fetch_sub(blocks.len(), Ordering::Relaxed);
+                return false;
+            }
+            queue.bytes.extend_from_slice(blocks);
+            queue.bytes.len()
+        };
+        outgoing.filled.notify_one();
+        let is_over = waiting > MAX_BACKLOG || all > MAX_BACKLOG_ALL;
+        if is_over {
+            outgoing.close();
+        }
+        !is_over && waiting > MAX_QUEUE
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, VecDeque<Leaving>> {
+        self.0.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands what leaves to the exit, one at a time. Whoever comes while somebody does so leaves it to him: also the exit
+    /// itself, which answers from within.
+    fn hand_on(&self) {
+        while !self.leaving().is_empty() {
+            let _one = match self.0.handing_on.try_lock() {
+                Ok(one) => one,
+                Err(TryLockError::Poisoned(one)) => one.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            loop {
+                let Some(event) = self.leaving().pop_front() else { break };
+                self.0.exit.leaving(event, self);
+            }
+        }
     }
 
     /// Connects to another mix; what is for it waits meanwhile.
@@ -396,9 +481,7 @@ impl MixHandle {
                 }
             }
         }
-        let mut out = Outbox::new();
-        self.mix().funded(session, is_set_aside, self.now(), &mut out);
-        self.carry_out(out);
+        self.drive(|mix, now, out| mix.funded(session, is_set_aside, now, out));
     }
 
     /// (Exit) How many replies could go back now.
@@ -417,44 +500,26 @@ impl MixHandle {
 
     /// (Exit) Sends payloads back. False if the session is over.
     pub fn reply(&self, session: SessionKey, payloads: &[Vec<u8>]) -> bool {
-        let mut out = Outbox::new();
-        let sent = {
-            let (mut mix, now) = (self.mix(), self.now());
-            payloads.iter().all(|payload| mix.reply(session, payload, now, &mut out).is_ok())
-        };
-        self.carry_out(out);
-        sent
+        self.drive(|mix, now, out| payloads.iter().all(|payload| mix.reply(session, payload, now, out).is_ok())).0
     }
 
     /// (Exit) The recipient lets ticks go.
     pub fn let_go(&self, session: SessionKey, number: u32, onion: &[u8; naulon_onion::RETURN_LEN]) -> bool {
-        let mut out = Outbox::new();
-        let gone = self.mix().let_go(session, number, onion, self.now(), &mut out).is_ok();
-        self.carry_out(out);
-        gone
+        self.drive(|mix, now, out| mix.let_go(session, number, onion, now, out).is_ok()).0
     }
 
     /// (Exit) Ends a session.
     pub fn end(&self, session: SessionKey) {
-        let mut out = Outbox::new();
-        self.mix().end(session, self.now(), &mut out);
-        self.carry_out(out);
+        self.drive(|mix, now, out| mix.end(session, now, out));
     }
 
     /// Lets batches go when they are due.
     async fn turning(self) {
         loop {
-            let next = {
-                let mut out = Outbox::new();
-                let now = self.now();
-                let next = {
-                    let mut mix = self.mix();
-                    mix.turn(now, &mut out);
-                    mix.next_batch()
-                };
-                self.carry_out_quietly(out);
-                next.map(|next| Duration::from_millis(next.since(now).0))
-            };
+            let (next, _) = self.drive(|mix, now, out| {
+                mix.turn(now, out);
+                mix.next_batch().map(|next| Duration::from_millis(next.since(now).0))
+            });
             let pause = next.unwrap_or(TURN_EVERY).clamp(Duration::from_millis(1), TURN_EVERY);
             tokio::select! {
                 () = sleep(pause) => {}
@@ -463,109 +528,31 @@ impl MixHandle {
         }
     }
 
-    /// What the turning task itself brought about does not wake it.
-    fn carry_out_quietly(&self, out: Outbox) {
-        if !out.sends.is_empty() || !out.leaving.is_empty() || !out.refused.is_empty() || !out.hang_ups.is_empty() {
-            self.carry_out(out);
-        }
-    }
-
-    /// Writes down what was earned.
-    async fn writing<S: TickStore + 'static>(self, store: Arc<Mutex<S>>) {
-        loop {
-            let is_last = self.0.is_stopping.load(Ordering::Acquire);
-            let changes = self.mix().changes();
-            if !changes.is_empty() {
-                let store = Arc::clone(&store);
-                let written = tokio::task::spawn_blocking(move || {
-                    let outcome = store.lock().unwrap_or_else(PoisonError::into_inner).write(&changes);
-                    (outcome, changes)
-                });
-                match written.await {
-                    Ok((Ok(()), changes)) => self.mix().written(&changes),
-                    Ok((Err(error), changes)) => {
-                        tracing::error!(%error, "ticks cannot be written down; they are tried again");
-                        metrics::counter!("naulon_mix_writes_failed_total").increment(1);
-                        self.mix().not_written(changes);
-                        sleep(Duration::from_millis(500)).await;
-                    }
-                    Err(_) => return,
-                }
-            }
-            if is_last {
-                return;
-            }
-            sleep(FLUSH_EVERY).await;
-        }
-    }
-
-    /// Cashes what is due, and forgets what is over.
-    async fn cashing(self) {
-        let mut forgotten = tokio::time::Instant::now();
-        loop {
-            sleep(CASH_EVERY).await;
-            self.cash(false).await;
-            if forgotten.elapsed() >= FORGET_EVERY {
-                forgotten = tokio::time::Instant::now();
-                self.mix().forget(self.now());
-            }
-            #[allow(clippy::cast_precision_loss)] // A gauge is a float.
-            metrics::gauge!("naulon_mix_uncashed_ticks").set(self.mix().uncashed() as f64);
-        }
-    }
-
-    /// Cashes what is due; with `all`, everything that is earned and written down. Gives how many checks were paid.
-    pub async fn cash(&self, all: bool) -> usize {
-        let mut paid = 0;
-        loop {
-            let due = self.mix().due(self.now(), MAX_CASHED_TOGETHER, all);
-            let Some(bank) = due.first().map(|due| due.check.bank) else { return paid };
-            let (more, is_stuck) = self.cash_at(&bank, due).await;
-            paid += more;
-            if is_stuck {
-                // A bank that does not answer is asked again later.
-                return paid;
-            }
-        }
-    }
-
-    /// How many checks were paid, and whether for none of them anything has changed.
-    async fn cash_at(&self, bank: &PublicKey, due: Vec<crate::books::Due>) -> (usize, bool) {
-        let contract = self.mix().rules.contract.clone();
-        let key = self.mix().payee(bank);
-        let outcomes = match (self.0.banks.get(bank), key) {
-            (Some(client), Some(key)) => cashier::cash(client, due, &key, contract.as_ref()).await,
-            _ => due.into_iter().map(|due| (due, crate::books::Cashing::Later)).collect(),
-        };
-        let (mut paid, mut is_stuck) = (0, true);
-        let now = self.now();
-        let mut mix = self.mix();
-        for (due, outcome) in outcomes {
-            let name = match outcome {
-                crate::books::Cashing::Paid => "paid",
-                crate::books::Cashing::Stands(_) => "stands",
-                crate::books::Cashing::Later => "later",
-                crate::books::Cashing::Lost => "lost",
-            };
-            metrics::counter!("naulon_mix_cashings_total", "outcome" => name).increment(1);
-            paid += usize::from(name == "paid");
-            is_stuck &= !matches!(outcome, crate::books::Cashing::Paid | crate::books::Cashing::Lost);
-            mix.cashed(&due, outcome, |amount| cashier::own_part(amount, contract.as_ref()), now);
-        }
-        (paid, is_stuck)
-    }
-
-    /// Ends all links, writes down what was earned, and gives up. Nothing is cashed: that goes on with the next start.
+    /// Reads no link any more, lets go what waits, ends all links, writes down what was earned, and gives up. Nothing is
+    /// cashed: that goes on with the next start.
     pub async fn stop(&self) {
-        let links: Vec<Arc<Outgoing>> = self.links().values().cloned().collect();
-        links.iter().for_each(|link| link.close());
         self.0.is_stopping.store(true, Ordering::Release);
         let mut tasks = std::mem::take(&mut *self.tasks());
+        if tasks.is_empty() {
+            return;
+        }
         let (turning, cashing) = (tasks.remove(0), tasks.pop());
         turning.abort();
         if let Some(cashing) = cashing {
             cashing.abort();
         }
+        self.drive(|mix, _, out| mix.empty(out));
+        let links: Vec<Arc<Outgoing>> = self.links().values().cloned().collect();
+        // What waits on them goes out first, as far as it is taken.
+        links.iter().for_each(|link| link.close());
+        let ended = async {
+            while !self.links().is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Whoever takes nothing is not waited for.
+        let _ = timeout(STOP_WAIT, ended).await;
+        self.0.is_last.store(true, Ordering::Release);
         for writing in tasks {
             // Its end is what is waited for; if it has panicked there is nothing to wait for.
             let _ = writing.await;
