@@ -275,7 +275,7 @@ pub enum Carrier {
     #[default]
     #[n(0)]
     Wallet,
-    /// The bank, as in the paper: the buyer may be off-line from then on. It can be named, but no bank of ours goes yet.
+    /// The bank, as in the paper: the buyer may be off-line from then on.
     #[n(1)]
     Bank,
 }
