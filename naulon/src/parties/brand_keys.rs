@@ -1,7 +1,7 @@
 //! The private keys of a bank's brands: made, sealed into files, loaded, and made anew in time.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -154,13 +154,8 @@ fn pin(folder: &PartyFolder, settings: &BankSettings, passphrase: &Passphrase) -
 
 /// Puts the keys of all files in the folder on the ring.
 fn load(folder: &PartyFolder, passphrase: &Passphrase, ring: &KeyRing) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(folder.as_path())? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            ring.add_file(&entry.path(), passphrase).with_context(|| format!("{}", entry.path().display()))?;
-        }
+    for path in files(folder)? {
+        ring.add_file(&path, passphrase).with_context(|| format!("{}", path.display()))?;
     }
     Ok(())
 }
@@ -168,15 +163,24 @@ fn load(folder: &PartyFolder, passphrase: &Passphrase, ring: &KeyRing) -> anyhow
 /// The keys of all files in the folder, for whoever puts some of them into purses.
 pub fn all(folder: &PartyFolder, passphrase: &Passphrase) -> anyhow::Result<Vec<IssuerSecret>> {
     let mut keys = Vec::new();
+    for path in files(folder)? {
+        keys.extend(of_file(&path, passphrase)?);
+    }
+    Ok(keys)
+}
+
+/// The folder's key files.
+fn files(folder: &PartyFolder) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(folder.as_path())? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            keys.extend(of_file(&entry.path(), passphrase)?);
+            files.push(entry.path());
         }
     }
-    Ok(keys)
+    Ok(files)
 }
 
 /// The keys of one file.
